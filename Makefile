@@ -1,0 +1,68 @@
+# The demo: drawn images, a small training, captions. Nothing but the Python packages is fetched.
+DEMO_TRAIN ?= 900
+DEMO_VALID ?= 120
+DEMO_TEST ?= 120
+DEMO_SEED ?= 1
+DEMO_CAPTIONS ?= 4
+TEST_WORKERS ?= 2
+
+VENV := .venv
+PYTHON_HERE := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PHANTOMS := runs/phantoms
+PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO_SEED)
+DEMO := runs/demo
+# The modules without TensorFlow: TensorFlow 2.15 ships no types to check the others against.
+TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
+	config records text images metrics phantoms errors doctor)))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test quick check clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED) ## .venv with the package and all it needs, pinned (the others make it themselves)
+
+demo: $(INSTALLED) $(PHANTOMS_DRAWN) ## draw a data set, train on it, caption some test images; again: resumes
+	$(PYTHON_HERE) train.py --data $(PHANTOMS) --out $(DEMO) --config assets/demo.json \
+		$(if $(wildcard $(DEMO)/config.json),--resume)
+	$(PYTHON_HERE) -m medcap_tf caption $(DEMO) $$(ls -d $(PHANTOMS)/test/images/* | head -n $(DEMO_CAPTIONS))
+	@echo
+	@echo "The run is in $(DEMO)/: scores.json, predictions.csv and history.csv are for reading."
+	@echo "The images are in $(PHANTOMS)/. Try: $(PYTHON_HERE) -m medcap_tf --help"
+
+test: $(INSTALLED) ## every test; those that need a graphics processor skip by themselves
+	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS)
+
+quick: $(INSTALLED) ## the tests without the slow ones
+	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) -m "not slow"
+
+check: $(INSTALLED) ## format, lint, types, then every test
+	$(PYTHON_HERE) -m ruff format --check .
+	$(PYTHON_HERE) -m ruff check .
+	$(PYTHON_HERE) -m mypy $(TYPED)
+	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS)
+
+clean: ## remove what make has made: .venv, the demo's run and images, caches; other runs stay
+	rm -rf $(VENV) $(PHANTOMS) runs/.phantoms-* $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A .venv that an interruption left without pip is made anew.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@if ! $(PYTHON_HERE) -m pip --version >/dev/null 2>&1; then \
+		python=$$(sh .ci/find-python) || exit 1; \
+		echo "Making $(VENV) with $$python"; \
+		"$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
+	$(PYTHON_HERE) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The stamp is named after the numbers: other numbers draw the images anew.
+$(PHANTOMS_DRAWN): | $(INSTALLED)
+	rm -rf $(PHANTOMS) runs/.phantoms-*
+	$(PYTHON_HERE) -m medcap_tf phantoms $(PHANTOMS) --train $(DEMO_TRAIN) --valid $(DEMO_VALID) --test $(DEMO_TEST) \
+		--seed $(DEMO_SEED)
+	@touch $@

@@ -1,0 +1,348 @@
+"""The waist: a run folder loaded; images in, captions with their attention, word weights and concepts out.
+
+Axes: B images, K beams, h x w = P regions of C channels, T tokens, M meaning, L places of the semantic memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medcap_tf import images
+from medcap_tf.config import Config, DecodingConfig
+from medcap_tf.config import load as load_config
+from medcap_tf.decoding import Sentences, beam_search
+from medcap_tf.errors import InputError
+from medcap_tf.models.decoder import DecoderModels, build_decoder
+from medcap_tf.models.semantic import SemanticModels, build_semantic
+from medcap_tf.models.visual import build_concept_head, build_visual_encoder
+from medcap_tf.text import END, PAD, START, UNK, Vocabulary
+
+
+class Models(NamedTuple):
+    """A captioner's networks; without concepts in the data there is neither head nor semantic encoder."""
+
+    encoder: keras.Model
+    head: keras.Model | None
+    semantic: SemanticModels | None
+    decoder: DecoderModels
+
+    def parts(self) -> dict[str, keras.Model]:
+        """The models that hold all weights, by the name of their file in a run."""
+        found = {"encoder": self.encoder, "concept_head": self.head, "decoder": self.decoder.teacher}
+        found["semantic"] = self.semantic and self.semantic.classifier
+        return {name: model for name, model in found.items() if model is not None}
+
+
+def build_models(
+    config: Config, vocabulary: int, concepts: int, *, precision: str = "float32", encoder_precision: str = "float32"
+) -> Models:
+    """Build every network under its Keras precision policy.
+
+    Raises:
+        InputError: `decoder.semantic_source` needs concepts and there are none.
+    """
+    source = config.decoder.semantic_source
+    if source != "none" and not concepts:
+        raise InputError(
+            f"decoder.semantic_source={source} needs concepts to learn from, and the data has none frequent enough; "
+            "add a table of concepts, lower data.min_concept_count, or --set decoder.semantic_source=none"
+        )
+    before = keras.mixed_precision.global_policy()
+    try:
+        keras.mixed_precision.set_global_policy(encoder_precision)
+        encoder = build_visual_encoder(config.visual)
+        keras.mixed_precision.set_global_policy(precision)
+        region_shape = encoder.output_shape[1:]
+        head = build_concept_head(config.visual, region_shape, concepts) if concepts else None
+        semantic = build_semantic(config.semantic, vocabulary, concepts) if concepts else None
+        meaning = config.semantic.units if source != "none" else 0
+        return Models(encoder, head, semantic, build_decoder(config.decoder, vocabulary, region_shape, meaning))
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tensor:
+    """What the decoder is told at each step of teacher forcing.
+
+    Args:
+        semantic: the semantic encoder.
+        words: int32 [B, T], the caption's words without `<start>`, padded.
+        source: `prefix`: at step t the meaning of words 0..t-1, zeros at t = 0; `reference`: at every step the meaning
+            of the whole caption, the oracle's peek.
+
+    Returns:
+        float [B, T + 1, M]: the steps of T words and `<end>`.
+    """
+    read = semantic.reader(words)["meaning"]
+    if source == "prefix":
+        return tf.pad(read, [[0, 0], [1, 0], [0, 0]])
+    last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
+    return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
+
+
+def write_captions(
+    models: Models, regions: tf.Tensor, config: DecodingConfig, source: str, reference: tf.Tensor | None = None
+) -> Sentences:
+    """Search for the captions of regions [B, h, w, C], in the graph.
+
+    Args:
+        models: the networks.
+        regions: the visual encoder's output.
+        config: the search's options.
+        source: `decoder.semantic_source` of the run.
+        reference: int32 [B, T], the reference captions' words; for the oracle alone.
+    """
+    begin = models.decoder.begin(regions)
+    batch, width = tf.shape(regions)[0], config.beam_width
+    state = {name: tf.repeat(begin[name][:, None], width, axis=1) for name in "hc"}
+    told: tf.Tensor | None = None
+    if source == "prefix":
+        state.update(_empty_memory(models.semantic, batch, width, config.max_length))
+    elif source == "reference":
+        if reference is None:
+            raise InputError("decoder.semantic_source=reference is an oracle: it needs the reference captions")
+        told = tf.repeat(meanings(models.semantic, reference, source)[:, :1], width, axis=1)
+
+    def step(t: tf.Tensor, words: tf.Tensor, state: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        memory: dict[str, tf.Tensor] = {}
+        meaning = [told] if told is not None else []
+        if source == "prefix":
+            read, memory = _read_word(models.semantic, t, words, state)
+            meaning = [read]
+        out = models.decoder.step([begin["keys"], begin["values"], words, state["h"], state["c"], *meaning])
+        return out["logits"], out["attention"], {"h": out["h"], "c": out["c"], **memory}
+
+    return beam_search(
+        step,
+        state,
+        batch=batch,
+        places=regions.shape[1] * regions.shape[2],
+        beam_width=width,
+        max_length=config.max_length,
+        start=START,
+        end=END,
+        forbidden=(PAD, START, UNK),
+        pad=PAD,
+        length_penalty=config.length_penalty,
+    )
+
+
+def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
+    shapes = {name: semantic.step.input_shape[name][1:] for name in ("gru", "keys", "states")}
+    kind = semantic.step.compute_dtype
+    return {
+        "gru": tf.zeros([batch, width, *shapes["gru"]], kind),
+        "keys": tf.zeros([batch, width, length, shapes["keys"][-1]], kind),
+        "states": tf.zeros([batch, width, length, shapes["states"][-1]], kind),
+    }
+
+
+def _read_word(
+    semantic: Any, t: tf.Tensor, words: tf.Tensor, state: dict[str, tf.Tensor]
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Meaning [B, K, M] of the words up to step t, and the memory after them. At t = 0 the word is `<start>`: nothing
+    has been said, so the meaning is zero and the memory stays empty (place -1 is written nowhere)."""
+    batch, width = tf.shape(words)[0], words.shape[1]
+    inputs = {name: tf.reshape(state[name], [-1, *state[name].shape[2:]]) for name in ("gru", "keys", "states")}
+    place = tf.fill([batch * width], t - 1)
+    out = semantic.step({"word": tf.reshape(words, [-1]), "place": place, **inputs})
+    out = {name: tf.reshape(value, [-1, width, *value.shape[1:]]) for name, value in out.items()}
+    said = t > 0
+    memory = {name: tf.where(said, out[name], state[name]) for name in inputs}
+    return tf.where(said, out["meaning"], tf.zeros_like(out["meaning"])), memory
+
+
+# Weights in a run folder
+
+
+def save_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
+    """Write each part's weights to `folder/NAME.h5` (all parts, or those named), each by rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or models.parts():
+        beside = folder / f".{name}.h5"
+        models.parts()[name].save_weights(beside)
+        os.replace(beside, folder / f"{name}.h5")
+
+
+def load_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
+    """Read what `save_weights` wrote; raises InputError where a file is missing or of another architecture."""
+    for name in names or models.parts():
+        path = folder / f"{name}.h5"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; the run is not finished: train it with --resume")
+        try:
+            models.parts()[name].load_weights(path)
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path}: does not fit the run's config.json ({error})") from error
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What the captioner has to say of one image; `error` says why where it could not be read."""
+
+    path: Path
+    words: tuple[str, ...] = ()  # as people write them
+    stems: tuple[str, ...] = ()  # as the model writes them
+    score: float = 0.0  # mean log-probability a token, nats
+    attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
+    word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
+    concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
+    pooled: np.ndarray | None = None  # float32 [C], mean region
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """The caption as one line."""
+        return " ".join(self.words)
+
+
+class Captioner:
+    """A trained run, ready to caption."""
+
+    def __init__(
+        self, config: Config, models: Models, vocabulary: Vocabulary, concepts: Sequence[str], thresholds: dict
+    ):
+        self.config, self.models, self.vocabulary = config, models, vocabulary
+        self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
+        size = config.visual.image_size
+        pixels = tf.TensorSpec([None, size, size, 3], tf.uint8)
+        self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
+        self._pool = tf.function(self._mean_region, input_signature=[pixels])
+
+    @classmethod
+    def load(cls, run: Path, settings: dict[str, Any] | None = None) -> Captioner:
+        """Load a run folder; `settings` change its decoding options.
+
+        Raises:
+            InputError: not a finished run, or files that do not belong together.
+        """
+        run = Path(run)
+        if not (run / "config.json").is_file():
+            raise InputError(f"{run}: no run folder (no config.json in it); give the folder that train.py wrote to")
+        config = load_config(run / "config.json").replace(settings or {})
+        if config.decoder.semantic_source == "reference":
+            raise InputError(f"{run}: an oracle (decoder.semantic_source=reference) cannot caption without the answer")
+        return cls.from_run(run, config)
+
+    @classmethod
+    def from_run(cls, run: Path, config: Config) -> Captioner:
+        """Load a run folder under a configuration that is already at hand."""
+        vocabulary = Vocabulary.from_json(_read_json(run / "vocabulary.json"))
+        concepts = _read_json(run / "concepts.json")
+        # The weights come from the run, whatever the encoder started from.
+        models = build_models(_without_download(config), len(vocabulary), len(concepts["codes"]))
+        if not (run / "checkpoints" / "best" / "decoder.h5").is_file():
+            raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
+        load_weights(models, run / "checkpoints" / "best")
+        return cls(config, models, vocabulary, concepts["codes"], concepts["thresholds"])
+
+    def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
+        """Caption image files in their order; the next batch is decoded while the models work on one.
+
+        Args:
+            paths: image files; an unreadable one gets a `Caption` with an error.
+            references: the answers, for an oracle alone.
+        """
+        for start, pixels in self._read_ahead(paths):
+            names = paths[start : start + len(pixels)]
+            answers = references[start : start + len(pixels)] if references else [""] * len(pixels)
+            good = [row for row, item in enumerate(pixels) if isinstance(item, np.ndarray)]
+            found = iter(self._caption_pixels(pixels, good, answers))
+            for path, item in zip(names, pixels):
+                if isinstance(item, InputError):
+                    yield Caption(Path(path), error=str(item))
+                else:
+                    yield dataclasses.replace(next(found), path=Path(path))
+
+    def pooled_features(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
+        """The mean region of each image, float32 [C]; raises InputError on an unreadable one."""
+        for _, pixels in self._read_ahead(paths):
+            for item in pixels:
+                if isinstance(item, InputError):
+                    raise item
+            yield from self._pool(np.stack(pixels)).numpy()
+
+    def _read_ahead(self, paths: Sequence[Path]) -> Iterator[tuple[int, list]]:
+        batch = self.config.decoding.batch_size
+        with ThreadPoolExecutor() as pool:
+            following = [pool.submit(self._read, path) for path in paths[:batch]]
+            for start in range(0, len(paths), batch):
+                current = following
+                following = [pool.submit(self._read, path) for path in paths[start + batch : start + 2 * batch]]
+                yield start, [future.result() for future in current]
+
+    def _read(self, path: Path) -> np.ndarray | InputError:
+        try:
+            return images.prepare(images.read_image(path), self.config.visual.image_size, self.config.data.equalize)
+        except InputError as error:
+            return error
+
+    def _caption_pixels(self, pixels: list, good: list[int], answers: Sequence[str]) -> list[Caption]:
+        if not good:
+            return []
+        encoded = [self.vocabulary.encode(answers[row]) for row in good]
+        words = np.zeros(
+            (len(good), max(1, *map(len, encoded)) if len(good) > 1 else max(1, len(encoded[0]))), np.int32
+        )
+        for row, ids in enumerate(encoded):
+            words[row, : len(ids)] = ids
+        out = {name: value.numpy() for name, value in self._graph(np.stack([pixels[r] for r in good]), words).items()}
+        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(good))]
+
+    def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
+
+    def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
+        regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
+        source = self.config.decoder.semantic_source
+        found = write_captions(self.models, regions, self.config.decoding, source, reference)
+        shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
+        out = {"tokens": found.tokens, "length": found.length, "score": found.score}
+        out["pooled"] = tf.reduce_mean(regions, axis=[1, 2])
+        out["attention"] = tf.reshape(found.attention, shape)
+        if self.models.semantic is not None:
+            read = self.models.semantic.classifier(found.tokens)
+            out["word_importance"] = read["word_importance"]
+            logits = self.models.head(regions) if "image" in self.thresholds else read["concept_logits"]
+            out["concept_score"] = tf.sigmoid(logits)
+        return out
+
+    def _to_caption(self, row: dict[str, Any]) -> Caption:
+        stems, length = self.vocabulary.decode(row["tokens"]), int(row["length"])
+        concepts: list[tuple[str, float]] = []
+        if "concept_score" in row:
+            threshold = self.thresholds.get("image", self.thresholds.get("words", 0.5))
+            named = np.flatnonzero(row["concept_score"] >= threshold)
+            concepts = [(self.concepts[i], float(row["concept_score"][i])) for i in named]
+        return Caption(
+            Path(),
+            pooled=row["pooled"],
+            words=tuple(self.vocabulary.readable(stems)),
+            stems=tuple(stems),
+            score=float(row["score"]),
+            attention=row["attention"][:length],
+            word_importance=row["word_importance"][:length] if "word_importance" in row else None,
+            concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
+        )
+
+
+def _without_download(config: Config) -> Config:
+    return config.replace({"visual.weights": "none"})
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the run folder is incomplete: train it again") from error

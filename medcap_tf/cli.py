@@ -1,0 +1,245 @@
+"""The commands. Results go to stdout, progress to stderr; exit code 0: done, 1: the input is at fault, 2: wrong usage.
+
+TensorFlow is imported by the commands that need it, inside them: `--help` and the data doctor start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+from medcap_tf import __version__
+from medcap_tf import config as configuration
+from medcap_tf.errors import InputError
+
+_RESEARCH = "Software for research, not a medical device."
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`python -m medcap_tf COMMAND ...`; exits."""
+    parser = argparse.ArgumentParser(
+        prog="medcap",
+        description=f"Captions medical images and shows why. {_RESEARCH} To train: python train.py --help",
+    )
+    parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_records, _add_phantoms, _add_caption, _add_evaluate, _add_score):
+        add(commands)
+    chosen = parser.parse_args(arguments)
+    _finish(chosen, chosen.run)
+
+
+def train(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`python train.py ...`; exits."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train a captioner on a folder of images and tables, caption its test split and score it.\n\n"
+        "Stages: concepts from images (visual.concept_epochs > 0), concepts from words, captions.\n"
+        "An interrupted run goes on where it stood when the same command is given --resume.",
+        epilog=f"settings, with their defaults:\n{configuration.describe()}\n\n"
+        "examples:\n"
+        "  python train.py --data DIR --out runs/first\n"
+        "  python train.py --data DIR --out runs/scratch --set visual.weights=none visual.concept_epochs=12\n\n"
+        f"{_RESEARCH}",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the data set; check it with: medcap records DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder to write")
+    parser.add_argument("--config", type=Path, help="a JSON file of settings, {section: {field: value}}")
+    parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="section.field=value", dest="settings")
+    parser.add_argument("--resume", action="store_true", help="go on with RUN if it was begun; else begin it")
+    _add_verbose(parser)
+    _finish(parser.parse_args(arguments), _train)
+
+
+def _finish(chosen: argparse.Namespace, run: Callable[[argparse.Namespace], None]) -> NoReturn:
+    if not getattr(chosen, "verbose", False):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.simplefilter("ignore")
+    try:
+        run(chosen)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of stdout left, as `head` does; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    config = configuration.load(chosen.config) if chosen.config else configuration.Config()
+    config = config.replace(configuration.parse_settings(chosen.settings))
+    from medcap_tf.evaluation import format_scores
+    from medcap_tf.training.loop import Interrupted
+    from medcap_tf.training.run import train as run_training
+
+    try:
+        scores = run_training(config, chosen.data, chosen.out, chosen.resume)
+    except Interrupted as stop:
+        print(f"{stop}. To go on, give the same command with --resume", file=sys.stderr)
+        sys.exit(130)
+    print(format_scores(scores))
+    print(f"\n{chosen.out}: config.json, history.csv, history.png, predictions.csv, concepts.csv, scores.json")
+
+
+def _add_records(commands: Any) -> None:
+    parser = commands.add_parser("records", help="examine a data set: what is in it, and every problem with its row")
+    parser.add_argument("data", type=Path, metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.add_argument("--skip-images", action="store_true", help="do not decode every image")
+    parser.add_argument("--stemmer", default="snowball", choices=("snowball", "porter", "lancaster", "none"))
+    parser.add_argument("--keep-stop-words", action="store_true")
+    parser.set_defaults(run=_records)
+
+
+def _records(chosen: argparse.Namespace) -> None:
+    from medcap_tf.doctor import examine, render
+    from medcap_tf.records import read_dataset
+    from medcap_tf.text import Normalizer
+
+    normalizer = Normalizer(chosen.stemmer, not chosen.keep_stop_words)
+    report = examine(read_dataset(chosen.data), normalizer, check_images=not chosen.skip_images)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if chosen.json else render(report))
+
+
+def _add_phantoms(commands: Any) -> None:
+    parser = commands.add_parser("phantoms", help="draw a synthetic data set: images, captions, concepts, masks")
+    parser.add_argument("out", type=Path, metavar="DIR")
+    for split, count in (("train", 900), ("valid", 120), ("test", 120)):
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default: {count})")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed draws the same bytes")
+    parser.set_defaults(run=_phantoms)
+
+
+def _phantoms(chosen: argparse.Namespace) -> None:
+    from medcap_tf.phantoms import draw_dataset
+
+    draw_dataset(chosen.out, {"train": chosen.train, "valid": chosen.valid, "test": chosen.test}, chosen.seed)
+    print(chosen.out)
+
+
+def _add_caption(commands: Any) -> None:
+    parser = commands.add_parser("caption", help="caption image files or folders of them")
+    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
+    _add_decoding(parser)
+    parser.set_defaults(run=_caption)
+
+
+def _caption(chosen: argparse.Namespace) -> None:
+    paths = _image_paths(chosen.images)
+    captioner = _load(chosen)
+    failed = 0
+    for caption in captioner.caption(paths):
+        if chosen.json:
+            print(json.dumps(_caption_json(caption), ensure_ascii=False))
+        elif caption.error:
+            print(f"error: {caption.error}", file=sys.stderr)
+        else:
+            print(f"{caption.path}\t{caption.text}\t{caption.score:.4f}")
+            concepts = ", ".join(f"{code} {score:.2f}" for code, score in caption.concepts)
+            print(f"  concepts: {concepts or 'none'}", file=sys.stderr)
+        failed += bool(caption.error)
+    if failed:
+        raise InputError(f"{failed} of {len(paths)} images could not be read")
+
+
+def _caption_json(caption: Any) -> dict[str, Any]:
+    if caption.error:
+        return {"path": str(caption.path), "error": caption.error}
+    return {
+        "path": str(caption.path),
+        "caption": caption.text,
+        "score": caption.score,
+        "words": caption.words,
+        "stems": caption.stems,
+        "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
+        "concepts": [{"code": code, "score": score} for code, score in caption.concepts],
+    }
+
+
+def _image_paths(given: Sequence[Path]) -> list[Path]:
+    from medcap_tf.images import SUFFIXES
+
+    paths: list[Path] = []
+    for path in given:
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)})")
+        paths += inside
+    return paths
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="caption a split and score it, beside both baselines")
+    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path, help="where predictions.csv, concepts.csv, scores.json go (default: RUN)")
+    _add_decoding(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    from medcap_tf.records import read_dataset
+
+    dataset = read_dataset(chosen.data)
+    if chosen.split not in dataset.splits:
+        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
+    captioner = _load(chosen)
+    from medcap_tf.evaluation import Library, evaluate, format_scores
+
+    out = chosen.out or chosen.model
+    records = dataset.splits[chosen.split]
+    print(format_scores(evaluate(captioner, records, chosen.split, Library.load(chosen.model), out)))
+    print(f"\n{out}: predictions.csv, concepts.csv, scores.json", file=sys.stderr)
+
+
+def _add_score(commands: Any) -> None:
+    parser = commands.add_parser("score", help="score one table of captions against another")
+    parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
+    parser.set_defaults(run=_score)
+
+
+def _score(chosen: argparse.Namespace) -> None:
+    from medcap_tf.metrics import caption_scores
+    from medcap_tf.records import read_captions
+
+    references, predictions = read_captions(chosen.references).values, read_captions(chosen.predictions).values
+    missing, unknown = sorted(set(references) - set(predictions)), sorted(set(predictions) - set(references))
+    for ids, message in ((missing, "has no caption for"), (unknown, "has captions for unknown")):
+        if ids:
+            shown = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+            raise InputError(f"{chosen.predictions}: {message} {len(ids)} IDs of {chosen.references} ({shown})")
+    ids = sorted(references)
+    print(json.dumps(caption_scores([references[i] for i in ids], [predictions[i] for i in ids]), indent=2))
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
+    parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
+    _add_verbose(parser)
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages too")
+
+
+def _load(chosen: argparse.Namespace) -> Any:
+    from medcap_tf.captioner import Captioner
+
+    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
+    return Captioner.load(chosen.model, {name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,324 @@
+"""Records to batches of tensors, and the on-disk cache of a frozen encoder's features.
+
+Axes: B batch, S pixels a side, h x w grid of regions of C channels, T words of the batch's longest caption, K concepts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from medcap_tf import images
+from medcap_tf.config import DataConfig
+from medcap_tf.errors import InputError
+from medcap_tf.records import Dataset, Problem, Record
+from medcap_tf.text import END, START, Vocabulary
+
+
+class Splits(NamedTuple):
+    """What a run learns from, chooses by and is scored on."""
+
+    train: list[Record]
+    valid: list[Record]
+    test: list[Record]
+
+
+def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
+    """The three splits of a run; where none is for validation, captions are held out of training.
+
+    Held-out records share no caption with those kept: medical collections repeat captions over the images of one case.
+
+    Raises:
+        InputError: the training split is missing or holds no captions.
+    """
+    found = ", ".join(dataset.splits) or "none"
+    if config.train_split not in dataset.splits:
+        raise InputError(
+            f"{dataset.root}: no split {config.train_split!r} to train on (found: {found}); "
+            f"name one with --set data.train_split=NAME"
+        )
+    train = [r for r in dataset.splits[config.train_split] if r.caption]
+    if not train:
+        raise InputError(f"{dataset.root}: split {config.train_split!r} holds no captions; add its table of captions")
+    test = dataset.splits.get(config.test_split, [])
+    if config.valid_split in dataset.splits and config.valid_split != config.train_split:
+        return Splits(train, [r for r in dataset.splits[config.valid_split] if r.caption], test)
+    captions = sorted({r.caption for r in train})
+    held = max(1, round(len(captions) * config.valid_fraction))
+    chosen = set(np.random.default_rng(seed).permutation(captions)[:held])
+    if len(chosen) == len(captions):
+        raise InputError(f"{dataset.root}: one distinct caption is too few to train and validate on")
+    return Splits([r for r in train if r.caption not in chosen], [r for r in train if r.caption in chosen], test)
+
+
+def readable_records(records: Sequence[Record], split: str) -> tuple[list[Record], list[Problem]]:
+    """The records whose image can be decoded, and a problem for each other one; text-only records pass."""
+
+    def problem(record: Record) -> Problem | None:
+        if record.image_path is None:
+            return None
+        try:
+            images.read_image(record.image_path)
+        except InputError as error:
+            return Problem(str(record.image_path), 0, str(error))
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        problems = list(progress(pool.map(problem, records), len(records), f"check {split} images"))
+    return [r for r, p in zip(records, problems) if p is None], [p for p in problems if p]
+
+
+def frequent_concepts(records: Sequence[Record], min_count: int) -> list[str]:
+    """Concepts with at least `min_count` records, by falling count, then by code."""
+    counts = Counter(concept for record in records for concept in record.concepts)
+    return sorted((c for c in counts if counts[c] >= min_count), key=lambda c: (-counts[c], c))
+
+
+def concept_matrix(records: Sequence[Record], concepts: Sequence[str]) -> np.ndarray:
+    """float32 [len(records), K], 1 where the record has the concept."""
+    index = {concept: i for i, concept in enumerate(concepts)}
+    matrix = np.zeros((len(records), len(concepts)), np.float32)
+    for row, record in enumerate(records):
+        for concept in record.concepts:
+            if concept in index:
+                matrix[row, index[concept]] = 1
+    return matrix
+
+
+def views(config: DataConfig) -> list[str]:
+    """The views of each image that a frozen encoder's features are cached for."""
+    wanted = {
+        "identity": True,
+        "horizontal_flip": config.horizontal_flip,
+        "vertical_flip": config.vertical_flip,
+        "center_crop": config.crop < 1,
+    }
+    return [view for view, used in wanted.items() if used]
+
+
+def progress(items: Any, total: int, title: str) -> Any:
+    """`items` with a bar on stderr, silent where stderr is no terminal and the work is short."""
+    return tqdm(items, total=total, desc=title, unit="image", mininterval=1.0, leave=False)
+
+
+# Batches of training
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Records as the training loop reads them: each part by row."""
+
+    records: list[Record]
+    concepts: np.ndarray  # float32 [N, K]
+    words: list[list[int]]  # ids, without <start> and <end>
+
+    @classmethod
+    def of(cls, records: Sequence[Record], concepts: Sequence[str], vocabulary: Vocabulary, longest: int) -> Examples:
+        """Encode captions and concepts once."""
+        encoded = [vocabulary.encode(record.caption, longest) for record in records]
+        return cls(list(records), concept_matrix(records, concepts), encoded)
+
+    def with_words(self) -> Examples:
+        """Without the records whose caption normalises to nothing."""
+        keep = [i for i, words in enumerate(self.words) if words]
+        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+
+    def with_concepts(self) -> Examples:
+        """Without the records that have none of the learned concepts."""
+        keep = np.flatnonzero(self.concepts.sum(1))
+        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+
+
+# rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
+Loader = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def image_loader(records: Sequence[Record], size: int, config: DataConfig, augment: bool) -> Loader:
+    """Rows to pixels uint8 [n, S, S, 3], decoded in parallel; with random flips and crops where `augment`."""
+    pool = ThreadPoolExecutor()
+
+    def load(row: int, rng: np.random.Generator) -> np.ndarray:
+        image = images.read_image(records[row].image_path)  # type: ignore[arg-type]
+        if augment:
+            flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
+            image = images.random_view(image, rng, crop=config.crop, **flips)
+        return images.prepare(image, size, config.equalize)
+
+    return lambda rows, rng: np.stack(list(pool.map(load, rows, rng.spawn(len(rows)))))
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    *,
+    order: np.ndarray | None = None,
+    seed: Sequence[int] = (0,),
+    skip: int = 0,
+    visual: tuple[Loader, tuple[int, ...], Any] | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Batches of rows in the given order, the same for the same arguments.
+
+    Args:
+        examples: what is read.
+        batch_size: B.
+        order: int64 [n], rows; None: all, in their order.
+        seed: with a batch's number, what its random views depend on.
+        skip: batches to leave out at the beginning, as a resumed epoch does.
+        visual: a loader with the shape and type of one of its items; None for text alone.
+        drop_remainder: leave out a last short batch.
+
+    Returns:
+        `rows` int64 [B], `inputs` int32 [B, T + 1] (`<start>` and words), `targets` int32 [B, T + 1] (words and
+        `<end>`), both padded to the batch's longest caption, `concepts` float32 [B, K] and, with a loader, `visual`.
+    """
+    order = np.arange(len(examples.records)) if order is None else order
+    inputs = tf.ragged.constant([[START, *words] for words in examples.words], dtype=tf.int32)
+    targets = tf.ragged.constant([[*words, END] for words in examples.words], dtype=tf.int32)
+    concepts = tf.constant(examples.concepts)
+    numbered = tf.data.Dataset.from_tensor_slices(order.astype(np.int64)).batch(batch_size, drop_remainder).enumerate()
+
+    def gather(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = {
+            "rows": rows,
+            "inputs": tf.gather(inputs, rows).to_tensor(),
+            "targets": tf.gather(targets, rows).to_tensor(),
+            "concepts": tf.gather(concepts, rows),
+        }
+        if visual is not None:
+            loader, shape, dtype = visual
+
+            def load(number: np.ndarray, rows: np.ndarray) -> np.ndarray:
+                return loader(rows, np.random.default_rng([*seed, int(number)]))
+
+            loaded = tf.numpy_function(load, [number, rows], dtype)
+            batch["visual"] = tf.ensure_shape(loaded, [None, *shape])
+        return batch
+
+    return numbered.skip(skip).map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+# The feature cache
+
+
+def fingerprint(encoder: keras.Model, size: int, equalize: bool) -> str:
+    """A name for what decides an encoder's features: weights, layer, input size, equalisation, compute type."""
+    digest = hashlib.sha256()
+    for weight in encoder.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    policy = encoder.layers[-1].compute_dtype
+    digest.update(json.dumps([encoder.layers[-1].name, size, equalize, policy]).encode())
+    return digest.hexdigest()[:20]
+
+
+class FeatureCache:
+    """float16 [h, w, C] for each image and view, on disk, found by the image's content.
+
+    A view has two files: `VIEW.features`, rows of equal size, and `VIEW.index`, a line `sha256 crc32` for each row,
+    appended after the row is on disk. An interrupted run leaves whole rows only; what an index line does not cover is
+    written again, and a row whose checksum is wrong is computed again.
+    """
+
+    def __init__(self, folder: Path, region_shape: tuple[int, int, int]):
+        self.folder, self.region_shape = Path(folder), tuple(region_shape)
+        self._row_bytes = int(np.prod(self.region_shape)) * 2
+        self._rows: dict[str, dict[str, int]] = {}
+
+    def fill(
+        self, records: Sequence[Record], view: str, compute: Callable[[np.ndarray], np.ndarray], prepared: Any
+    ) -> np.ndarray:
+        """Compute what is missing; returns each record's row of `features(view)`, int64 [len(records)].
+
+        Args:
+            records: records with readable images.
+            view: one of `images.VIEWS`.
+            compute: pixels uint8 [n, S, S, 3] -> features [n, h, w, C].
+            prepared: `(record, view) -> uint8 [S, S, 3]`.
+        """
+        with ThreadPoolExecutor() as pool:
+            keys = list(pool.map(_content_key, records))
+        known = self._open(view)
+        missing = {key: record for key, record in zip(keys, records) if key not in known}
+        if missing:
+            self._append(view, missing, compute, prepared)
+        return np.array([self._rows[view][key] for key in keys], np.int64)
+
+    def features(self, view: str) -> np.ndarray:
+        """All rows of a view, float16 [rows, h, w, C], mapped from disk."""
+        path = self.folder / f"{view}.features"
+        return np.memmap(path, np.float16, "r", shape=(len(self._open(view)), *self.region_shape))
+
+    def _open(self, view: str) -> dict[str, int]:
+        """Content key -> row; checks every row's checksum the first time."""
+        if view not in self._rows:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._rows[view] = self._verify(self.folder / f"{view}.features", self.folder / f"{view}.index")
+        return self._rows[view]
+
+    def _verify(self, data: Path, index: Path) -> dict[str, int]:
+        lines = index.read_text().splitlines(keepends=True) if index.exists() and data.exists() else []
+        good: list[str] = []
+        with open(data, "r+b" if data.exists() else "w+b") as file:
+            for line in lines:
+                row, parts = file.read(self._row_bytes), line.split()
+                # Rows after a bad one would move, so all of them are computed again: it has to be rare.
+                whole = line.endswith("\n") and len(parts) == 2 and len(row) == self._row_bytes
+                if not whole or f"{zlib.crc32(row):08x}" != parts[1]:
+                    break
+                good.append(line)
+            file.truncate(len(good) * self._row_bytes)
+        index.write_text("".join(good))
+        return {line.split()[0]: row for row, line in enumerate(good)}
+
+    def _append(self, view: str, missing: dict[str, Record], compute: Any, prepared: Any) -> None:
+        rows, keys = self._rows[view], list(missing)
+        bar = tqdm(total=len(keys), desc=f"features of {view.replace('_', ' ')}", unit="image", mininterval=1.0)
+        with open(self.folder / f"{view}.features", "ab") as data, open(self.folder / f"{view}.index", "a") as index:
+            for start, pixels in _ahead(keys, lambda key: prepared(missing[key], view), 32):
+                chunk = keys[start : start + len(pixels)]
+                features = np.asarray(compute(pixels)).astype(np.float16)
+                data.write(features.tobytes())
+                data.flush()
+                index.writelines(f"{k} {zlib.crc32(f.tobytes()):08x}\n" for k, f in zip(chunk, features))
+                index.flush()
+                rows.update({key: len(rows) + i for i, key in enumerate(chunk)})
+                bar.update(len(chunk))
+        bar.close()
+
+
+def feature_loader(cache: FeatureCache, rows_by_view: dict[str, np.ndarray]) -> Loader:
+    """Rows to cached features float16 [n, h, w, C]; a random one of the views for each row."""
+    names = list(rows_by_view)
+    features = {view: cache.features(view) for view in names}
+
+    def load(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        chosen = rng.integers(len(names), size=len(rows))
+        return np.stack([features[names[v]][rows_by_view[names[v]][row]] for v, row in zip(chosen, rows)])
+
+    return load
+
+
+def _content_key(record: Record) -> str:
+    return hashlib.sha256(record.image_path.read_bytes()).hexdigest()  # type: ignore[union-attr]
+
+
+def _ahead(items: Sequence[Any], load: Callable[[Any], np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Chunks of loaded items with their first index, the next chunk loading while one is in use."""
+    with ThreadPoolExecutor() as pool:
+        following = [pool.submit(load, item) for item in items[:size]]
+        for start in range(0, len(items), size):
+            current = following
+            following = [pool.submit(load, item) for item in items[start + size : start + 2 * size]]
+            yield start, np.stack([future.result() for future in current])

@@ -1,0 +1,139 @@
+"""Captions to tokens and back: normalisation with NLTK, the vocabulary, stems made readable again."""
+
+from __future__ import annotations
+
+import functools
+import string
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any, NamedTuple
+
+from nltk.stem import LancasterStemmer, PorterStemmer, SnowballStemmer
+from nltk.tokenize import word_tokenize
+
+from medcap_tf.errors import InputError
+
+PAD, UNK, START, END = range(4)
+SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
+
+_DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_STEMMERS = {
+    "snowball": functools.partial(SnowballStemmer, "english"),
+    "porter": PorterStemmer,
+    "lancaster": LancasterStemmer,
+}
+
+
+class Token(NamedTuple):
+    """A word as the models know it and as it was written."""
+
+    stem: str
+    surface: str
+
+
+@functools.lru_cache(maxsize=1)
+def stop_words() -> frozenset[str]:
+    """English stop words, from the package's own asset (its first lines name the source)."""
+    text = resources.files("medcap_tf").joinpath("assets/stop_words_english.txt").read_text(encoding="utf-8")
+    return frozenset(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _stem(stemmer: str, word: str) -> str:
+    return word if stemmer == "none" else _stemmer(stemmer).stem(word)
+
+
+@functools.cache
+def _stemmer(name: str) -> Any:
+    return _STEMMERS[name]()
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Lower case, no punctuation, NLTK tokens, no stop words, stems: the order of the 2021 task's own script.
+
+    Punctuation is deleted before tokenising, so "T1-weighted" is one word, "t1weighted".
+
+    Raises:
+        InputError: the stemmer is unknown.
+    """
+
+    stemmer: str = "snowball"
+    remove_stop_words: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stemmer not in (*_STEMMERS, "none"):
+            raise InputError(f"text.stemmer: {self.stemmer!r} is none of {', '.join((*_STEMMERS, 'none'))}")
+
+    def tokens(self, caption: str) -> list[Token]:
+        """The caption's words in order; empty where nothing is left."""
+        words = word_tokenize(caption.lower().translate(_DELETE_PUNCTUATION), preserve_line=True)
+        kept = (w for w in words if not (self.remove_stop_words and w in stop_words()))
+        return [Token(_stem(self.stemmer, word), word) for word in kept]
+
+    def stems(self, caption: str) -> list[str]:
+        """The stems alone."""
+        return [token.stem for token in self.tokens(caption)]
+
+
+class Vocabulary:
+    """Stems with their ids, and for each stem the surface form seen most often in training.
+
+    Ids 0 to 3 are `<pad>`, `<unk>`, `<start>`, `<end>`; the rest follow by falling count, then alphabetically.
+    """
+
+    def __init__(self, words: Mapping[str, str], normalizer: Normalizer):
+        self.normalizer = normalizer
+        self.stems: tuple[str, ...] = (*SPECIAL, *words)
+        self._surface = dict(words)
+        self._ids = {stem: i for i, stem in enumerate(self.stems)}
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    @classmethod
+    def build(cls, captions: Iterable[str], normalizer: Normalizer, min_count: int = 1) -> Vocabulary:
+        """Collect the stems that occur at least `min_count` times.
+
+        Raises:
+            InputError: no stem is that frequent.
+        """
+        surfaces: dict[str, Counter[str]] = defaultdict(Counter)
+        for caption in captions:
+            for token in normalizer.tokens(caption):
+                surfaces[token.stem][token.surface] += 1
+        counts = {stem: sum(forms.values()) for stem, forms in surfaces.items()}
+        kept = sorted((s for s in counts if counts[s] >= min_count), key=lambda s: (-counts[s], s))
+        if not kept:
+            raise InputError(f"no word occurs {min_count} times in the training captions; lower text.min_count")
+        # Ties between forms go to the alphabetically first, so that a rebuilt vocabulary is the same.
+        return cls({s: min(surfaces[s], key=lambda form: (-surfaces[s][form], form)) for s in kept}, normalizer)
+
+    def encode(self, caption: str, max_words: int | None = None) -> list[int]:
+        """Ids of the caption's words, without `<start>` and `<end>`; unknown words are `<unk>`."""
+        return [self._ids.get(stem, UNK) for stem in self.normalizer.stems(caption)[:max_words]]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Stems up to the first `<end>` or `<pad>`; `<start>` is left out."""
+        stems = []
+        for i in map(int, ids):
+            if i in (END, PAD):
+                break
+            if i != START:
+                stems.append(self.stems[i])
+        return stems
+
+    def readable(self, stems: Sequence[str]) -> list[str]:
+        """Each stem as the word people write most often in the training captions."""
+        return [self._surface.get(stem, stem) for stem in stems]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that `from_json` needs."""
+        return {"normalizer": asdict(self.normalizer), "words": self._surface}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Vocabulary:
+        """The inverse of `to_json`."""
+        return cls(values["words"], Normalizer(**values["normalizer"]))

@@ -1,0 +1,259 @@
+"""One loop for all stages: steps, validation, the best weights, early stopping, interruption and exact resumption."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from medcap_tf.config import TrainingConfig
+from medcap_tf.errors import InputError
+from medcap_tf.training.device import Device
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM arrived; everything is saved."""
+
+
+@dataclass
+class Stage:
+    """What one stage trains and how it is judged."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    steps: int  # batches an epoch
+    modules: dict[str, keras.Model]  # saved in the stage's checkpoints
+    variables: list[tf.Variable]  # trained
+    batches: Callable[[int, int], tf.data.Dataset]  # (epoch, batches to skip) -> the rest of the epoch
+    loss: Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]  # (batch, step int64 []) -> float32 []
+    validate: Callable[[], dict[str, float]]
+    monitor: str  # the validation score that chooses the best epoch; higher is better
+    keep_best: Callable[[], None]  # saves the weights of the best epoch so far
+    row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
+    epoch_start: Callable[[int], None] = lambda epoch: None
+    epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
+
+
+class History:
+    """`history.csv` and its TensorBoard twin: a row for each epoch of each stage."""
+
+    def __init__(self, run: Path):
+        self.path = run / "history.csv"
+        self.rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))
+        self._board = tf.summary.create_file_writer(str(run / "logs"))
+
+    def forget(self, stage: str, epoch: int) -> None:
+        """Drop the rows of epochs that are about to be trained again."""
+        self.rows = [r for r in self.rows if r["stage"] != stage or int(r["epoch"]) < epoch]
+
+    def add(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """Append a row and write the file by rename."""
+        self.rows.append({"stage": stage, "epoch": epoch, **{name: f"{value:.6g}" for name, value in values.items()}})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        beside = self.path.with_suffix(".tmp")
+        with open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(beside, self.path)
+        with self._board.as_default(step=epoch):
+            for name, value in values.items():
+                tf.summary.scalar(f"{stage}/{name}", value)
+        self._board.flush()
+
+
+class _Progress(tf.Module):
+    """Where a stage stands: what a checkpoint needs beside weights and optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)  # batches done in this epoch
+        self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
+        self.best_epoch = tf.Variable(-1, dtype=tf.int64, trainable=False)
+
+
+def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, history: History) -> None:
+    """Train a stage to its end, from wherever its last checkpoint stands; a stage that is done is left alone.
+
+    Raises:
+        Interrupted: a signal arrived; the state is saved in the middle of the epoch.
+        InputError: the loss is not finite.
+    """
+    folder = run / "checkpoints" / stage.name
+    done = folder / "done.json"
+    if done.exists():
+        return
+    with device.strategy.scope():
+        optimizer = _optimizer(stage, config, device)
+        optimizer.build(stage.variables)
+        progress = _Progress()
+    checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
+    history.forget(stage.name, int(progress.epoch) + 1)
+    # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
+    spec = device.strategy.experimental_distribute_dataset(stage.batches(0, 0)).element_spec
+    train_step = _compile(stage, optimizer, config, device, spec)
+    with _signals() as stopped:
+        while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
+            _train_epoch(stage, progress, train_step, device, manager, stopped)
+            _finish_epoch(stage, progress, optimizer, history)
+            manager.save()
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = done.with_suffix(".tmp")
+    best = {"epochs": int(progress.epoch), "best_epoch": int(progress.best_epoch), stage.monitor: float(progress.best)}
+    beside.write_text(json.dumps(best))
+    os.replace(beside, done)
+    _say(f"{stage.name}: best {stage.monitor} {best[stage.monitor]:.4f} in epoch {best['best_epoch']}")
+
+
+def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.optimizers.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), linear warm-up, cosine decay, clipping by the global norm."""
+    total = max(1, stage.epochs * stage.steps)
+    warmup = min(round(config.warmup_epochs * stage.steps), total - 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else stage.learning_rate,
+        total - warmup,
+        alpha=0.01,
+        warmup_target=stage.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=False
+    )
+    # Biases and normalisation weights are not decayed: they hold scales, not evidence.
+    optimizer.exclude_from_weight_decay(var_list=[v for v in stage.variables if len(v.shape) < 2])
+    if "mixed_float16" in (device.precision, device.encoder_precision):
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _compile(
+    stage: Stage, optimizer: Any, config: TrainingConfig, device: Device, spec: Any
+) -> Callable[[Any], tf.Tensor]:
+    replicas = device.strategy.num_replicas_in_sync
+    scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+
+    @tf.function(jit_compile=config.xla or None)
+    def replica_step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = stage.loss(batch, optimizer.iterations)
+            # Gradients are summed over the replicas when they are applied.
+            objective = loss / replicas
+            objective = optimizer.get_scaled_loss(objective) if scales else objective
+        gradients = tape.gradient(objective, stage.variables)
+        gradients = optimizer.get_unscaled_gradients(gradients) if scales else gradients
+        optimizer.apply_gradients(zip(gradients, stage.variables))
+        return loss
+
+    @tf.function(input_signature=[spec])
+    def train_step(batch: Any) -> tf.Tensor:
+        losses = device.strategy.run(replica_step, args=(batch,))
+        return device.strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
+
+    return train_step
+
+
+def _train_epoch(
+    stage: Stage,
+    progress: _Progress,
+    train_step: Callable[[Any], tf.Tensor],
+    device: Device,
+    manager: tf.train.CheckpointManager,
+    stopped: list[str],
+) -> None:
+    epoch, done = int(progress.epoch), int(progress.step)
+    stage.epoch_start(epoch)
+    batches = device.strategy.experimental_distribute_dataset(stage.batches(epoch, done))
+    bar = tqdm(
+        batches, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", total=stage.steps, initial=done, unit="batch",
+        mininterval=1.0, leave=False,
+    )  # fmt: skip
+    for batch in bar:
+        loss = float(train_step(batch))
+        if not math.isfinite(loss):
+            rows = device.strategy.experimental_local_results(batch["rows"])
+            ids = stage.row_ids([int(row) for part in rows for row in part.numpy()])
+            raise InputError(
+                f"{stage.name}, epoch {epoch + 1}, batch {int(progress.step) + 1}: the loss is {loss}; images "
+                f"{', '.join(ids)}. Look at them, or lower the learning rate; the last whole epoch is saved"
+            )
+        progress.step.assign_add(1)
+        progress.loss_sum.assign_add(loss)
+        bar.set_postfix(loss=f"{float(progress.loss_sum) / int(progress.step):.4f}", refresh=False)
+        if stopped:
+            bar.close()
+            manager.save()
+            raise Interrupted(f"{stopped[0]}: saved at {stage.name} epoch {epoch + 1}, batch {int(progress.step)}")
+
+
+def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: History) -> None:
+    epoch = int(progress.epoch) + 1
+    began = time.perf_counter()
+    scores = stage.validate()
+    values = {
+        "loss": float(progress.loss_sum) / max(1, int(progress.step)),
+        "learning_rate": float(optimizer.learning_rate),
+        **{f"valid_{name}": value for name, value in scores.items()},
+        "validation_seconds": time.perf_counter() - began,
+    }
+    # Ties go to the later epoch: a BLEU-4 of zero says nothing, and more training rarely made it worse.
+    if scores[stage.monitor] >= float(progress.best):
+        progress.best.assign(scores[stage.monitor])
+        progress.best_epoch.assign(epoch)
+        stage.keep_best()
+    history.add(stage.name, epoch, values)
+    shown = "  ".join(f"{name} {values[name]:.4f}" for name in values if name not in ("validation_seconds",))
+    _say(f"{stage.name} epoch {epoch}/{stage.epochs}  {shown}")
+    for callback in stage.epoch_end:
+        callback(epoch, values)
+    progress.epoch.assign_add(1)
+    progress.step.assign(0)
+    progress.loss_sum.assign(0.0)
+
+
+def _out_of_patience(progress: _Progress, config: TrainingConfig) -> bool:
+    return int(progress.best_epoch) > 0 and int(progress.epoch) - int(progress.best_epoch) >= config.patience
+
+
+@contextmanager
+def _signals() -> Iterator[list[str]]:
+    """Collects SIGINT and SIGTERM for the loop to act on between two batches; a second SIGINT acts at once."""
+    stopped: list[str] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if stopped and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

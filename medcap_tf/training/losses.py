@@ -1,0 +1,82 @@
+"""What the stages minimise, and the scheduled sampling of the decoder's inputs; the losses are tensorflow-addons'.
+
+Axes: B examples, T steps, V vocabulary, K concepts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from types import ModuleType
+from typing import Any, Callable
+
+import tensorflow as tf
+
+
+def addons() -> ModuleType:
+    """tensorflow-addons, without the end-of-life notice that it prints at import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_addons
+    return tensorflow_addons
+
+
+def concept_loss(kind: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(truth float32 [B, K], logits float32 [B, K]) -> float32 [], summed over concepts, mean over examples.
+
+    `focal` (Lin et al. 2017, equation 4, gamma 2) leaves the weight to concepts that are still wrong, which the many
+    absent ones of a long tail are not; `cross_entropy` weighs all the same.
+    """
+    if kind == "cross_entropy":
+        return lambda truth, logits: tf.reduce_mean(
+            tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), -1)
+        )
+    # alpha 0 switches class weighting off: the threshold is chosen on validation anyway.
+    focal = addons().losses.SigmoidFocalCrossEntropy(from_logits=True, alpha=0.0, gamma=2.0)
+    return lambda truth, logits: tf.reduce_mean(focal(truth, logits))
+
+
+def caption_loss(label_smoothing: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(targets int32 [B, T] padded with 0, logits float32 [B, T, V]) -> float32 [], mean nats a token, padding out."""
+    sequence_loss = addons().seq2seq.sequence_loss
+
+    def smoothed(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        size = logits.shape[-1]
+        return tf.nn.softmax_cross_entropy_with_logits(
+            tf.one_hot(labels, size) * (1 - label_smoothing) + label_smoothing / size, logits
+        )
+
+    def loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        weights = tf.cast(targets != 0, tf.float32)
+        return sequence_loss(logits, targets, weights, softmax_loss_function=smoothed if label_smoothing else None)
+
+    return loss
+
+
+def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Scheduled sampling (Bengio et al. 2015) for all steps at once, after a first teacher-forced pass
+    (Duckworth et al. 2019).
+
+    Returns:
+        (inputs int32 [B, T], logits float32 [B, T, V] of the first pass, step int64 []) -> inputs with each word after
+        the first replaced, with the probability, by one drawn from what the model predicted there.
+    """
+
+    class Sampler(addons().seq2seq.ScheduledEmbeddingTrainingSampler):  # type: ignore[misc, name-defined]
+        """The addons' sampler with draws that depend on (seed, step) alone, so that a resumed run repeats them."""
+
+        def sample(self, time: tf.Tensor, outputs: tf.Tensor, state: Any) -> tf.Tensor:
+            """outputs float32 [N, V] -> int32 [N], -1 where the true word stays; `time` is the training step."""
+            draws = tf.random.stateless_uniform([tf.shape(outputs)[0]], seed=[seed, time])
+            words = tf.random.stateless_categorical(outputs, 1, seed=[seed + 1, time], dtype=tf.int32)[:, 0]
+            return tf.where(draws < self.sampling_probability, words, -1)
+
+    sampler = Sampler(probability, embedding_fn=lambda ids: ids)
+
+    def mix(inputs: tf.Tensor, logits: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        flat = tf.reshape(logits[:, :-1], [-1, logits.shape[-1]])
+        drawn = tf.reshape(sampler.sample(tf.cast(step, tf.int32), flat, ()), [tf.shape(inputs)[0], -1])
+        # Padding stays padding, or a sampled word would make captions longer for the semantic encoder.
+        later = tf.where((drawn >= 0) & (inputs[:, 1:] != 0), drawn, inputs[:, 1:])
+        return tf.concat([inputs[:, :1], later], axis=1)
+
+    return mix

@@ -1,0 +1,235 @@
+"""A training from a data folder to a scored run folder; every part of it can be resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from medcap_tf import __version__, images
+from medcap_tf.captioner import Captioner, build_models, load_weights, save_weights
+from medcap_tf.config import Config
+from medcap_tf.config import load as load_config
+from medcap_tf.data import (
+    Examples,
+    FeatureCache,
+    Splits,
+    choose_splits,
+    feature_loader,
+    fingerprint,
+    frequent_concepts,
+    image_loader,
+    readable_records,
+    views,
+)
+from medcap_tf.errors import InputError
+from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores, write_text
+from medcap_tf.records import Problem, Record, read_dataset
+from medcap_tf.text import Normalizer, Vocabulary
+from medcap_tf.training.device import Device, prepare_device
+from medcap_tf.training.inspect import tf_explain_callback
+from medcap_tf.training.loop import History, Stage, run_stage
+from medcap_tf.training.plot import plot_history
+from medcap_tf.training.stages import (
+    Source,
+    Task,
+    caption_stage,
+    image_concept_scores,
+    predict_word_concepts,
+    semantic_stage,
+    visual_stage,
+)
+
+PACKAGES = (
+    "tensorflow", "keras", "nltk", "pandas", "openpyxl", "opencv-python-headless", "matplotlib", "tf-explain",
+    "tensorflow-addons",
+)  # fmt: skip
+
+
+def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[str, Any]:
+    """Train a captioner on a data set and score it; returns what `scores.json` holds.
+
+    Text-only data (captions and concepts without images) trains the semantic stage alone.
+
+    Raises:
+        InputError: data that cannot be trained on, a run folder that is taken, weights that cannot be had.
+        Interrupted: a signal arrived; the state is saved.
+    """
+    data, run = Path(data), Path(run)
+    dataset = read_dataset(data)
+    splits, problems = _usable(choose_splits(dataset, config.data, config.training.seed))
+    _claim_folder(run, config, data, resume)
+    _list_problems(run, [*dataset.problems, *problems])
+    device = prepare_device(config.training)
+    _say(device.description)
+    has_images = splits.train[0].image_path is not None
+    task = _prepare(config, splits, run, device, has_images)
+    _say(
+        f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
+        f"{len(task.vocabulary)} tokens, {len(task.concepts)} concepts, {len(problems) + len(dataset.problems)} problems"
+    )
+    history = History(run)
+    thresholds = _train_concepts(task, splits, device, run, history, has_images)
+    if not has_images:
+        return _finish_text_only(task, splits, thresholds, run)
+    source = _caption_source(task, splits, run)
+    _run(caption_stage(task, source), config, device, run, history, task)
+    load_weights(task.models, task.best, ["decoder"])
+    trained = {path.stem for path in task.best.glob("*.h5")}
+    save_weights(task.models, task.best, set(task.models.parts()) - trained)
+    return _score(task, splits, run, source)
+
+
+def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
+    """Write `config.json` into a new run folder, or check that the one to be resumed is of the same configuration."""
+    path = run / "config.json"
+    if path.exists() and not resume:
+        raise InputError(f"{run}: already holds a run; go on with it by --resume, or choose another --out")
+    if path.exists():
+        before, now = load_config(path).to_json(), config.to_json()
+        changed = [
+            f"{s}.{k} was {before[s][k]}, now {now[s][k]}" for s in now for k in now[s] if before[s][k] != now[s][k]
+        ]
+        if changed:
+            raise InputError(
+                f"{run}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out"
+            )
+        return
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    values = {
+        "config": config.to_json(),
+        "data": str(data),
+        "seed": config.training.seed,
+        "versions": {"medcap_tf": __version__, "python": platform.python_version(), **versions},
+    }
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _usable(splits: Splits) -> tuple[Splits, list[Problem]]:
+    """The splits without records whose image cannot be read; raises InputError where nothing is left."""
+    kept, problems = [], []
+    for name, records in zip(Splits._fields, splits):
+        good, bad = readable_records(records, name)
+        if not good and name != "test":
+            reason = f"; the first problem: {bad[0].problem}" if bad else ""
+            raise InputError(f"split {name!r} has no usable record{reason}. `python -m medcap_tf records` tells more")
+        kept.append(good)
+        problems += bad
+    return Splits(*kept), problems
+
+
+def _list_problems(run: Path, problems: list[Problem]) -> None:
+    if problems:
+        _say(f"{len(problems)} problems in the data; the records concerned are skipped (see {run}/problems.json)")
+    write_text(run / "problems.json", json.dumps([dataclasses.asdict(p) for p in problems], indent=2) + "\n")
+
+
+def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_images: bool) -> Task:
+    concepts = frequent_concepts(splits.train, config.data.min_concept_count)
+    normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words)
+    vocabulary = Vocabulary.build((r.caption for r in splits.train), normalizer, config.text.min_count)
+    write_text(run / "vocabulary.json", json.dumps(vocabulary.to_json(), ensure_ascii=False, indent=0) + "\n")
+    with device.strategy.scope():
+        models = build_models(
+            config if has_images else config.replace({"visual.weights": "none"}),
+            len(vocabulary),
+            len(concepts),
+            precision=device.precision,
+            encoder_precision=device.encoder_precision,
+        )
+    train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
+    best = run / "checkpoints" / "best"
+    return Task(config, models, train, valid, vocabulary, concepts, best, device.strategy.num_replicas_in_sync)
+
+
+def _train_concepts(
+    task: Task, splits: Splits, device: Device, run: Path, history: History, has_images: bool
+) -> dict[str, float]:
+    """Both concept stages; returns the thresholds of what was trained, which `concepts.json` keeps."""
+    config, thresholds = task.config, {}
+    if task.concepts and config.visual.concept_epochs and has_images:
+        source = _image_source(task, splits, augment=True)
+        _run(visual_stage(task, source), config, device, run, history, task)
+        load_weights(task.models, task.best, ["encoder", "concept_head"])
+        thresholds["image"] = best_threshold(image_concept_scores(task, source), splits.valid, task.concepts)[0]
+    if task.concepts and config.semantic.epochs:
+        _run(semantic_stage(task), config, device, run, history, task)
+        load_weights(task.models, task.best, ["semantic"])
+        scores = predict_word_concepts(task, task.valid)
+        thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
+    write_text(run / "concepts.json", json.dumps({"codes": task.concepts, "thresholds": thresholds}, indent=2) + "\n")
+    return thresholds
+
+
+def _run(stage: Stage, config: Config, device: Device, run: Path, history: History, task: Task) -> None:
+    stage.epoch_end.append(lambda epoch, values: plot_history(history.rows, run / "history.png"))
+    if config.training.explain_every and task.concepts and stage.name != "semantic":
+        records = [record for record in task.valid.records if record.image_path][: config.training.explain_images]
+        pixels = np.stack([_pixels(record, "identity", config) for record in records])
+        every = config.training.explain_every
+        pictures = tf_explain_callback(task.models, config.visual, pixels, run / "logs", every, stage.name)
+        stage.epoch_end.append(pictures)
+    run_stage(stage, config.training, device, run, history)
+
+
+def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
+    image = images.view(images.read_image(record.image_path), view, config.data.crop)  # type: ignore[arg-type]
+    return images.prepare(image, config.visual.image_size, config.data.equalize)
+
+
+def _image_source(task: Task, splits: Splits, augment: bool) -> Source:
+    size = task.config.visual.image_size
+    load = [image_loader(part, size, task.config.data, augment and i == 0) for i, part in enumerate(splits[:2])]
+    return Source(load[0], load[1], (size, size, 3), tf.uint8)
+
+
+def _caption_source(task: Task, splits: Splits, run: Path) -> Source:
+    """Cached features where the encoder is frozen, images where it learns along."""
+    config, encoder = task.config, task.models.encoder
+    if config.visual.trainable != "none":
+        return _image_source(task, splits, augment=True)
+    shape = encoder.output_shape[1:]
+    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
+    cache = FeatureCache(Path(config.data.feature_cache or run.parent / ".features") / name, shape)
+    compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+
+    def fill(records: list[Record], view: str) -> np.ndarray:
+        return cache.fill(records, view, compute, lambda record, view: _pixels(record, view, config))
+
+    train = {view: fill(splits.train, view) for view in views(config.data)}
+    valid = {"identity": fill(splits.valid, "identity")}
+    return Source(feature_loader(cache, train), feature_loader(cache, valid), shape, tf.float16)
+
+
+def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], run: Path) -> dict[str, Any]:
+    _say("no images in this data: the semantic stage alone is trained")
+    if "words" not in thresholds:
+        raise InputError("no images and no concepts frequent enough: there is nothing to train")
+    records = splits.test or splits.valid
+    split = task.config.data.test_split if splits.test else "valid"
+    examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
+    scores = predict_word_concepts(task, examples)
+    named = [[task.concepts[i] for i in np.flatnonzero(row >= thresholds["words"])] for row in scores]
+    result = score_concepts(split, records, named, splits.train)
+    write_scores(run, result)
+    return result
+
+
+def _score(task: Task, splits: Splits, run: Path, source: Source) -> dict[str, Any]:
+    """Caption the test split with the best weights, loaded from the run as anybody would load them."""
+    captioner = Captioner.from_run(run, task.config)
+    library = Library.of(splits.train, captioner)
+    library.save(run)
+    split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
+    return evaluate(captioner, records, split, library, run)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
