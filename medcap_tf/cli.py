@@ -218,14 +218,16 @@ def _score(chosen: argparse.Namespace) -> None:
     from medcap_tf.metrics import caption_scores
     from medcap_tf.records import read_captions
 
-    references, predictions = read_captions(chosen.references).values, read_captions(chosen.predictions).values
-    missing, unknown = sorted(set(references) - set(predictions)), sorted(set(predictions) - set(references))
-    for ids, message in ((missing, "has no caption for"), (unknown, "has captions for unknown")):
-        if ids:
-            shown = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-            raise InputError(f"{chosen.predictions}: {message} {len(ids)} IDs of {chosen.references} ({shown})")
-    ids = sorted(references)
-    print(json.dumps(caption_scores([references[i] for i in ids], [predictions[i] for i in ids]), indent=2))
+    references, predictions = read_captions(chosen.references), read_captions(chosen.predictions)
+    ids = sorted(references.values)
+    # An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
+    missing, unknown = set(ids) - set(predictions.rows), set(predictions.rows) - set(references.rows)
+    for wrong, message in ((missing, "has no caption for"), (unknown, "has captions for unknown")):
+        if wrong:
+            shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
+            raise InputError(f"{chosen.predictions}: {message} {len(wrong)} IDs of {chosen.references} ({shown})")
+    pairs = [references.values[i] for i in ids], [predictions.values.get(i, "") for i in ids]
+    print(json.dumps(caption_scores(*pairs), indent=2))
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:

@@ -10,19 +10,14 @@ In the docstrings below, N is the number of images and a caption is one string. 
 from __future__ import annotations
 
 import math
-import string
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
-from importlib import resources
 
-from nltk.stem.snowball import SnowballStemmer
-from nltk.tokenize import word_tokenize
-from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
 from medcap_tf.errors import InputError
+from medcap_tf.text import Normalizer
 
 Tokens = Sequence[str]
 NGrams = Mapping[tuple[str, ...], float]
@@ -31,8 +26,7 @@ MAX_ORDER = 4  # BLEU and CIDEr look at n-grams of 1 to 4 words
 CIDER_SIGMA = 6.0
 CIDER_FACTOR = 10.0
 
-_STEMMER = SnowballStemmer("english")
-_DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_OFFICIAL = Normalizer(stemmer="snowball", remove_stop_words=True)
 
 
 def caption_scores(references: Sequence[str], candidates: Sequence[str]) -> dict[str, float]:
@@ -97,28 +91,13 @@ def concept_f1(references: Sequence[Collection[str]], predictions: Sequence[Coll
 
 
 def official_tokens(caption: str) -> list[str]:
-    """Cut one caption as the official 2021 script does.
+    """Cut one caption as the official 2021 script does, whatever a model's own settings are.
 
     Lower case; every character of `string.punctuation` deleted **before** the words are cut ("t1-weighted" becomes
     "t1weighted", "don't" the "dont" that no stop word matches); NLTK's word tokens; English stop words out; Snowball
     stems.
     """
-    bare = caption.lower().translate(_DELETE_PUNCTUATION)
-    stop_words = english_stop_words()
-    return [_stem(word) for word in word_tokenize(bare, preserve_line=True) if word not in stop_words]
-
-
-@lru_cache(maxsize=1)
-def english_stop_words() -> frozenset[str]:
-    """The 179 English stop words of NLTK in 2021, from the list that ships with the package (nothing is downloaded)."""
-    asset = resources.files("medcap_tf") / "assets" / "stop_words_english.txt"
-    lines = asset.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-
-
-@lru_cache(maxsize=65536)  # captions repeat few words often; stemming them anew is most of the scoring time
-def _stem(word: str) -> str:
-    return str(_STEMMER.stem(word))
+    return _OFFICIAL.stems(caption)
 
 
 def _bleu_of_nltk_3_2_2(reference: Tokens, candidate: Tokens) -> float:
@@ -141,19 +120,21 @@ def _bleu_of_nltk_3_2_2(reference: Tokens, candidate: Tokens) -> float:
 def _corpus_bleu(references: Sequence[Tokens], candidates: Sequence[Tokens]) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4 without smoothing (Papineni et al. 2002); 0 where the highest order has no match.
 
-    NLTK's figures. NLTK counts one n-gram in a candidate that is too short to have any, so that among captions under
-    four words even copies of the references stay below 1; from four words up it is Papineni's definition.
+    Counted here, not by NLTK: NLTK counts one n-gram in a candidate too short to have any, so that copies of short
+    references would stay below 1.
     """
+    matches, totals = [0] * MAX_ORDER, [0] * MAX_ORDER
+    for reference, candidate in zip(references, candidates):
+        for order in range(MAX_ORDER):
+            wanted, found = _count_ngrams(reference, order + 1), _count_ngrams(candidate, order + 1)
+            matches[order] += sum((wanted & found).values())
+            totals[order] += sum(found.values())
+    wanted_words, words = sum(map(len, references)), sum(map(len, candidates))
+    brevity_penalty = min(1.0, math.exp(1 - wanted_words / words)) if words else 0.0
     scores = {}
     for order in range(1, MAX_ORDER + 1):
-        key = f"bleu_{order}"
-        weights = [1 / order] * order
-        listed = [[reference] for reference in references]
-        matched = any(
-            _count_ngrams(r, order).keys() & _count_ngrams(c, order).keys() for r, c in zip(references, candidates)
-        )
-        # At an order without a match NLTK prints a warning and answers a tiny figure, so there it is not asked.
-        scores[key] = float(corpus_bleu(listed, candidates, weights, SmoothingFunction().method0)) if matched else 0.0
+        logs = [math.log(m / t) for m, t in zip(matches[:order], totals) if m]
+        scores[f"bleu_{order}"] = brevity_penalty * math.exp(sum(logs) / order) if len(logs) == order else 0.0
     return scores
 
 

@@ -35,7 +35,9 @@ _VALUE_COLUMNS = {
     "captions": ("caption", "captions", "captiontext", "description", "text", "report"),
     "concepts": ("cuis", "cui", "concepts", "concept", "conceptids", "codes"),
 }
-_CUI = re.compile(r"[Cc]\d{7}")
+_CUI = re.compile(r"[Cc][0-9]{7}")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_UNDECODED = re.compile("[\udc80-\udcff]")
 _DEPTH = 6  # ROCO, unpacked, has data/train/radiology/images
 _LAYOUT = "lay it out as <split>/images/, <split>/captions.xlsx (ID, Caption), <split>/concepts.xlsx (ID, CUIs)"
 
@@ -189,19 +191,21 @@ def _decode(path: Path, name: str, data: bytes, problems: list[Problem]) -> str:
         raise InputError(f"{path}: a binary file, not a table; give an .xlsx workbook or a text table in UTF-8")
     if utf16:
         return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = len(re.findall(rb"\r\n|\r|\n", data[: error.start])) + 1
-        byte = data[error.start]
-        problems.append(
-            Problem(name, row, f"not UTF-8: byte 0x{byte:02x}; the file is read as Windows-1252; save it as UTF-8")
-        )
-        return data.decode("cp1252", errors="replace")
+    # Bytes that are no UTF-8 become lone surrogates, then what Excel on Windows would have meant by them.
+    text = data.decode("utf-8-sig", errors="surrogateescape")
+    if not _UNDECODED.search(text):
+        return text
+    for row, line in enumerate(_LINE_END.split(text), 1):
+        if found := _UNDECODED.search(line):
+            byte = f"0x{ord(found.group()) - 0xDC00:02x}"
+            problems.append(
+                Problem(name, row, f"not UTF-8: byte {byte} is read as Windows-1252; save the file as UTF-8")
+            )
+    return _UNDECODED.sub(lambda m: bytes([ord(m.group()) - 0xDC00]).decode("cp1252", errors="replace"), text)
 
 
 def _text_rows(path: Path, name: str, text: str, problems: list[Problem]) -> tuple[list[tuple[int, list[str]]], str]:
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = _LINE_END.split(text)
     delimiter = _delimiter(lines)
     if not delimiter:
         start = next((line.strip()[:60] for line in lines if line.strip()), "")
@@ -255,8 +259,11 @@ def _header(fields: list[str]) -> list[str]:
     names = [re.sub(r"[^a-z0-9]", "", text.lower()) for text in fields]
     while names and not names[-1]:
         names.pop()
-    known = {*_ID_COLUMNS, "caption", "captions", "cuis", "cui", "concepts", "concept"}
-    return names if len(names) > 1 and known.intersection(names) else []
+    # Words of an unquoted caption may look like names of columns, so one such name is not enough.
+    values = {"caption", "captions", "cuis", "cui", "concepts", "concept"}
+    first = names[0] if len(names) > 1 else None
+    told = first in ("", *values) or "id" in names or len(names) == 2
+    return names if first in _ID_COLUMNS or (first is not None and told and values.intersection(names)) else []
 
 
 # Rows of fields to tables
@@ -418,7 +425,7 @@ def _split_of(path: PurePosixPath, root: Path) -> str | None:
 
 def _kind_of(path: PurePosixPath) -> str | None:
     words = _words(path.stem)
-    if words & {"mapping", "map", "names"}:
+    if words & {"mapping", "map", "names", "readme", "license", "licence"}:
         return None
     for kind, names in (("concepts", {"concept", "concepts", "cui", "cuis"}), ("captions", {"caption", "captions"})):
         if words & names:
@@ -552,8 +559,8 @@ def _image_folders(tree: _Tree, split: str, captions: _Sheet | None) -> list[lis
     """The image files of a split: folders with its name, else those that name no split and so belong to all."""
     places = {folder: _split_of(folder, tree.root) for folder in tree.images}
     own = [folder for folder, place in places.items() if place == split]
-    own = own or [folder for folder, place in places.items() if place is None]
     if captions:
+        own = own or [folder for folder, place in places.items() if place is None]
         home = PurePosixPath(captions.name).parent
         own = [folder for folder in own if home == folder or home in folder.parents] or own
     named = [folder for folder in own if _words(str(folder)) & {"image", "images"} and "masks" not in folder.parts]

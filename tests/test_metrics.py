@@ -7,9 +7,11 @@ import random
 import time
 
 import pytest
+from nltk.translate.bleu_score import corpus_bleu
 
 from medcap_tf.errors import InputError
-from medcap_tf.metrics import caption_scores, concept_f1, english_stop_words, imageclef_2021_bleu, official_tokens
+from medcap_tf.metrics import caption_scores, concept_f1, imageclef_2021_bleu, official_tokens
+from medcap_tf.text import stop_words
 
 # Words that are their own stems and no stop words, so that a test can count them.
 WORDS = "brain liver lung heart bone skull colon cyst mass node lobe duct vein stent clot fluid".split()
@@ -25,7 +27,7 @@ def test_the_words_of_these_tests_are_their_own_tokens():
 
 
 def test_stop_words_are_the_179_of_2021():
-    words = english_stop_words()
+    words = stop_words()
     assert len(words) == 179
     assert {"the", "don't", "it's", "should've", "now"} <= words
     assert not any(word.startswith("#") for word in words)
@@ -236,3 +238,17 @@ def test_lists_that_cannot_be_scored(score):
 def test_concept_f1_without_any_true_concept():
     with pytest.raises(InputError, match="none of the 2 images"):
         concept_f1([[], []], [["C1"], []])
+
+
+def test_copies_of_short_captions_score_one():
+    scores = caption_scores(["mass", "chest effusion"], ["mass", "chest effusion"])
+    assert scores["bleu_1"] == scores["bleu_2"] == 1.0
+    assert scores["bleu_4"] == 0.0  # there are no four words in a row to match
+
+
+def test_corpus_bleu_is_nltks_on_captions_of_four_words_and_more():
+    rng = random.Random(5)
+    captions = [" ".join(rng.choices(WORDS, k=rng.randint(4, 12))) for _ in range(60)]
+    references, candidates = captions[:30], captions[30:]
+    cut = [[official_tokens(r)] for r in references], [official_tokens(c) for c in candidates]
+    assert caption_scores(references, candidates)["bleu_2"] == pytest.approx(corpus_bleu(*cut, weights=(0.5, 0.5)))

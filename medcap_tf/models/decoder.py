@@ -129,9 +129,10 @@ def build_decoder(
 
     word = keras.Input((None,), dtype="int32", name="word")
     meaning = [keras.Input((None, meaning_size), name="meaning")] if meaning_size else []
-    keys = keras.Input((None, config.attention_units), name="keys")
-    values = keras.Input((None, config.units), name="values")
-    states = [keras.Input((None, config.units), name=name) for name in "hc"]
+    kind = keras.mixed_precision.global_policy().compute_dtype
+    keys = keras.Input((None, config.attention_units), dtype=kind, name="keys")
+    values = keras.Input((None, config.units), dtype=kind, name="values")
+    states = [keras.Input((None, config.units), dtype=kind, name=name) for name in "hc"]
     inputs = word_input(word, meaning)
     (hidden, context, attention), new = cell(inputs, states, constants=[keys, values])
     outputs = {"logits": predict(hidden, context, inputs), "attention": attention, "h": new[0], "c": new[1]}

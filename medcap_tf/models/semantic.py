@@ -103,9 +103,10 @@ def build_semantic(config: SemanticConfig, vocabulary: int, concepts: int) -> Se
 def _step_model(config: SemanticConfig, embed: Any, gru: Any, key: Any, attend: Any, mean: Any, join: Any) -> Any:
     word = keras.Input((), dtype="int32", name="word")
     place = keras.Input((), dtype="int32", name="place")
-    state = keras.Input((config.units,), name="gru")
-    keys = keras.Input((None, config.attention_units), name="keys")
-    states = keras.Input((None, config.units), name="states")
+    kind = keras.mixed_precision.global_policy().compute_dtype
+    state = keras.Input((config.units,), dtype=kind, name="gru")
+    keys = keras.Input((None, config.attention_units), dtype=kind, name="keys")
+    states = keras.Input((None, config.units), dtype=kind, name="states")
     new, _ = gru.cell(embed(word), [state])
     new_keys = Remember(name="remember_keys")(keys, key(new), place)
     new_states = Remember(name="remember_states")(states, new, place)

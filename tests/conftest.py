@@ -1,0 +1,73 @@
+"""What several tests share: TensorFlow kept quiet and off the network, and one small training run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Small enough for seconds, large enough that every stage has several batches.
+SMALL = {
+    "visual": {"weights": "none", "image_size": 64, "layer": "conv3_block4_out", "concept_epochs": 1},
+    "semantic": {"embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 2},
+    "decoder": {"embedding_size": 24, "units": 32, "attention_units": 16},
+    "training": {"epochs": 2, "batch_size": 8, "precision": "float32", "deterministic": True, "seed": 3},
+    "data": {"min_concept_count": 2, "horizontal_flip": False},
+    "decoding": {"max_length": 12},
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU, saying so, where there is none; TensorFlow is asked only if such a test was chosen."""
+    marked = [item for item in items if "gpu" in item.keywords]
+    if not marked:
+        return
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+
+
+def run_command(*arguments, check=True, **options):
+    """Run one of the project's commands as a person would, in a fresh process."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stderr[-3000:]}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """A folder of 32 + 8 + 8 synthetic images."""
+    from medcap_tf.phantoms import draw_dataset
+
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    draw_dataset(folder, {"train": 32, "valid": 8, "test": 8}, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory):
+    """A settings file for a training of seconds."""
+    path = tmp_path_factory.mktemp("config") / "small.json"
+    path.write_text(json.dumps(SMALL))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(phantoms, small_config, tmp_path_factory):
+    """A finished run of `train.py` on the phantoms, all stages."""
+    run = tmp_path_factory.mktemp("runs") / "small"
+    run_command("train.py", "--data", phantoms, "--out", run, "--config", small_config)
+    return run

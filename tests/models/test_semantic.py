@@ -1,0 +1,60 @@
+"""The reader of words never looks ahead, and its step form is the same reader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medcap_tf.config import SemanticConfig
+from medcap_tf.models.semantic import build_semantic
+
+CONFIG = SemanticConfig(embedding_size=8, units=10, attention_units=6)
+WORDS = np.array([[4, 5, 6, 7, 8], [9, 8, 7, 0, 0]], np.int32)
+
+
+@pytest.fixture(scope="module")
+def semantic():
+    tf.keras.utils.set_random_seed(1)
+    return build_semantic(CONFIG, vocabulary=12, concepts=5)
+
+
+@pytest.mark.parametrize("changed", range(1, 5))
+def test_future_words_change_nothing_before_them(semantic, changed):
+    before = semantic.reader(WORDS)
+    other = WORDS.copy()
+    other[0, changed:] = 11
+    after = semantic.reader(other)
+    np.testing.assert_array_equal(before["meaning"][0, :changed], after["meaning"][0, :changed])
+    assert np.abs(before["meaning"][0, changed] - after["meaning"][0, changed]).max() > 1e-4
+
+
+def test_weights_are_causal_and_sum_to_one(semantic):
+    weights = semantic.reader(WORDS)["weights"].numpy()
+    assert not np.triu(weights[0], 1).any()
+    np.testing.assert_allclose(weights[0].sum(-1), 1, rtol=1e-5)
+
+
+def test_the_classifier_reads_the_last_word(semantic):
+    read, classified = semantic.reader(WORDS), semantic.classifier(WORDS)
+    np.testing.assert_allclose(classified["word_importance"][1], read["weights"][1, 2], rtol=1e-6)
+    short = semantic.classifier(WORDS[1:, :3])
+    np.testing.assert_allclose(classified["concept_logits"][1], short["concept_logits"][0], rtol=1e-5)
+    assert not classified["word_importance"][1, 3:].numpy().any()
+
+
+def test_an_empty_caption_has_no_weights(semantic):
+    found = semantic.classifier(np.zeros((1, 3), np.int32))
+    assert not found["word_importance"].numpy().any()
+    assert np.isfinite(found["concept_logits"]).all()
+
+
+def test_one_step_at_a_time_is_the_same_reading(semantic):
+    read = semantic.reader(WORDS)["meaning"]
+    memory = {"gru": tf.zeros([2, 10]), "keys": tf.zeros([2, 7, 6]), "states": tf.zeros([2, 7, 10])}
+    for place in range(5):
+        out = semantic.step({"word": WORDS[:, place], "place": tf.fill([2], place), **memory})
+        memory = {name: out[name] for name in memory}
+        rows = [0] if place > 2 else [0, 1]  # after its end a caption has no meaning to compare
+        for row in rows:
+            np.testing.assert_allclose(out["meaning"][row], read[row, place], atol=1e-6)

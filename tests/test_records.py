@@ -1,0 +1,455 @@
+"""Every layout as a small data set whose records are known by hand; every problem with its row."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from medcap_tf import images
+from medcap_tf.errors import InputError
+from medcap_tf.records import IMAGE_SUFFIXES, Dataset, Problem, read_captions, read_concepts, read_dataset
+
+CAPTION = "Chest film, with a nodule."
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def workbook(path: Path, *rows: list) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    return path
+
+
+def pictures(folder: Path, *names: str) -> None:
+    for name in names:
+        write(folder / name, b"reading records does not open images")
+
+
+def found(dataset: Dataset) -> dict[str, list[tuple]]:
+    """Records as (ID, image path from the root on, caption, concepts)."""
+    return {
+        split: [
+            (r.image_id, r.image_path and r.image_path.relative_to(dataset.root).as_posix(), r.caption, r.concepts)
+            for r in records
+        ]
+        for split, records in dataset.splits.items()
+    }
+
+
+def kinds(problems: list[Problem]) -> list[tuple[str, int, str]]:
+    return [(p.file, p.row, p.problem.partition(":")[0]) for p in problems]
+
+
+# Layouts
+
+
+def test_own_layout(tmp_path):
+    for split, image in (("train", "a.png"), ("valid", "b.png"), ("test", "c.png")):
+        pictures(tmp_path / split / "images", image)
+        pictures(tmp_path / split / "masks", image)
+        workbook(tmp_path / split / "captions.xlsx", ["ID", "Caption"], [image[0], CAPTION])
+        workbook(tmp_path / split / "concepts.xlsx", ["ID", "CUIs"], [image[0], "C0000001;C0000002"])
+    dataset = read_dataset(tmp_path)
+    codes = ("C0000001", "C0000002")
+    assert found(dataset) == {
+        "train": [("a", "train/images/a.png", CAPTION, codes)],
+        "valid": [("b", "valid/images/b.png", CAPTION, codes)],
+        "test": [("c", "test/images/c.png", CAPTION, codes)],
+    }
+    assert list(dataset.splits) == ["train", "valid", "test"]
+    assert dataset.problems == []
+    assert dataset.tables["train"] == "train/captions.xlsx"
+    assert dataset.splits["train"][0].row == 2
+
+
+def test_imageclef_2021_under_its_original_names(tmp_path):
+    train = tmp_path / "ImageCLEF2021_ConceptDetection_Training-Set"
+    valid = tmp_path / "ImageCLEF2021_ConceptDetection_Validation-Set"
+    test = tmp_path / "ImageCLEF2021_CaptionConceptsTasks_TestSet_444_Images"
+    pictures(train / "Training-Images", "synpic1.jpg", "synpic2.jpg")
+    pictures(valid / "Validation-Images", "synpic3.jpg")
+    pictures(test, "synpic4.jpg", "synpic5.jpg")
+    bom = "\ufeff"
+    write(train / "Training_Set_Concepts.csv", f"{bom}synpic1\tC0000001;C0000002\r\nsynpic2\tC0000003\r\n")
+    write(valid / "Validation_Set_Concepts.csv", f"{bom}synpic3\tC0000001\r\n")
+    write(train / "Training_Set_Captions.csv", f"{bom}synpic1\t{CAPTION}\r\nsynpic2\tA brain, a \ttumour\r\n")
+    workbook(valid / "Validation_Set_Captions.xlsx", ["synpic3", "None"])
+    dataset = read_dataset(tmp_path)
+    assert found(dataset) == {
+        "train": [
+            ("synpic1", f"{train.name}/Training-Images/synpic1.jpg", CAPTION, ("C0000001", "C0000002")),
+            ("synpic2", f"{train.name}/Training-Images/synpic2.jpg", "A brain, a \ttumour", ("C0000003",)),
+        ],
+        "valid": [("synpic3", f"{valid.name}/Validation-Images/synpic3.jpg", "None", ("C0000001",))],
+        "test": [(f"synpic{n}", f"{test.name}/synpic{n}.jpg", "", ()) for n in (4, 5)],
+    }
+    assert dataset.problems == []
+
+
+def test_roco_text_only(tmp_path):
+    write(tmp_path / "validation" / "captions.txt", 'ROCO_1\t "Halo" sign, axial | CT\nROCO_2\t  Knee.\n')
+    write(tmp_path / "validation" / "cuis.txt", "ROCO_1\t\tC0000001\tC0000002\nROCO_2\t\n")
+    write(tmp_path / "validation" / "keywords.txt", "ROCO_1\t\thalo\n")
+    write(tmp_path / "validation" / "sources.csv", "ROCO_ID,PMC_ID\nROCO_1,PMC1\n")
+    dataset = read_dataset(tmp_path)
+    assert found(dataset) == {
+        "valid": [
+            ("ROCO_1", None, '"Halo" sign, axial | CT', ("C0000001", "C0000002")),
+            ("ROCO_2", None, "Knee.", ()),
+        ]
+    }
+    assert dataset.problems == []
+
+
+def test_roco_in_its_original_folders(tmp_path):
+    for kind in ("radiology", "non-radiology"):
+        folder = tmp_path / "data" / "train" / kind
+        pictures(folder / "images", f"{kind}.jpg")
+        write(folder / "captions.txt", f"{kind}\t picture\n")
+    write(tmp_path / "data" / "train" / "radiology" / "traindata.csv", "id,name,caption\nradiology,x.jpg,other\n")
+    dataset = read_dataset(tmp_path)
+    assert found(dataset) == {
+        "train": [("radiology", "data/train/radiology/images/radiology.jpg", "picture", ())],
+    }
+    assert kinds(dataset.problems) == [("data/train/non-radiology/captions.txt", 0, "second table")]
+
+
+@pytest.mark.parametrize(
+    "captions, concepts, mapping, header",
+    [
+        (
+            "ImageCLEFmedCaption_2022_caption_prediction_{}.csv",
+            "ImageCLEFmedCaption_2022_concept_detection_{}.csv",
+            "ImageCLEFmedCaption_2022_concepts.csv",
+            ("ID\tcaption\n", "ID\tcuis\n", "concept\tconcept_name\n"),
+        ),
+        (
+            "ImageCLEFmedical_Caption_2023_caption_prediction_{}_labels.csv",
+            "ImageCLEFmedical_Caption_2023_concept_detection_{}_labels.csv",
+            "ImageCLEFmedical_Caption_2023_cui_mapping.csv",
+            ("ID\tcaption\n", "ID\tcuis\n", ""),
+        ),
+    ],
+    ids=["2022", "2023"],
+)
+def test_imageclef_2022_and_2023(tmp_path, captions, concepts, mapping, header):
+    for split, image in (("train", "x1"), ("valid", "x2")):
+        pictures(tmp_path / f"ImageCLEFmedical_{split}_images" / split, f"{image}.jpg")
+        write(tmp_path / captions.format(split), f"{header[0]}{image}\t{CAPTION}\n")
+        write(tmp_path / concepts.format(split), f"{header[1]}{image}\tC0000001;C0000002\n")
+    write(tmp_path / mapping, f"{header[2]}C0000001\tX-ray\nC0000002\tThorax\n")
+    dataset = read_dataset(tmp_path)
+    codes = ("C0000001", "C0000002")
+    assert found(dataset) == {
+        "train": [("x1", "ImageCLEFmedical_train_images/train/x1.jpg", CAPTION, codes)],
+        "valid": [("x2", "ImageCLEFmedical_valid_images/valid/x2.jpg", CAPTION, codes)],
+    }
+    assert dataset.problems == []
+
+
+def test_imageclef_2024_pipes_and_commas(tmp_path):
+    pictures(tmp_path / "train", "x1.jpg", "x2.jpg")
+    write(tmp_path / "train_captions.csv", "ID|Caption\nx1|CT, axial | arrow\nx2|MRI\n")
+    write(tmp_path / "train_concepts.csv", "ID,CUIs\nx1,C0000001;C0000002\nx2,C0000003\n")
+    assert found(read_dataset(tmp_path)) == {
+        "train": [
+            ("x1", "train/x1.jpg", "CT, axial | arrow", ("C0000001", "C0000002")),
+            ("x2", "train/x2.jpg", "MRI", ("C0000003",)),
+        ]
+    }
+
+
+def test_imageclef_2025_quoted(tmp_path):
+    pictures(tmp_path / "train" / "images", "x1.jpg", "x2.jpg")
+    write(tmp_path / "train" / "captions.csv", 'ID,Caption\nx1,"A ""halo"", axial\nview"\nx2,plain\nx9,gone\n')
+    write(tmp_path / "train" / "concepts.csv", 'ID,CUIs\nx1,"C0000001;C0000002"\nx2,C0000003\n')
+    dataset = read_dataset(tmp_path)
+    assert [(r.image_id, r.caption, r.row) for r in dataset.splits["train"]] == [
+        ("x1", 'A "halo", axial\nview', 2),
+        ("x2", "plain", 4),  # the caption above spans two lines
+    ]
+    assert kinds(dataset.problems) == [("train/captions.csv", 5, "missing image")]
+
+
+def test_tables_without_a_split_are_for_training(tmp_path):
+    pictures(tmp_path / "images", "x1.jpg")
+    write(tmp_path / "captions.csv", "x1,caption, with commas\n")
+    assert found(read_dataset(tmp_path)) == {"train": [("x1", "images/x1.jpg", "caption, with commas", ())]}
+
+
+def test_splits_may_share_one_folder_of_images(tmp_path):
+    pictures(tmp_path / "images", "x1.jpg", "x2.jpg", "x3.jpg")
+    write(tmp_path / "train_captions.csv", "x1,one\n")
+    write(tmp_path / "val_captions.csv", "x2,two\n")
+    dataset = read_dataset(tmp_path)
+    assert found(dataset) == {
+        "train": [("x1", "images/x1.jpg", "one", ())],
+        "valid": [("x2", "images/x2.jpg", "two", ())],
+    }
+    assert kinds(dataset.problems) == [("images/x3.jpg", 0, "image without caption")]
+
+
+def test_one_table_of_captions_and_concepts(tmp_path):
+    write(tmp_path / "train" / "data.csv", "ID,Caption,CUIs\nx1,one,C0000001\n")
+    assert found(read_dataset(tmp_path)) == {"train": [("x1", None, "one", ("C0000001",))]}
+
+
+# Images
+
+
+def test_images_by_any_extension_in_any_case_and_one_folder_down(tmp_path):
+    names = ["a.JPG", "b.Png", "sub/c.tiff", "d.dcm", "one/e.jpg", "two/e.jpg"]
+    pictures(tmp_path / "train" / "images", *names)
+    write(tmp_path / "train" / "captions.csv", "a.jpg,A\nb,B\nc.tif,C\nd,D\none/e.jpg,E1\ntwo\\e,E2\n")
+    dataset = read_dataset(tmp_path)
+    assert [(i, path.split("images/")[1]) for i, path, _, _ in found(dataset)["train"]] == [
+        ("a", "a.JPG"),
+        ("b", "b.Png"),
+        ("c", "sub/c.tiff"),
+        ("d", "d.dcm"),
+        ("one/e", "one/e.jpg"),
+        ("two/e", "two/e.jpg"),
+    ]
+    assert dataset.problems == []
+
+
+def test_image_suffixes_are_those_that_can_be_decoded():
+    assert IMAGE_SUFFIXES == images.SUFFIXES
+
+
+def test_two_files_for_one_id(tmp_path):
+    pictures(tmp_path / "train" / "images", "a.jpg", "a.png")
+    write(tmp_path / "train" / "captions.csv", "a,A\n")
+    dataset = read_dataset(tmp_path)
+    assert found(dataset)["train"][0][1] == "train/images/a.jpg"
+    assert kinds(dataset.problems) == [("train/captions.csv", 1, "several images")]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    pictures(tmp_path / "train" / "images", "a.jpg")
+    write(tmp_path / "train" / "captions.csv", "a,A\n")
+    os.symlink(tmp_path, tmp_path / "train" / "again")
+    assert len(read_dataset(tmp_path).splits["train"]) == 1
+
+
+# Problems
+
+
+def test_every_problem_of_a_data_set_has_its_row(tmp_path):
+    pictures(tmp_path / "train" / "images", "a.png", "b.png", "extra.png", "empty.png")
+    rows = [["a", "A"], ["gone", "no file"], ["a", "again"], ["empty", ""], ["", "no ID"], [], ["../b", "climbs"]]
+    rows += [["/etc/b", "absolute"], ["C:\\b", "drive"], ["b", "B"]]
+    workbook(tmp_path / "train" / "captions.xlsx", ["ID", "Caption"], *rows)
+    codes = [["a", "C0000001;C0000001;C0000002"], ["b", "C0000003;X12"], ["nobody", "C0000001"], ["empty", "C0000001"]]
+    workbook(tmp_path / "train" / "concepts.xlsx", ["ID", "CUIs"], *codes)
+    dataset = read_dataset(tmp_path)
+    assert [(r.image_id, r.concepts) for r in dataset.splits["train"]] == [
+        ("a", ("C0000001", "C0000002")),
+        ("b", ("C0000003",)),
+    ]
+    assert sorted(kinds(dataset.problems)) == [
+        ("train/captions.xlsx", 3, "missing image"),
+        ("train/captions.xlsx", 4, "duplicate ID"),
+        ("train/captions.xlsx", 5, "empty caption"),
+        ("train/captions.xlsx", 6, "missing ID"),
+        ("train/captions.xlsx", 8, "unsafe ID"),
+        ("train/captions.xlsx", 9, "unsafe ID"),
+        ("train/captions.xlsx", 10, "unsafe ID"),
+        ("train/concepts.xlsx", 2, "repeated code"),
+        ("train/concepts.xlsx", 3, "not a CUI"),
+        ("train/concepts.xlsx", 4, "concepts without caption"),
+        ("train/images/extra.png", 0, "image without caption"),
+    ]
+
+
+def test_too_few_fields(tmp_path):
+    path = write(tmp_path / "captions.txt", "a\tA\n\nb\nc\tC\n")
+    table = read_captions(path)
+    assert table.values == {"a": "A", "c": "C"}
+    assert kinds(table.problems) == [(str(path), 3, "too few fields")]
+
+
+def test_bytes_that_are_not_utf8_are_read_as_windows_1252(tmp_path):
+    path = write(tmp_path / "captions.csv", b"\xef\xbb\xbfa,\xc3\xa9\nb,caf\xe9\n")
+    table = read_captions(path)
+    assert table.values == {"a": "é", "b": "café"}
+    assert kinds(table.problems) == [(str(path), 2, "not UTF-8")]
+    assert "0xe9" in table.problems[0].problem
+
+
+def test_an_unpaired_quotation_mark_swallows_nothing(tmp_path):
+    path = write(tmp_path / "captions.csv", 'ID,Caption\na,"halo" sign, axial\nb,"x, y"\nc,"open\nd,D\n')
+    table = read_captions(path)
+    assert table.values == {"a": '"halo" sign, axial', "b": "x, y", "c": '"open', "d": "D"}
+    assert kinds(table.problems) == [
+        (str(path), 2, "unpaired quotation marks"),
+        (str(path), 4, "unpaired quotation marks"),
+    ]
+
+
+def test_other_code_systems_are_no_problem(tmp_path):
+    path = write(tmp_path / "concepts.csv", "ID,CUIs\na,PLANE_AXIAL;C0000001\nb,ORGAN_KNEE;RID5\n")
+    table = read_concepts(path)
+    assert table.values == {"a": ("PLANE_AXIAL", "C0000001"), "b": ("ORGAN_KNEE", "RID5")}
+    assert table.problems == []
+
+
+def test_lower_case_cuis_are_the_same_codes(tmp_path):
+    table = read_concepts(write(tmp_path / "concepts.txt", "a\tc0000001;C0000002\n"))
+    assert table.values == {"a": ("C0000001", "C0000002")}
+
+
+@pytest.mark.parametrize("cell", ["C0000001;C0000002", "C0000001, C0000002", "C0000001 C0000002", "C0000001\nC0000002"])
+def test_codes_joined_in_several_ways(tmp_path, cell):
+    path = workbook(tmp_path / "concepts.xlsx", ["ID", "CUIs"], ["a", cell])
+    assert read_concepts(path).values == {"a": ("C0000001", "C0000002")}
+
+
+# Single tables
+
+
+def test_excel_ids_keep_their_digits_and_na_stays_text(tmp_path):
+    rows = [["ID", "Caption"], [123, "NA"], [4.0, "null"], ["007", "nan"], ["None", "None"], ["NA", 5]]
+    table = read_captions(workbook(tmp_path / "t.xlsx", *rows))
+    assert table.values == {"123": "NA", "4": "null", "007": "nan", "None": "None", "NA": "5"}
+    assert table.rows == {"123": 2, "4": 3, "007": 4, "None": 5, "NA": 6}
+
+
+def test_na_in_text_stays_text(tmp_path):
+    assert read_captions(write(tmp_path / "t.csv", "ID,Caption\nNA,None\nnull,NA\n")).values == {
+        "NA": "None",
+        "null": "NA",
+    }
+
+
+def test_an_index_column_and_other_columns_are_passed_over(tmp_path):
+    table = read_captions(workbook(tmp_path / "t.xlsx", ["", "Caption", "ID", "Note"], [0, "A", "a.jpg", "x"]))
+    assert table.values == {"a": "A"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\tA, b | c\nd\tD\n",
+        "a|A, b | c\nd|D\n",
+        "a,A, b | c\nd,D\n",
+        'a,"A, b | c"\nd,D\n',
+        '"a"|"A, b | c"\n"d"|"D"\n',
+        'ID\tCaption\r\n"a"\t"A, b | c"\r\n"d"\t"D"\r\n',
+        'ID;Caption\na;"A, b | c"\nd;D\n',
+        "\ufeffImage,Caption\ra.jpg,A, b | c\rd.PNG,D",
+    ],
+)
+def test_delimiters_quotes_and_line_ends(tmp_path, text):
+    table = read_captions(write(tmp_path / "table.csv", text))
+    assert table.values == {"a": "A, b | c", "d": "D"}
+    assert table.problems == []
+
+
+def test_utf16_text_and_a_workbook_named_csv(tmp_path):
+    assert read_captions(write(tmp_path / "t.txt", "ID\tCaption\na\té\n".encode("utf-16"))).values == {"a": "é"}
+    book = workbook(tmp_path / "t.xlsx", ["ID", "Caption"], ["a", "A"])
+    assert read_captions(book.rename(tmp_path / "Training_Set_Captions.csv")).values == {"a": "A"}
+
+
+def test_predictions_may_be_empty_and_are_still_known_by_row(tmp_path):
+    table = read_captions(write(tmp_path / "predictions.csv", "ID,Caption\na,A\nb,\n"))
+    assert table.values == {"a": "A"}
+    assert table.rows == {"a": 2, "b": 3}
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("t.xlsx", b"ID,Caption\na,A\n", "named like an Excel workbook but is none"),
+        ("t.xlsx", b"PK\x03\x04 broken", "not a readable Excel workbook"),
+        ("t.xlsx", b"\xd0\xcf\x11\xe0 old", "password-protected"),
+        ("t.xls", b"\xd0\xcf\x11\xe0 old", r"save it as \.xlsx"),
+        ("t.xlsx", b"", "the file is empty"),
+        ("t.csv", b"", "not a table"),
+        ("t.csv", b"ID,Caption\n", "no rows"),
+        ("t.csv", b"just a sentence\n", "starts with 'just a sentence'"),
+        ("t.csv", b"ID,Finding\na,A\n", "its columns: id, finding.*name them ID and Caption"),
+        ("t.csv", b"a\0b,c\n", "binary"),
+    ],
+)
+def test_unusable_tables_say_so(tmp_path, name, content, message):
+    path = write(tmp_path / name, content)
+    with pytest.raises(InputError, match=message) as error:
+        read_captions(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_table_that_is_missing_or_a_folder(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_captions(tmp_path / "t.csv")
+    with pytest.raises(InputError, match="cannot be opened"):
+        read_captions(tmp_path)
+
+
+def test_a_table_of_code_names_is_no_table_of_concepts(tmp_path):
+    with pytest.raises(InputError, match="gives codes their names"):
+        read_concepts(write(tmp_path / "concepts.csv", "C0000001\tX-ray\nC0000002\tThorax\n"))
+
+
+def test_one_column_is_too_few(tmp_path):
+    with pytest.raises(InputError, match="one column"):
+        read_captions(workbook(tmp_path / "t.xlsx", ["a"], ["b"]))
+
+
+# Unusable data sets
+
+
+def test_no_folder_and_no_captions(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        read_dataset(tmp_path / "nowhere")
+    write(tmp_path / "train" / "notes.txt", "nothing")
+    with pytest.raises(InputError, match=r"no table of captions found \(tables there: train/notes.txt\)"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("split, message", [("valid", "no table of captions"), ("test", "neither images nor captions")])
+def test_an_empty_split(tmp_path, split, message):
+    write(tmp_path / "train" / "captions.csv", "a,A\n")
+    (tmp_path / split).mkdir()
+    with pytest.raises(InputError, match=f"'{split}'.*{message}"):
+        read_dataset(tmp_path)
+
+
+def test_a_split_whose_rows_are_all_unusable(tmp_path):
+    write(tmp_path / "train" / "captions.csv", "../a,A\n")
+    with pytest.raises(InputError, match="not one usable row.*unsafe ID"):
+        read_dataset(tmp_path)
+
+
+def test_a_split_none_of_whose_images_is_found(tmp_path):
+    pictures(tmp_path / "train" / "images", "other.jpg")
+    write(tmp_path / "train" / "captions.csv", "a,A\nb,B\n")
+    with pytest.raises(InputError, match=r"none of its 2 IDs.*'a'.*train/images/other\.jpg"):
+        read_dataset(tmp_path)
+
+
+def test_files_of_open_workbooks_and_macos_are_passed_over(tmp_path):
+    write(tmp_path / "train" / "captions.csv", "a,A\n")
+    write(tmp_path / "train" / "~$captions.xlsx", b"lock")
+    write(tmp_path / "train" / "._captions.csv", b"\0\5")
+    assert read_dataset(tmp_path).problems == []
+
+
+def test_a_hundred_thousand_rows_take_seconds(tmp_path):
+    write(tmp_path / "train" / "captions.csv", "".join(f'x{i},"Film {i}, lateral"\n' for i in range(100_000)))
+    write(tmp_path / "train" / "concepts.csv", "".join(f"x{i},C0000001;C{i:07}\n" for i in range(2, 100_000)))
+    start = time.perf_counter()
+    assert len(read_dataset(tmp_path).splits["train"]) == 100_000
+    assert time.perf_counter() - start < 30  # about 4 s on a busy core

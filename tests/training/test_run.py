@@ -1,0 +1,193 @@
+"""Whole trainings, as a person runs them: what is left behind, interruption, resumption, refusal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, SMALL, run_command
+
+pytestmark = pytest.mark.slow
+
+
+def weights(run):
+    """Every array of a run's best weights, by file and name."""
+    found = {}
+    for path in sorted((run / "checkpoints" / "best").glob("*.h5")):
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item, stem=path.stem: (
+                    found.update({f"{stem}/{name}": item[()]}) if isinstance(item, h5py.Dataset) else None
+                )
+            )
+    return found
+
+
+def assert_same_weights(run, other):
+    one, two = weights(run), weights(other)
+    assert one.keys() == two.keys()
+    assert len(one) > 100
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def train(data, run, config, *more, check=True):
+    return run_command("train.py", "--data", data, "--out", run, "--config", config, *more, check=check)
+
+
+def test_a_finished_run_holds_what_is_promised(small_run):
+    names = {path.name for path in small_run.iterdir()}
+    assert names >= {
+        "config.json", "vocabulary.json", "concepts.json", "checkpoints", "logs", "history.csv", "history.png",
+        "predictions.csv", "concepts.csv", "scores.json", "problems.json",
+    }  # fmt: skip
+    written = json.loads((small_run / "config.json").read_text())
+    assert written["config"]["visual"]["image_size"] == 64
+    assert written["versions"]["tensorflow"] == "2.15.1"
+    with open(small_run / "history.csv") as file:
+        assert [(row["stage"], row["epoch"]) for row in csv.DictReader(file)] == [
+            ("visual", "1"), ("semantic", "1"), ("semantic", "2"), ("caption", "1"), ("caption", "2"),
+        ]  # fmt: skip
+    scores = json.loads((small_run / "scores.json").read_text())
+    assert (scores["split"], scores["images"]) == ("test", 8)
+    assert set(scores["model"]) == set(scores["popular_words"]) == set(scores["nearest_image"])
+    assert len(pd.read_csv(small_run / "predictions.csv", keep_default_na=False)) == 8
+
+
+def test_a_taken_folder_is_not_overwritten(small_run, phantoms, small_config):
+    done = train(phantoms, small_run, small_config, check=False)
+    assert done.returncode == 1
+    assert "already holds a run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_not_resumed_with_other_settings(small_run, phantoms, small_config):
+    done = train(phantoms, small_run, small_config, "--resume", "--set", "decoder.units=33", check=False)
+    assert done.returncode == 1
+    assert "decoder.units was 32, now 33" in done.stderr
+
+
+@pytest.mark.parametrize("delays", [[6.0, 12.0, 17.0]])
+def test_killed_and_resumed_ends_with_the_same_weights(small_run, phantoms, small_config, tmp_path, delays):
+    run = tmp_path / "killed"
+    command = [sys.executable, "train.py", "--data", phantoms, "--out", run, "--config", small_config, "--resume"]
+    for delay in delays:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            # A delay is counted from the run's first file, so that a slow start does not use it up.
+            deadline = time.monotonic() + 120
+            while not (run / "config.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(delay)
+            process.kill()
+    train(phantoms, run, small_config, "--resume")
+    assert_same_weights(small_run, run)
+
+
+def test_sigterm_saves_inside_the_epoch_and_says_how_to_go_on(small_run, phantoms, small_config, tmp_path):
+    run = tmp_path / "stopped"
+    command = [sys.executable, "train.py", "--data", phantoms, "--out", run, "--config", small_config]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        seen = ""
+        while "1/4" not in seen:  # the first batch of the first stage is done
+            seen += process.stderr.read(1)
+        process.send_signal(signal.SIGTERM)
+        seen += process.stderr.read()
+    assert process.returncode == 130
+    assert "SIGTERM: saved at visual epoch 1, batch" in seen
+    assert "--resume" in seen
+    train(phantoms, run, small_config, "--resume")
+    assert_same_weights(small_run, run)
+
+
+def test_mixed_precision_trains_with_loss_scaling(phantoms, small_config, tmp_path):
+    run = tmp_path / "mixed"
+    train(phantoms, run, small_config, "--set", "training.precision=mixed_float16", "visual.trainable=last_stage")
+    with open(run / "history.csv") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["stage"] == "caption"]
+    assert np.isfinite(losses).all()
+    assert losses[1] < losses[0]
+    assert all(array.dtype != np.float16 for array in weights(run).values())
+
+
+def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
+    """Scheduled sampling, no semantic encoder, tf-explain's pictures."""
+    run = tmp_path / "other"
+    more = ["training.scheduled_sampling=0.5", "decoder.semantic_source=none", "training.explain_every=1"]
+    train(phantoms, run, small_config, "--set", *more, "training.label_smoothing=0.1", "data.equalize=true")
+    pictures = {path.name for path in (run / "logs" / "tf_explain").glob("*.png")}
+    assert {"visual_epoch_001_grad_cam.png", "visual_epoch_001_conv1_relu.png", "caption_epoch_002_grad_cam.png"} <= pictures
+
+
+def test_an_oracle_is_labelled_and_cannot_caption(phantoms, small_config, tmp_path):
+    run = tmp_path / "oracle"
+    train(phantoms, run, small_config, "--set", "decoder.semantic_source=reference", "visual.concept_epochs=0")
+    scores = json.loads((run / "scores.json").read_text())
+    assert "model" not in scores
+    assert scores["oracle"]["bleu_1"] >= 0
+    done = run_command("-m", "medcap_tf", "caption", run, phantoms / "test" / "images", check=False)
+    assert done.returncode == 1
+    assert "oracle" in done.stderr
+
+
+def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path):
+    data = tmp_path / "text"
+    shutil.copytree(phantoms, data, ignore=shutil.ignore_patterns("images", "masks"))
+    run = tmp_path / "text_run"
+    done = train(data, run, small_config, "--set", "semantic.epochs=8")
+    assert "the semantic stage alone" in done.stderr
+    scores = json.loads((run / "scores.json").read_text())
+    assert scores["captions"] == 8
+    assert 0 <= scores["model"]["concept_f1"] <= 1
+
+
+def test_a_loss_that_is_not_finite_names_the_images(phantoms, small_config, tmp_path):
+    more = ["training.learning_rate=1e30", "training.clip_norm=0", "training.warmup_epochs=0", "visual.concept_epochs=0"]
+    done = train(phantoms, tmp_path / "nan", small_config, "--set", *more, "semantic.epochs=0", check=False)
+    assert done.returncode == 1
+    assert "the loss is" in done.stderr
+    assert "train000" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_replicas_train_as_one(phantoms, small_config, tmp_path):
+    """Two logical CPUs stand in for two GPUs."""
+    script = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from medcap_tf import config
+from medcap_tf.training import device, run
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+run.prepare_device = lambda c: device.Device(mirrored, "float32", "float32", "two")
+settings = {"training.deterministic": False}
+scores = run.train(config.load(Path(sys.argv[1])).replace(settings), Path(sys.argv[2]), Path(sys.argv[3]))
+print(scores["model"]["bleu_1"])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = run_command("-c", script, small_config, phantoms, tmp_path / "two", env=environment)
+    assert float(done.stdout) >= 0
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_used(phantoms, small_config, tmp_path):
+    done = train(phantoms, tmp_path / "gpu", small_config, "--set", "training.precision=auto")
+    assert "GPU" in done.stderr
+    assert "mixed_float16" in done.stderr
+
+
+def test_small_settings_are_the_ones_written(small_run):
+    written = json.loads((small_run / "config.json").read_text())["config"]
+    for section, fields in SMALL.items():
+        assert {name: written[section][name] for name in fields} == fields
