@@ -91,6 +91,20 @@ def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tens
     return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
 
 
+def teacher_forced(models: Models, regions: tf.Tensor, inputs: tf.Tensor, source: str, training: bool) -> tf.Tensor:
+    """Logits float32 [B, T, V] of each next word, given the words before it.
+
+    Args:
+        models: the networks.
+        regions: float [B, h, w, C].
+        inputs: int32 [B, T], `<start>` and words, padded.
+        source: `decoder.semantic_source`.
+        training: whether dropout is on.
+    """
+    meaning = [] if source == "none" else [meanings(models.semantic, inputs[:, 1:], source)]
+    return models.decoder.teacher([regions, inputs, *meaning], training=training)["logits"]
+
+
 def write_captions(
     models: Models, regions: tf.Tensor, config: DecodingConfig, source: str, reference: tf.Tensor | None = None
 ) -> Sentences:

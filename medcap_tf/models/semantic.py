@@ -17,19 +17,15 @@ from medcap_tf.models.dropout import CountedDropout
 
 
 class SemanticModels(NamedTuple):
-    """Three forms over the same weights."""
+    """Four forms over the same weights."""
 
     reader: keras.Model  # words int32 [B, T] -> meaning [B, T, G], weights float32 [B, T, T]; row t sees words 0..t
     classifier: keras.Model  # words int32 [B, T] -> concept_logits float32 [B, K], word_importance float32 [B, T]
-    step: keras.Model  # word, place, memory -> meaning of the words so far, memory; see `SemanticMemory`
-
-
-class SemanticMemory(NamedTuple):
-    """What the step form carries from word to word."""
-
-    gru: tf.Tensor  # float [B, G]
-    keys: tf.Tensor  # float [B, L, A]
-    states: tf.Tensor  # float [B, L, G]
+    embed: keras.Model  # words int32 [B, T] -> float [B, T, E]
+    from_embedded: keras.Model  # words, float [B, T, E] -> as the classifier; for gradients with respect to words
+    # word and place int32 [B], gru float [B, G], keys [B, L, A], states [B, L, G] -> the meaning of the words so far
+    # [B, G] and the memory (gru, keys, states) with this word in it, at its place.
+    step: keras.Model
 
 
 class CausalView(keras.layers.Layer):
@@ -85,17 +81,26 @@ def build_semantic(config: SemanticConfig, vocabulary: int, concepts: int) -> Se
     classify = keras.layers.Dense(concepts, name="word_concept_logits", dtype="float32")
     join = keras.layers.Concatenate(name="meaning_join")
 
-    words = keras.Input((None,), dtype="int32", name="words")
-    # No mask for the GRU: padding comes after the words, so it moves no state that is read, and cuDNN takes it.
-    states = gru(drop_words(embed(words)))
-    context, weights = attend(states, key(states), states, visible=CausalView(name="causal_view", dtype="int32")(words))
-    meaning = mean(join([context, states]))
-    importance = LastWord(name="last_weights", dtype="float32")(weights, words)
-    logits = classify(drop_meaning(LastWord(name="last_meaning")(meaning, words)))
+    view, last = CausalView(name="causal_view", dtype="int32"), LastWord(name="last_word", dtype="float32")
 
+    words = keras.Input((None,), dtype="int32", name="words")
+    embedded = keras.Input((None, config.embedding_size), name="embedded")
+
+    def read(embedded: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        # No mask for the GRU: padding comes after the words, so it moves no state that is read, and cuDNN takes it.
+        states = gru(drop_words(embedded))
+        context, weights = attend(states, key(states), states, visible=view(words))
+        meaning = mean(join([context, states]))
+        logits = classify(drop_meaning(last(meaning, words)))
+        importance = last(weights, words)
+        return {"meaning": meaning, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
+
+    reading, classified = read(embed(words))
     return SemanticModels(
-        keras.Model(words, {"meaning": meaning, "weights": weights}, name="semantic_reader"),
-        keras.Model(words, {"concept_logits": logits, "word_importance": importance}, name="semantic_classifier"),
+        keras.Model(words, reading, name="semantic_reader"),
+        keras.Model(words, classified, name="semantic_classifier"),
+        keras.Model(words, embed(words), name="semantic_embed"),
+        keras.Model([words, embedded], read(embedded)[1], name="semantic_from_embedded"),
         _step_model(config, embed, gru, key, attend, mean, join),
     )
 

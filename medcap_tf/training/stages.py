@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import Models, meanings, save_weights, write_captions
+from medcap_tf.captioner import Models, save_weights, teacher_forced, write_captions
 from medcap_tf.config import Config
 from medcap_tf.data import Examples, Loader, batches
 from medcap_tf.evaluation import best_threshold
@@ -114,8 +114,7 @@ def caption_stage(task: Task, source: Source) -> Stage:
         return tf.cast(visual, tf.float32)
 
     def forced(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        meaning = [] if told == "none" else [meanings(models.semantic, inputs[:, 1:], told)]
-        return teacher([seen, inputs, *meaning], training=training)["logits"]
+        return teacher_forced(models, seen, inputs, told, training)
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         seen, inputs = regions(batch["visual"], True), batch["inputs"]

@@ -1,0 +1,81 @@
+"""A loaded run: every image gets its own answer, whatever its neighbours; broken ones say why."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from medcap_tf.captioner import Captioner
+from medcap_tf.errors import InputError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def captioner(small_run):
+    return Captioner.load(small_run, {"decoding.batch_size": 3})
+
+
+@pytest.fixture(scope="module")
+def paths(phantoms):
+    return sorted((phantoms / "test" / "images").iterdir())
+
+
+def test_a_caption_carries_its_reasons(captioner, paths):
+    caption = next(captioner.caption(paths[:1]))
+    assert caption.path == paths[0]
+    assert len(caption.words) == len(caption.stems) == len(caption.attention) == len(caption.word_importance)
+    assert caption.attention.shape[1:] == (8, 8)
+    np.testing.assert_allclose(caption.attention.sum((1, 2)), 1, rtol=1e-5)
+    assert sum(caption.word_importance) == pytest.approx(1, rel=1e-5)
+    assert caption.score < 0
+
+
+def test_batches_and_neighbours_change_nothing(captioner, paths, small_run):
+    together = list(captioner.caption(paths))
+    alone = [next(captioner.caption([path])) for path in paths]
+    assert [c.words for c in together] == [c.words for c in alone]
+    np.testing.assert_allclose([c.score for c in together], [c.score for c in alone], atol=1e-4)
+
+
+def test_a_broken_image_costs_its_own_row_alone(captioner, paths, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG broken")
+    tiny, flat = tmp_path / "tiny.png", tmp_path / "flat.png"
+    cv2.imwrite(str(tiny), np.full((1, 1), 9, np.uint8))
+    cv2.imwrite(str(flat), np.zeros((50, 90), np.uint8))
+    found = list(captioner.caption([paths[0], broken, tiny, flat, tmp_path / "gone.png", paths[1]]))
+    assert [bool(caption.error) for caption in found] == [False, True, False, False, True, False]
+    assert "broken.png" in found[1].error
+    assert "no such file" in found[4].error
+    assert found[0].words == next(captioner.caption([paths[0]])).words
+    assert found[5].words == next(captioner.caption([paths[1]])).words
+
+
+def test_a_batch_of_broken_images_alone(captioner, tmp_path):
+    assert [bool(c.error) for c in captioner.caption([tmp_path / "a.png", tmp_path / "b.png"])] == [True, True]
+
+
+def test_a_wider_beam_is_no_less_probable(small_run, paths):
+    greedy, wide = (
+        list(Captioner.load(small_run, {"decoding.beam_width": k, "decoding.length_penalty": 0}).caption(paths))
+        for k in (1, 5)
+    )
+    totals = [[c.score * (len(c.words) + 1) for c in captions] for captions in (greedy, wide)]
+    assert np.mean(totals[1]) >= np.mean(totals[0]) - 1e-3
+
+
+def test_what_is_no_run_says_so(tmp_path, small_run):
+    with pytest.raises(InputError, match="no run folder"):
+        Captioner.load(tmp_path)
+    half = tmp_path / "half"
+    shutil.copytree(small_run, half)
+    (half / "checkpoints" / "best" / "decoder.h5").unlink()
+    with pytest.raises(InputError, match=r"no trained captioner.*--resume"):
+        Captioner.load(half)
+    (half / "checkpoints" / "best" / "decoder.h5").write_text("no weights")
+    with pytest.raises(InputError, match=r"decoder\.h5: does not fit"):
+        Captioner.load(half)

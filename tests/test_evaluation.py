@@ -1,0 +1,67 @@
+"""Baselines and thresholds with answers known by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcap_tf.evaluation import best_threshold, nearest, popular_concepts, popular_words
+from medcap_tf.metrics import concept_f1
+from medcap_tf.records import Record
+from tests.conftest import run_command
+
+
+def record(*concepts):
+    return Record("id", None, "caption", concepts)
+
+
+def test_popular_words_leave_stop_words_out():
+    captions = ["CT of the chest", "CT of the brain", "the chest of the chest"]
+    assert popular_words(captions, 2) == "chest ct"
+
+
+def test_popular_concepts_are_as_many_as_score_best():
+    # A alone: (1 + 1 + 0) / 3; A and B: (2/3 + 2/3 + 2/3) / 3, equal; A, B and C are worse.
+    records = [record("A"), record("A"), record("B")]
+    assert popular_concepts(records) == ("A",)
+    assert popular_concepts([record("A", "B"), record("B", "A")]) == ("A", "B")
+    assert popular_concepts([record()]) == ()
+
+
+def test_nearest_is_by_angle():
+    library = np.array([[10.0, 0], [1, 1], [0, 0.1]])
+    assert nearest(np.array([[1.0, 0.1], [0, 9], [2, 2]]), library).tolist() == [0, 2, 1]
+
+
+def test_the_threshold_is_the_best_of_the_official_score():
+    scores = np.array([[0.9, 0.3, 0.1], [0.2, 0.7, 0.35]], np.float32)
+    records = [record("A", "B"), record("b".upper(), "never learned")]
+    threshold, value = best_threshold(scores, records, ["A", "B", "C"])
+    named = [[c for c, s in zip("ABC", row) if s >= threshold] for row in scores]
+    assert value == pytest.approx(concept_f1([r.concepts for r in records], named))
+    assert 0.2 < threshold <= 0.3
+    assert value == pytest.approx((1 + 2 / 4) / 2)
+
+
+def test_without_true_concepts_there_is_no_threshold_to_choose():
+    assert best_threshold(np.ones((1, 1), np.float32), [record()], ["A"]) == (0.5, 0.0)
+
+
+@pytest.mark.slow
+def test_evaluating_again_gives_the_scores_of_the_training(small_run, phantoms, tmp_path):
+    run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--out", tmp_path)
+    again, first = (json.loads((folder / "scores.json").read_text()) for folder in (tmp_path, small_run))
+    assert again == first
+    one, other = (pd.read_csv(f / "predictions.csv", keep_default_na=False) for f in (tmp_path, small_run))
+    assert one.equals(other)
+    assert list(one.columns) == ["ID", "Caption"]
+
+
+@pytest.mark.slow
+def test_a_split_that_is_not_there_is_named(small_run, phantoms):
+    done = run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--split", "exam", check=False)
+    assert done.returncode == 1
+    assert "no split 'exam'; there are train, valid, test" in done.stderr
