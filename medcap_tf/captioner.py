@@ -25,7 +25,7 @@ from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
-from medcap_tf.models.visual import build_concept_head, build_visual_encoder
+from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -208,6 +208,7 @@ class Caption:
     path: Path
     words: tuple[str, ...] = ()  # as people write them
     stems: tuple[str, ...] = ()  # as the model writes them
+    tokens: np.ndarray | None = None  # int32 [len(words)], the stems' ids
     score: float = 0.0  # mean log-probability a token, nats
     attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
     word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
@@ -298,7 +299,7 @@ class Captioner:
 
     def _read(self, path: Path) -> np.ndarray | InputError:
         try:
-            return images.prepare(images.read_image(path), self.config.visual.image_size, self.config.data.equalize)
+            return self.prepare(images.read_image(path))
         except InputError as error:
             return error
 
@@ -316,6 +317,85 @@ class Captioner:
 
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """An image of any size, uint8 [H, W, 3], as the encoder sees it: uint8 [S, S, 3]."""
+        return images.prepare(image, self.config.visual.image_size, self.config.data.equalize)
+
+    def word_log_probs(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Log-probability, in nats, of one sentence's words under each of several images.
+
+        Args:
+            pixels: uint8 [B, S, S, 3].
+            tokens: int32 [n], the sentence.
+
+        Returns:
+            float32 [B, n].
+        """
+        return self._log_probs(pixels, tokens).numpy()
+
+    def grad_cam(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of each word's log-probability over the regions.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            tokens: int32 [n], the sentence.
+
+        Returns:
+            float32 [n, h, w], each map with sum 1; zeros where no region speaks for the word.
+        """
+        maps = self._grad_cam(pixels[None], tokens).numpy()
+        return maps / np.maximum(maps.sum((1, 2), keepdims=True), 1e-12)
+
+    def concept_words(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+        """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with
+        respect to the word's embedding, times the embedding; float32 [len(codes), n], in logits."""
+        rows = np.array([self.concepts.index(code) for code in codes], np.int32)
+        return self._word_gradients(tokens, rows).numpy()
+
+    def word_concepts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The semantic classifier on sentences int32 [B, n]: concept scores float32 [B, K] in 0..1, and word importance
+        float32 [B, n]."""
+        found = self.models.semantic.classifier(tokens)  # type: ignore[union-attr]
+        return tf.sigmoid(found["concept_logits"]).numpy(), found["word_importance"].numpy()
+
+    def activations(self, pixels: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """The named layers' outputs for uint8 [B, S, S, 3], each float32 [B, h, w, C]."""
+        found = activations(self.models.encoder, list(layers))(tf.cast(pixels, tf.float32))
+        return {name: value.numpy() for name, value in found.items()}
+
+    @tf.function(reduce_retracing=True)
+    def _log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        return self._spoken(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)
+
+    def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
+        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        source = self.config.decoder.semantic_source
+        log_probs = tf.nn.log_softmax(teacher_forced(self.models, regions, inputs, source, training=False))
+        return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
+
+    @tf.function(reduce_retracing=True)
+    def _grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        # One copy of the regions for each word: one backward pass then gives each word its own gradient.
+        words = tf.shape(tokens)[0]
+        regions = tf.repeat(self.models.encoder(tf.cast(pixels, tf.float32), training=False), words, axis=0)
+        with tf.GradientTape() as tape:
+            tape.watch(regions)
+            spoken = tf.linalg.diag_part(self._spoken(regions, tokens))
+        gradient = tape.gradient(spoken, regions)
+        weights = tf.reduce_mean(gradient, axis=[1, 2], keepdims=True)
+        return tf.nn.relu(tf.reduce_sum(weights * regions, -1))
+
+    @tf.function(reduce_retracing=True)
+    def _word_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        words = tf.tile(tokens[None], [tf.shape(rows)[0], 1])
+        embedded = self.models.semantic.embed(words)  # type: ignore[union-attr]
+        with tf.GradientTape() as tape:
+            tape.watch(embedded)
+            logits = self.models.semantic.from_embedded([words, embedded])["concept_logits"]  # type: ignore[union-attr]
+            chosen = tf.gather(logits, rows, batch_dims=1)
+        return tf.reduce_sum(tape.gradient(chosen, embedded) * embedded, -1)
 
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
@@ -344,6 +424,7 @@ class Captioner:
             pooled=row["pooled"],
             words=tuple(self.vocabulary.readable(stems)),
             stems=tuple(stems),
+            tokens=row["tokens"][:length],
             score=float(row["score"]),
             attention=row["attention"][:length],
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,

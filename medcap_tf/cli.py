@@ -216,7 +216,7 @@ def _add_score(commands: Any) -> None:
 
 def _score(chosen: argparse.Namespace) -> None:
     from medcap_tf.metrics import caption_scores
-    from medcap_tf.records import read_captions
+    from medcap_tf.tables import read_captions
 
     references, predictions = read_captions(chosen.references), read_captions(chosen.predictions)
     ids = sorted(references.values)

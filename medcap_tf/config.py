@@ -156,7 +156,7 @@ class Config:
 
 
 def from_json(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """`{"section": {"field": value}}` over the defaults (or over `base`); raises InputError on what it does not know."""
+    """`{"section": {"field": value}}` over the defaults (or over `base`); raises InputError on unknown ones."""
     flat = {}
     for section, fields in values.items():
         if not isinstance(fields, Mapping):

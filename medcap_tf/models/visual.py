@@ -140,7 +140,7 @@ def _imagenet_file() -> Path:
 def _saved_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
     """Layer name -> its weights' shapes, as an .h5 in Keras' layout lists them."""
     with h5py.File(path, "r") as file:
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
         return {
             name: [tuple(layer[str(_text(weight))].shape) for weight in layer.attrs["weight_names"]]
             for name, layer in group.items()

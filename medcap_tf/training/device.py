@@ -42,7 +42,7 @@ def prepare_device(config: TrainingConfig) -> Device:
         strategy,
         precision,
         encoder_precision,
-        f"TensorFlow {tf.__version__}: {found}; {kind}; visual encoder in {encoder_precision}, the rest in {precision}; "
+        f"TensorFlow {tf.__version__}: {found}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
         f"XLA {'on' if config.xla else 'off'}; {'deterministic, ' if config.deterministic else ''}seed {config.seed}",
     )
 

@@ -126,7 +126,11 @@ def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
     more = ["training.scheduled_sampling=0.5", "decoder.semantic_source=none", "training.explain_every=1"]
     train(phantoms, run, small_config, "--set", *more, "training.label_smoothing=0.1", "data.equalize=true")
     pictures = {path.name for path in (run / "logs" / "tf_explain").glob("*.png")}
-    assert {"visual_epoch_001_grad_cam.png", "visual_epoch_001_conv1_relu.png", "caption_epoch_002_grad_cam.png"} <= pictures
+    assert {
+        "visual_epoch_001_grad_cam.png",
+        "visual_epoch_001_conv1_relu.png",
+        "caption_epoch_002_grad_cam.png",
+    } <= pictures
 
 
 def test_an_oracle_is_labelled_and_cannot_caption(phantoms, small_config, tmp_path):
@@ -152,7 +156,12 @@ def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_images(phantoms, small_config, tmp_path):
-    more = ["training.learning_rate=1e30", "training.clip_norm=0", "training.warmup_epochs=0", "visual.concept_epochs=0"]
+    more = [
+        "training.learning_rate=1e30",
+        "training.clip_norm=0",
+        "training.warmup_epochs=0",
+        "visual.concept_epochs=0",
+    ]
     done = train(phantoms, tmp_path / "nan", small_config, "--set", *more, "semantic.epochs=0", check=False)
     assert done.returncode == 1
     assert "the loss is" in done.stderr

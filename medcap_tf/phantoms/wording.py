@@ -1,0 +1,144 @@
+"""Captions and concepts: what a radiologist would dictate about a phantom, and its UMLS codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medcap_tf.phantoms.findings import Finding
+
+# Those tables code no "left", "right" or "normal" and no lung nodule, hence no code for a side, and "Lesion" for a
+# nodule; they mark MR images with "Resonance".
+CONCEPTS: Mapping[str, str] = {
+    "C1306645": "Plain x-ray",
+    "C0040405": "X-Ray Computed Tomography",
+    "C0231881": "Resonance",
+    "C0041618": "Ultrasonography",
+    "C0817096": "Chest",
+    "C0006104": "Brain",
+    "C0000726": "Abdomen",
+    "C0024109": "Lung",
+    "C0023884": "Liver",
+    "C0022646": "Kidney",
+    "C0016976": "Gallbladder",
+    "C0221198": "Lesion",
+    "C0013687": "Effusion",
+    "C0032326": "Pneumothorax",
+    "C0521530": "Lung consolidation",
+    "C0019080": "Hemorrhage",
+    "C0021308": "Infarction",
+    "C0027651": "Neoplasms",
+    "C0010709": "Cyst",
+    "C0577559": "Mass of body structure",
+    "C0006736": "Calculi",
+    "C0008350": "Cholelithiasis",
+}
+
+_CODES = {
+    **{"radiograph": "C1306645", "CT": "C0040405", "MR": "C0231881", "ultrasound": "C0041618"},
+    **{"chest": "C0817096", "brain": "C0006104", "abdomen": "C0000726"},
+    **{"lung": "C0024109", "liver": "C0023884", "kidney": "C0022646", "gallbladder": "C0016976"},
+    **{"nodule": "C0221198", "effusion": "C0013687", "pneumothorax": "C0032326", "consolidation": "C0521530"},
+    **{"hemorrhage": "C0019080", "infarct": "C0021308", "tumor": "C0027651"},
+    **{"cyst": "C0010709", "mass": "C0577559", "stone": "C0006736", "gallstone": "C0008350"},
+}
+
+_OPENINGS = {
+    "radiograph": ("Chest radiograph", "Frontal chest radiograph", "Chest X-ray", "Frontal radiograph of the chest"),
+    "CT": ("Axial CT of the {0}", "CT scan of the {0}", "Axial CT image of the {0}", "Computed tomography of the {0}"),
+    "MR": (
+        "Axial {1}-weighted MRI of the {0}",
+        "{1}-weighted MRI of the {0}",
+        "Axial {1}-weighted MR image of the {0}",
+    ),
+    "ultrasound": (
+        "Ultrasound of the {0}",
+        "Ultrasound image of the {0}",
+        "Abdominal ultrasound",
+        "Sonogram of the {0}",
+    ),
+}
+_LINKS = (" showing ", " shows ", " demonstrating ", " reveals ", ": ")
+_NORMAL = (
+    "{0} without abnormality",
+    "Normal {1} without abnormality",
+    "{0} showing no abnormality",
+    "{0} with normal findings",
+)
+_NAMES = {
+    "nodule": ("nodule", "pulmonary nodule", "round nodule"),
+    "effusion": ("pleural effusion",),
+    "pneumothorax": ("pneumothorax",),
+    "consolidation": ("consolidation", "airspace consolidation"),
+    "hemorrhage": ("hemorrhage", "acute hemorrhage", "hyperdense hemorrhage"),
+    "infarct": ("infarct", "ischemic infarct"),
+    "tumor": ("tumor", "brain tumor"),
+    "cyst": ("cyst", "simple cyst"),
+    "mass": ("mass", "solid mass", "heterogeneous mass"),
+    "stone": ("stone", "stone", "calculus"),
+}
+_PLACES = {
+    "lung": (
+        "in the {zone} zone of the {side} lung",
+        "in the {side} {zone} lung",
+        "in the {zone} part of the {side} lung",
+    ),
+    "pleura": ("on the {side}", "on the {side} side", "in the {side} hemithorax"),
+    "brain": ("in the {side} {zone} lobe", "in the {zone} lobe on the {side}", "within the {side} {zone} lobe"),
+    "liver": ("in the {side} lobe of the liver", "in the {side} hepatic lobe", "within the {side} lobe of the liver"),
+    "kidney": ("in the {side} kidney", "within the {side} kidney"),
+    "gallbladder": ("in the gallbladder", "within the gallbladder", "in the lumen of the gallbladder"),
+}
+_ZONED_KIDNEY = ("in the {zone} pole of the {side} kidney", "at the {zone} pole of the {side} kidney")
+_PLAIN_LIVER = ("in the liver", "within the liver")
+_SIGNS = {
+    ("radiograph", "effusion"): "with blunting of the costophrenic angle",
+    ("radiograph", "pneumothorax"): "with collapse of the lung",
+    ("CT", "hemorrhage"): "with surrounding edema",
+    ("CT", "tumor"): "with surrounding edema",
+    ("MR", "tumor"): "with surrounding edema",
+    ("ultrasound", "stone"): "with posterior acoustic shadowing",
+    ("ultrasound", "cyst"): "with posterior enhancement",
+}
+
+
+def _pick(rng: np.random.Generator, wordings: Sequence[str]) -> str:
+    """One of the wordings; the first is the commonest, as habits of dictation are."""
+    odds = 0.5 ** np.arange(len(wordings))
+    return wordings[int(rng.choice(len(wordings), p=odds / odds.sum()))]
+
+
+def caption_of(rng: np.random.Generator, modality: str, region: str, contrast: str, finding: Finding | None) -> str:
+    """One sentence: what was taken, what it shows, where."""
+    opening = _pick(rng, _OPENINGS[modality]).format(region, contrast)
+    lowered = opening if opening[1] in "T12" else opening[0].lower() + opening[1:]
+    if finding is None:
+        sentence = _pick(rng, _NORMAL).format(opening, lowered)
+    else:
+        sentence = opening + _pick(rng, _LINKS) + _finding_words(rng, modality, finding)
+    return sentence + ("" if rng.random() < 0.1 else ".")
+
+
+def _finding_words(rng: np.random.Generator, modality: str, finding: Finding) -> str:
+    name = _pick(rng, _NAMES[finding.kind])
+    if finding.number == 2:
+        name = "calculi" if name == "calculus" else name + "s"
+    places = _PLACES[finding.organ]
+    if finding.organ == "kidney" and finding.zone:
+        places = _ZONED_KIDNEY
+    elif finding.organ == "liver" and not finding.side:
+        places = _PLAIN_LIVER
+    place = _pick(rng, places).format(side=finding.side, zone=finding.zone)
+    words = f"{'two' if finding.number == 2 else 'a'} {finding.size} {name} {place}"
+    sign = _SIGNS.get((modality, finding.kind))
+    return f"{words} {sign}" if sign and rng.random() < 0.3 else words
+
+
+def concepts_of(modality: str, region: str, finding: Finding | None) -> tuple[str, ...]:
+    """The UMLS codes, modality first: keys of `CONCEPTS`."""
+    words = [modality, region]
+    if finding:
+        kind = "gallstone" if (finding.kind, finding.organ) == ("stone", "gallbladder") else finding.kind
+        words += [finding.organ, kind] if finding.organ in _CODES and finding.organ != region else [kind]
+    return tuple(_CODES[word] for word in words)
