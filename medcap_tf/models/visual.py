@@ -131,8 +131,8 @@ def _imagenet_file() -> Path:
         )
     except Exception as error:
         raise InputError(
-            f"visual.weights=imagenet: the weights could not be downloaded ({error}). Fetch {_WEIGHTS_FILE} where there "
-            f"is a network, put it into {home}/, or name its path: --set visual.weights=PATH. Without it: "
+            f"visual.weights=imagenet: the weights could not be downloaded ({error}). Fetch {_WEIGHTS_FILE} "
+            f"elsewhere, put it into {home}/, or name its path: --set visual.weights=PATH. Without it: "
             "--set visual.weights=none visual.concept_epochs=12 trains from random weights."
         ) from error
 

@@ -71,9 +71,10 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     _say(device.description)
     has_images = splits.train[0].image_path is not None
     task = _prepare(config, splits, run, device, has_images)
+    count = len(dataset.problems) + len(problems)
     _say(
         f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
-        f"{len(task.vocabulary)} tokens, {len(task.concepts)} concepts, {len(problems) + len(dataset.problems)} problems"
+        f"{len(task.vocabulary)} tokens, {len(task.concepts)} concepts, {count} problems"
     )
     history = History(run)
     thresholds = _train_concepts(task, splits, device, run, history, has_images)
