@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_records, _add_phantoms, _add_caption, _add_evaluate, _add_score):
+    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_evaluate, _add_score):
         add(commands)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
@@ -180,6 +180,46 @@ def _image_paths(given: Sequence[Path]) -> list[Path]:
             raise InputError(f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)})")
         paths += inside
     return paths
+
+
+def _add_explain(commands: Any) -> None:
+    parser = commands.add_parser("explain", help="draw why: regions of each word, words of each concept, layers")
+    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
+        help="ResNet50 layers to show, by name or running number (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
+    parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
+    parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
+    _add_decoding(parser)
+    parser.set_defaults(run=_explain)
+
+
+def _explain(chosen: argparse.Namespace) -> None:
+    from medcap_tf.tables import read_captions
+
+    paths = _image_paths(chosen.images)
+    references = dict(read_captions(chosen.references).values) if chosen.references else {}
+    captioner = _load(chosen)
+    from tqdm import tqdm
+
+    from medcap_tf.explain.pictures import write_pictures
+    from medcap_tf.explain.reasons import explain, layer_by
+
+    layers = [layer_by(captioner, name) for name in chosen.layers]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for reasons in tqdm(explain(captioner, paths, layers, references), total=len(paths), unit="image", leave=False):
+        failed += bool(reasons.caption.error)
+        if reasons.caption.error:
+            tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
+        for path in write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf):
+            print(path)
+    if failed:
+        raise InputError(f"{failed} of {len(paths)} images could not be read")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -1,0 +1,120 @@
+"""Everything there is to say about one image's caption, as arrays; drawing comes later.
+
+Axes: n words of the caption, h x w regions, K concepts shown, H x W pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medcap_tf import images
+from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.errors import InputError
+
+CONCEPTS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class WordReading:
+    """How the semantic classifier reads a caption."""
+
+    words: tuple[str, ...]
+    importance: np.ndarray  # float32 [n], sums to 1
+    concepts: tuple[tuple[str, float], ...]  # code and score, best first
+    contributions: np.ndarray  # float32 [K, n], what each word gives to each concept, in logits
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """One image, its caption, and why; `caption.error` says why there is nothing else."""
+
+    caption: Caption
+    image: np.ndarray | None = None  # uint8 [H, W, 3]
+    attention: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word
+    grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0
+    reading: WordReading | None = None
+    reference: str = ""
+    reference_reading: WordReading | None = None
+    layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
+
+
+def explain(
+    captioner: Captioner,
+    paths: Sequence[Path],
+    layers: Sequence[str] = (),
+    references: dict[str, str] | None = None,
+) -> Iterator[Reasons]:
+    """Caption images and say why, one after another: memory holds one at a time.
+
+    Args:
+        captioner: a loaded run.
+        paths: image files; an unreadable one gives `Reasons` with its error.
+        layers: names of ResNet50's layers to keep.
+        references: reference captions by image ID (the file's name without its suffix), where known.
+    """
+    for caption in captioner.caption(paths):
+        if caption.error:
+            yield Reasons(caption)
+            continue
+        image = images.read_image(caption.path)
+        pixels = captioner.prepare(image)
+        reference = (references or {}).get(caption.path.stem, "")
+        found = {name: x[0] for name, x in captioner.activations(pixels[None], layers).items()} if layers else {}
+        spoken = len(caption.words) > 0
+        yield Reasons(
+            caption,
+            image,
+            caption.attention,
+            captioner.grad_cam(pixels, caption.tokens) if spoken else caption.attention,
+            _read(captioner, caption.tokens, caption.words) if spoken else None,
+            reference,
+            _read_reference(captioner, reference),
+            found,
+        )
+
+
+def _read_reference(captioner: Captioner, reference: str) -> WordReading | None:
+    tokens = np.array(captioner.vocabulary.encode(reference), np.int32)
+    words = [token.surface for token in captioner.vocabulary.normalizer.tokens(reference)]
+    return _read(captioner, tokens, words) if len(words) else None
+
+
+def _read(captioner: Captioner, tokens: np.ndarray, words: Sequence[str]) -> WordReading | None:
+    if captioner.models.semantic is None:
+        return None
+    scores, importance = captioner.word_concepts(tokens[None])
+    best = np.argsort(-scores[0])[:CONCEPTS_SHOWN]
+    threshold = captioner.thresholds.get("words", 0.5)
+    codes = [captioner.concepts[i] for i in best if scores[0, i] >= threshold]
+    named = tuple((code, float(scores[0, captioner.concepts.index(code)])) for code in codes)
+    contributions = captioner.concept_words(tokens, codes) if codes else np.zeros((0, len(tokens)), np.float32)
+    return WordReading(tuple(words), importance[0], named, contributions)
+
+
+def over_image(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map of regions [h, w] over the original image, float32 [H, W], smooth and never below 0.
+
+    The encoder saw the image squashed to a square, so stretching the square grid back to H x W undoes it. Cubic
+    interpolation between the regions' centres, as OpenCV aligns them; it overshoots a little, which is cut.
+    """
+    height, width = shape
+    return np.maximum(cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC), 0)
+
+
+def layer_by(captioner: Captioner, name: str) -> str:
+    """A layer's Keras name from its name or its running number ("20"); raises InputError on neither, or on one whose
+    output is no grid."""
+    layers = captioner.models.encoder.layers
+    names = [layer.name for layer in layers]
+    if name.isdigit() and int(name) < len(names):
+        name = names[int(name)]
+    if name not in names:
+        raise InputError(f"no layer {name!r}; give a name such as conv2_block3_out, or a number below {len(names)}")
+    if len(layers[names.index(name)].output_shape) != 4:
+        raise InputError(f"layer {name!r} gives no feature maps but {layers[names.index(name)].output_shape}")
+    return name

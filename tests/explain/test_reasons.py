@@ -1,0 +1,126 @@
+"""Reasons against second ways to compute them, and pictures that say what the arrays hold."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medcap_tf.captioner import Captioner
+from medcap_tf.errors import InputError
+from medcap_tf.explain.figures import active_share
+from medcap_tf.explain.pictures import file_name, write_pictures
+from medcap_tf.explain.reasons import explain, layer_by, over_image
+from tests.conftest import run_command
+
+
+@pytest.mark.parametrize(("height", "width"), [(80, 80), (60, 180), (240, 80)])
+def test_a_map_lies_where_its_region_is(height, width):
+    grid = np.zeros((8, 8))
+    grid[1, 6] = 1
+    heat = over_image(grid, (height, width))
+    assert heat.shape == (height, width)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert height * 1 / 8 <= row < height * 2 / 8
+    assert width * 6 / 8 <= column < width * 7 / 8
+    assert heat.min() >= 0
+
+
+def test_an_even_map_stays_even():
+    np.testing.assert_allclose(over_image(np.full((5, 5), 0.04), (37, 91)), 0.04, rtol=1e-5)
+
+
+def test_a_channel_is_active_if_it_is_above_zero_anywhere():
+    maps = np.zeros((4, 4, 4))
+    maps[0, 0, 0], maps[..., 1], maps[..., 2] = 1, -1, 5
+    assert active_share(maps) == 0.5
+
+
+@pytest.mark.slow
+class TestOnARun:
+    """The small run, on its test images."""
+
+    @pytest.fixture(scope="class")
+    def captioner(self, small_run):
+        return Captioner.load(small_run)
+
+    @pytest.fixture(scope="class")
+    def paths(self, phantoms):
+        return sorted((phantoms / "test" / "images").iterdir())
+
+    @pytest.fixture(scope="class")
+    def pixels(self, captioner, paths):
+        from medcap_tf.images import read_image
+
+        return np.stack([captioner.prepare(read_image(path)) for path in paths])
+
+    def test_log_probs_are_those_of_the_search(self, captioner, paths, pixels):
+        for caption, image in zip(captioner.caption(paths), pixels):
+            if not caption.words:
+                continue
+            ended = len(caption.words) < captioner.config.decoding.max_length
+            rest = caption.score * (len(caption.words) + ended)
+            rest -= captioner.word_log_probs(image[None], caption.tokens).sum()
+            assert (rest < 0.05) if ended else (abs(rest) < 0.3)  # what is left is the log-probability of <end>
+
+    def test_grad_cam_is_each_words_own(self, captioner, pixels):
+        tokens = np.array([5, 9, 7], np.int32)
+        maps = captioner.grad_cam(pixels[0], tokens)
+        assert maps.shape == (3, 8, 8)
+        regions = captioner.models.encoder(tf.cast(pixels[:1], tf.float32), training=False)
+        for word in range(3):
+            with tf.GradientTape() as tape:
+                tape.watch(regions)
+                spoken = captioner._spoken(regions, tf.constant(tokens))[0, word]
+            weights = tf.reduce_mean(tape.gradient(spoken, regions), [1, 2], keepdims=True)
+            expected = np.maximum(tf.reduce_sum(weights * regions, -1)[0], 0)
+            np.testing.assert_allclose(maps[word], expected / max(expected.sum(), 1e-12), atol=1e-4)
+
+    def test_concept_words_are_the_slope_of_the_logit(self, captioner):
+        tokens, code = np.array([6, 8, 5, 7], np.int32), captioner.concepts[1]
+        given = captioner.concept_words(tokens, [captioner.concepts[0], code])
+        assert given.shape == (2, 4)
+        semantic = captioner.models.semantic
+        embedded = semantic.embed(tokens[None]).numpy()
+
+        def logit(word, scale):
+            changed = embedded.copy()
+            changed[0, word] *= scale
+            return float(semantic.from_embedded([tokens[None], changed])["concept_logits"][0, 1])
+
+        slopes = [(logit(word, 1.01) - logit(word, 0.99)) / 0.02 for word in range(4)]
+        np.testing.assert_allclose(given[1], slopes, atol=2e-3)
+
+    def test_layers_by_name_and_number(self, captioner):
+        assert layer_by(captioner, "conv1_relu") == "conv1_relu"
+        number = [layer.name for layer in captioner.models.encoder.layers].index("conv2_block1_out")
+        assert layer_by(captioner, str(number)) == "conv2_block1_out"
+        with pytest.raises(InputError, match="no layer 'conv9'"):
+            layer_by(captioner, "conv9")
+
+    def test_pictures_and_numbers(self, captioner, paths, tmp_path):
+        references = {paths[0].stem: "Axial CT of the brain showing a mass."}
+        reasons = next(explain(captioner, paths[:1], ["conv2_block3_out"], references))
+        written = write_pictures(reasons, tmp_path, pdf=True)
+        name = file_name(paths[0])
+        kinds = {path.name.removeprefix(f"{name}.") for path in written}
+        words = {"attention.png", "grad_cam.png", "maps.npz", "attention.csv"} if reasons.caption.words else set()
+        assert kinds == {"words.png", "layer.conv2_block3_out.png"} | words
+        assert all(path.stat().st_size > 500 for path in written)
+        assert (tmp_path / f"{name}.words.pdf").exists()
+        if words:
+            with open(tmp_path / f"{name}.attention.csv") as file:
+                table = list(csv.DictReader(file))
+            assert len(table) == 64
+            assert sum(float(list(row.values())[2]) for row in table) == pytest.approx(1, abs=1e-3)
+
+    def test_the_command_goes_on_after_a_broken_image(self, small_run, paths, tmp_path):
+        broken = tmp_path / "broken.png"
+        broken.write_text("no image")
+        out = tmp_path / "out"
+        done = run_command("-m", "medcap_tf", "explain", small_run, broken, paths[0], "--out", out, check=False)
+        assert done.returncode == 1
+        assert "1 of 2 images could not be read" in done.stderr
+        assert len(done.stdout.splitlines()) == len(list(out.iterdir())) > 0
