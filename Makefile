@@ -1,7 +1,7 @@
 # The demo: drawn images, a small training, captions. Nothing but the Python packages is fetched.
-DEMO_TRAIN ?= 900
-DEMO_VALID ?= 120
-DEMO_TEST ?= 120
+DEMO_TRAIN ?= 1200
+DEMO_VALID ?= 150
+DEMO_TEST ?= 150
 DEMO_SEED ?= 1
 DEMO_CAPTIONS ?= 4
 TEST_WORKERS ?= 2

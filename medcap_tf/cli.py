@@ -116,7 +116,7 @@ def _records(chosen: argparse.Namespace) -> None:
 def _add_phantoms(commands: Any) -> None:
     parser = commands.add_parser("phantoms", help="draw a synthetic data set: images, captions, concepts, masks")
     parser.add_argument("out", type=Path, metavar="DIR")
-    for split, count in (("train", 900), ("valid", 120), ("test", 120)):
+    for split, count in (("train", 1200), ("valid", 150), ("test", 150)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default: {count})")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed draws the same bytes")
     parser.set_defaults(run=_phantoms)

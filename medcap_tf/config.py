@@ -58,7 +58,7 @@ class VisualConfig:
     concept_trainable: str = _choice("all", "last_stage", "none")  # while concepts are learned
     concept_learning_rate: float = _number(1e-3, 0)
     concept_dropout: float = _number(0.2, 0, 0.9)
-    concept_loss: str = _choice("focal", "cross_entropy")
+    concept_loss: str = _choice("cross_entropy", "focal")
 
 
 @dataclass(frozen=True)
