@@ -67,7 +67,9 @@ def build_models(
         head = build_concept_head(config.visual, region_shape, concepts) if concepts else None
         semantic = build_semantic(config.semantic, vocabulary, concepts) if concepts else None
         meaning = config.semantic.units if source != "none" else 0
-        return Models(encoder, head, semantic, build_decoder(config.decoder, vocabulary, region_shape, meaning))
+        told = head if config.decoder.image_concepts and config.visual.concept_epochs else None
+        decoder = build_decoder(config.decoder, vocabulary, region_shape, meaning, told)
+        return Models(encoder, head, semantic, decoder)
     finally:
         keras.mixed_precision.set_global_policy(before)
 

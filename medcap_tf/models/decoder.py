@@ -92,13 +92,18 @@ class TeacherForcing(keras.layers.Layer):
 
 
 def build_decoder(
-    config: DecoderConfig, vocabulary: int, region_shape: tuple[int, int, int], meaning_size: int
+    config: DecoderConfig,
+    vocabulary: int,
+    region_shape: tuple[int, int, int],
+    meaning_size: int,
+    head: keras.Model | None = None,
 ) -> DecoderModels:
     """The decoder in its three forms; `meaning_size` 0 builds it without the semantic encoder's input.
 
     The regions are projected once an image, to keys and to values of the decoder's width. The state starts from the
-    mean region (Xu et al. 2015, section 3.1.2). Words are predicted from state, context, word and meaning together
-    ("deep output", Pascanu et al. 2014), in teacher forcing for all steps at once after the loop.
+    mean region (Xu et al. 2015, section 3.1.2) and, with a trained concept `head`, from the concepts that it sees in
+    the regions, which no gradient of the captions changes. Words are predicted from state, context, word and meaning
+    together ("deep output", Pascanu et al. 2014), in teacher forcing for all steps at once after the loop.
     """
     embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding")
     cell = AttentionCell(config.units, config.attention_units, name="attention_cell")
@@ -116,7 +121,7 @@ def build_decoder(
     def predict(hidden: Any, context: Any, inputs: Any) -> Any:
         return project(drop_fused(fuse(join_all([hidden, context, inputs]))))
 
-    begin = _begin_model(config, region_shape)
+    begin = _begin_model(config, region_shape, head)
     regions = keras.Input(region_shape, name="regions")
     words = keras.Input((None,), dtype="int32", name="words")
     meaning = [keras.Input((None, meaning_size), name="meaning")] if meaning_size else []
@@ -140,11 +145,14 @@ def build_decoder(
     return DecoderModels(begin, teacher, step)
 
 
-def _begin_model(config: DecoderConfig, region_shape: tuple[int, int, int]) -> keras.Model:
+def _begin_model(config: DecoderConfig, region_shape: tuple[int, int, int], head: keras.Model | None) -> keras.Model:
     regions = keras.Input(region_shape, name="regions")
     flat = keras.layers.Reshape((-1, region_shape[-1]), name="flat_regions")(regions)
     flat = CountedDropout(config.dropout / 2, seed=33, name="region_dropout")(flat)
     mean = keras.layers.GlobalAveragePooling1D(name="mean_region")(flat)
+    if head is not None:
+        seen = tf.stop_gradient(tf.sigmoid(head(regions)))
+        mean = keras.layers.Concatenate(name="mean_region_and_concepts")([mean, seen])
     outputs = {
         "keys": keras.layers.Dense(config.attention_units, use_bias=False, name="keys")(flat),
         "values": keras.layers.Dense(config.units, activation="relu", name="values")(flat),

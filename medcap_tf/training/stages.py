@@ -5,6 +5,7 @@ Axes: B examples, T words, K concepts, N records, h x w regions of C channels.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -125,7 +126,7 @@ def caption_stage(task: Task, source: Source) -> Stage:
     @tf.function(reduce_retracing=True)
     def write(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seen = regions(batch["visual"], False)
-        greedy = config.decoding.__class__(beam_width=1, max_length=config.decoding.max_length)
+        greedy = dataclasses.replace(config.decoding, beam_width=1)
         found = write_captions(models, seen, greedy, told, reference=batch["inputs"][:, 1:])
         return found.tokens, loss(batch["targets"], forced(seen, batch["inputs"], False))
 
@@ -143,13 +144,15 @@ def caption_stage(task: Task, source: Source) -> Stage:
         last = max(1, config.training.epochs - 1)
         probability.assign(config.training.scheduled_sampling * epoch / last)
 
+    # The concept head may sit inside the decoder, but it has learned what it will.
+    fixed = {id(variable) for variable in (models.head.weights if models.head else [])}
     trained = {"decoder": teacher, **({"encoder": models.encoder} if trains_encoder else {})}
     return Stage(
         name="caption",
         epochs=config.training.epochs,
         learning_rate=config.training.learning_rate,
         modules=trained,
-        variables=[variable for model in trained.values() for variable in model.trainable_variables],
+        variables=[v for model in trained.values() for v in model.trainable_variables if id(v) not in fixed],
         loss=batch_loss,
         validate=validate,
         monitor="bleu_4",
