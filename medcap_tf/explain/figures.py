@@ -71,7 +71,7 @@ def overlay(panel: Any, image: np.ndarray, grid: np.ndarray, top: float) -> Any:
 
 def strip_figure(readings: Sequence[tuple[str, WordReading]]) -> Figure:
     """Captions as strips of words, darker is heavier (the paper's figure 3), and beneath each strip what every word
-    gives to each predicted concept: blue for, orange against.
+    gives to each predicted concept: purple for, orange against.
 
     Args:
         readings: a title with each reading, such as ("generated", reading).
