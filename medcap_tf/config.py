@@ -113,7 +113,7 @@ class DecodingConfig:
 
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1)  # tokens, <end> included
-    length_penalty: float = _number(1.0, 0)  # scores are divided by length ** length_penalty
+    length_penalty: float = _number(0.6, 0)  # beams are ranked by log-probability / length ** length_penalty
     batch_size: int = _number(16, 1)
 
 
