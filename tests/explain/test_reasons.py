@@ -13,6 +13,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.explain.figures import active_share
 from medcap_tf.explain.pictures import file_name, write_pictures
 from medcap_tf.explain.reasons import explain, layer_by, over_image
+from medcap_tf.images import read_image
 from tests.conftest import run_command
 
 
@@ -38,23 +39,24 @@ def test_a_channel_is_active_if_it_is_above_zero_anywhere():
     assert active_share(maps) == 0.5
 
 
+@pytest.fixture(scope="module")
+def captioner(small_run):
+    return Captioner.load(small_run)
+
+
+@pytest.fixture(scope="module")
+def paths(phantoms):
+    return sorted((phantoms / "test" / "images").iterdir())
+
+
+@pytest.fixture(scope="module")
+def pixels(captioner, paths):
+    return np.stack([captioner.prepare(read_image(path)) for path in paths])
+
+
 @pytest.mark.slow
 class TestOnARun:
     """The small run, on its test images."""
-
-    @pytest.fixture(scope="class")
-    def captioner(self, small_run):
-        return Captioner.load(small_run)
-
-    @pytest.fixture(scope="class")
-    def paths(self, phantoms):
-        return sorted((phantoms / "test" / "images").iterdir())
-
-    @pytest.fixture(scope="class")
-    def pixels(self, captioner, paths):
-        from medcap_tf.images import read_image
-
-        return np.stack([captioner.prepare(read_image(path)) for path in paths])
 
     def test_log_probs_are_those_of_the_search(self, captioner, paths, pixels):
         for caption, image in zip(captioner.caption(paths), pixels):
