@@ -81,7 +81,7 @@ class DecoderConfig:
     embedding_size: int = _number(256, 1)
     units: int = _number(512, 1)
     attention_units: int = _number(256, 1)
-    dropout: float = _number(0.4, 0, 0.9)
+    dropout: float = _number(0.5, 0, 0.9)
     image_concepts: bool = True  # start from the concepts seen in the image too, where visual.concept_epochs > 0
     semantic_source: str = _choice("prefix", "none", "reference")  # reference: an oracle that reads the answer
 
@@ -96,7 +96,7 @@ class TrainingConfig:
     weight_decay: float = _number(1e-3, 0)
     warmup_epochs: float = _number(1, 0)
     clip_norm: float = _number(5.0, 0)
-    label_smoothing: float = _number(0.0, 0, 0.5)
+    label_smoothing: float = _number(0.1, 0, 0.5)
     scheduled_sampling: float = _number(0.0, 0, 1)  # probability reached in the last epoch, from 0 in the first
     patience: int = _number(8, 1)  # epochs without a better validation score
     explain_every: int = _number(0, 0)  # epochs between tf-explain pictures; 0: never
@@ -113,7 +113,7 @@ class DecodingConfig:
 
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1)  # tokens, <end> included
-    length_penalty: float = _number(0.6, 0)  # beams are ranked by log-probability / length ** length_penalty
+    length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
     batch_size: int = _number(16, 1)
 
 

@@ -105,7 +105,7 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
     with device.strategy.scope():
         optimizer = _optimizer(stage, config, device)
         optimizer.build(stage.variables)
-        progress = _Progress()
+    progress = _Progress()
     checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
     manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
     if manager.latest_checkpoint:
@@ -214,7 +214,7 @@ def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: Hi
     scores = stage.validate()
     values = {
         "loss": float(progress.loss_sum) / max(1, int(progress.step)),
-        "learning_rate": float(optimizer.learning_rate),
+        "learning_rate": float(optimizer.learning_rate.numpy()),
         **{f"valid_{name}": value for name, value in scores.items()},
         "validation_seconds": time.perf_counter() - began,
     }
