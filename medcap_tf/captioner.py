@@ -93,8 +93,10 @@ def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tens
     return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
 
 
-def teacher_forced(models: Models, regions: tf.Tensor, inputs: tf.Tensor, source: str, training: bool) -> tf.Tensor:
-    """Logits float32 [B, T, V] of each next word, given the words before it.
+def teacher_forced(
+    models: Models, regions: tf.Tensor, inputs: tf.Tensor, source: str, training: bool
+) -> dict[str, tf.Tensor]:
+    """`logits` float32 [B, T, V] of each next word, given the words before it, and `attention` float32 [B, T, P].
 
     Args:
         models: the networks.
@@ -104,7 +106,7 @@ def teacher_forced(models: Models, regions: tf.Tensor, inputs: tf.Tensor, source
         training: whether dropout is on.
     """
     meaning = [] if source == "none" else [meanings(models.semantic, inputs[:, 1:], source)]
-    return models.decoder.teacher([regions, inputs, *meaning], training=training)["logits"]
+    return models.decoder.teacher([regions, inputs, *meaning], training=training)
 
 
 def write_captions(
@@ -275,7 +277,8 @@ class Captioner:
             names = paths[start : start + len(pixels)]
             answers = references[start : start + len(pixels)] if references else [""] * len(pixels)
             good = [row for row, item in enumerate(pixels) if isinstance(item, np.ndarray)]
-            found = iter(self._caption_pixels(pixels, good, answers))
+            sharp = [pixels[row] for row in good]
+            found = iter(self.caption_pixels(sharp, [answers[row] for row in good]))
             for path, item in zip(names, pixels):
                 if isinstance(item, InputError):
                     yield Caption(Path(path), error=str(item))
@@ -305,17 +308,16 @@ class Captioner:
         except InputError as error:
             return error
 
-    def _caption_pixels(self, pixels: list, good: list[int], answers: Sequence[str]) -> list[Caption]:
-        if not good:
+    def caption_pixels(self, pixels: Sequence[np.ndarray], references: Sequence[str] = ()) -> list[Caption]:
+        """Caption prepared images, uint8 [S, S, 3] each, in one batch; `references` as for `caption`."""
+        if not len(pixels):
             return []
-        encoded = [self.vocabulary.encode(answers[row]) for row in good]
-        words = np.zeros(
-            (len(good), max(1, *map(len, encoded)) if len(good) > 1 else max(1, len(encoded[0]))), np.int32
-        )
+        encoded = [self.vocabulary.encode(text) for text in references] or [[]] * len(pixels)
+        words = np.zeros((len(pixels), max(1, max(map(len, encoded)))), np.int32)
         for row, ids in enumerate(encoded):
             words[row, : len(ids)] = ids
-        out = {name: value.numpy() for name, value in self._graph(np.stack([pixels[r] for r in good]), words).items()}
-        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(good))]
+        out = {name: value.numpy() for name, value in self._graph(np.stack(pixels), words).items()}
+        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
 
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
@@ -335,6 +337,19 @@ class Captioner:
             float32 [B, n].
         """
         return self._log_probs(pixels, tokens).numpy()
+
+    def attend(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Where the decoder looks for each word of one given sentence.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            tokens: int32 [n], the sentence.
+
+        Returns:
+            float32 [n, h, w], each map with sum 1.
+        """
+        weights = self._attend(pixels[None], tokens).numpy()[0]
+        return weights.reshape(len(tokens), *self.models.encoder.output_shape[1:3])
 
     def grad_cam(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) of each word's log-probability over the regions.
@@ -370,11 +385,17 @@ class Captioner:
     def _log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._spoken(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)
 
+    @tf.function(reduce_retracing=True)
+    def _attend(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        return self._told(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)["attention"]
+
+    def _told(self, regions: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        return teacher_forced(self.models, regions, inputs, self.config.decoder.semantic_source, training=False)
+
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
-        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
-        source = self.config.decoder.semantic_source
-        log_probs = tf.nn.log_softmax(teacher_forced(self.models, regions, inputs, source, training=False))
+        log_probs = tf.nn.log_softmax(self._told(regions, tokens)["logits"])
         return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
 
     @tf.function(reduce_retracing=True)

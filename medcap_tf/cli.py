@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_evaluate, _add_score):
+    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit, _add_evaluate, _add_score):
         add(commands)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
@@ -222,6 +222,43 @@ def _explain(chosen: argparse.Namespace) -> None:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
 
 
+def _add_audit(commands: Any) -> None:
+    parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
+    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
+    _add_decoding(parser)
+    parser.set_defaults(run=_audit)
+
+
+def _audit(chosen: argparse.Namespace) -> None:
+    if chosen.images < 1:
+        raise InputError(f"--images {chosen.images}: give at least 1")
+    records = _read_split(chosen)
+    captioner = _load(chosen)
+    from medcap_tf.explain.audit import audit, format_audit, write_audit
+    from medcap_tf.explain.audit_figure import audit_figure
+
+    found = audit(captioner, records, chosen.split, chosen.images, chosen.seed)
+    out = chosen.out or chosen.model
+    write_audit(out / "audit.json", found)
+    audit_figure(found).savefig(out / "audit.png", dpi=110)
+    print(format_audit(found))
+    print(f"\n{out}: audit.json, audit.png", file=sys.stderr)
+
+
+def _read_split(chosen: argparse.Namespace) -> Any:
+    from medcap_tf.records import read_dataset
+
+    dataset = read_dataset(chosen.data)
+    if chosen.split not in dataset.splits:
+        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
+    return dataset.splits[chosen.split]
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="caption a split and score it, beside both baselines")
     parser.add_argument("model", type=Path, metavar="RUN")
@@ -233,16 +270,11 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    from medcap_tf.records import read_dataset
-
-    dataset = read_dataset(chosen.data)
-    if chosen.split not in dataset.splits:
-        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
+    records = _read_split(chosen)
     captioner = _load(chosen)
     from medcap_tf.evaluation import Library, evaluate, format_scores
 
     out = chosen.out or chosen.model
-    records = dataset.splits[chosen.split]
     print(format_scores(evaluate(captioner, records, chosen.split, Library.load(chosen.model), out)))
     print(f"\n{out}: predictions.csv, concepts.csv, scores.json", file=sys.stderr)
 

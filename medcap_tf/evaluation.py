@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from medcap_tf.captioner import Caption, Captioner
 from medcap_tf.data import concept_matrix
 from medcap_tf.errors import InputError
+from medcap_tf.files import write_text
 from medcap_tf.metrics import caption_scores, concept_f1
 from medcap_tf.records import Record
 from medcap_tf.text import Normalizer
@@ -178,14 +178,6 @@ def write_predictions(folder: Path, records: Sequence[Record], captions: Sequenc
 def write_scores(folder: Path, scores: dict[str, Any]) -> None:
     """`scores.json`, by rename."""
     write_text(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by rename, so that none is ever found half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _write_table(path: Path, column: str, rows: Any) -> None:

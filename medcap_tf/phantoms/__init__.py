@@ -16,6 +16,15 @@ Body coordinates: x and y run from -1 (image left, top) to 1 (image right, botto
 from medcap_tf.phantoms.dataset import draw_dataset
 from medcap_tf.phantoms.findings import NORMAL_SHARE, Finding
 from medcap_tf.phantoms.phantom import Phantom, draw_phantom
-from medcap_tf.phantoms.wording import CONCEPTS
+from medcap_tf.phantoms.wording import CONCEPTS, FINDING_WORDS, PLACE_WORDS
 
-__all__ = ["CONCEPTS", "NORMAL_SHARE", "Finding", "Phantom", "draw_dataset", "draw_phantom"]
+__all__ = [
+    "CONCEPTS",
+    "FINDING_WORDS",
+    "NORMAL_SHARE",
+    "PLACE_WORDS",
+    "Finding",
+    "Phantom",
+    "draw_dataset",
+    "draw_phantom",
+]

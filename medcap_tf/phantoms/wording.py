@@ -142,3 +142,15 @@ def concepts_of(modality: str, region: str, finding: Finding | None) -> tuple[st
         kind = "gallstone" if (finding.kind, finding.organ) == ("stone", "gallbladder") else finding.kind
         words += [finding.organ, kind] if finding.organ in _CODES and finding.organ != region else [kind]
     return tuple(_CODES[word] for word in words)
+
+
+# What the words of a caption point at, for holding explanations against masks. A word that also names a whole part of
+# the body (lung, brain) is the place of a finding in these captions.
+FINDING_WORDS = frozenset(
+    "nodule nodules effusion effusions pneumothorax consolidation hemorrhage infarct tumor cyst cysts mass stone "
+    "stones calculus calculi".split()
+)
+PLACE_WORDS = frozenset(
+    "upper lower anterior posterior left right zone lung liver hemithorax frontal parietal occipital lobe hepatic "
+    "kidney pole gallbladder lumen".split()
+)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
+from medcap_tf.files import write_text
 from medcap_tf.training.device import Device
 
 
@@ -67,12 +68,11 @@ class History:
         """Append a row and write the file by rename."""
         self.rows.append({"stage": stage, "epoch": epoch, **{name: f"{value:.6g}" for name, value in values.items()}})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        beside = self.path.with_suffix(".tmp")
-        with open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(beside, self.path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
         with self._board.as_default(step=epoch):
             for name, value in values.items():
                 tf.summary.scalar(f"{stage}/{name}", value)
@@ -120,11 +120,8 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
             _train_epoch(stage, progress, train_step, device, manager, stopped)
             _finish_epoch(stage, progress, optimizer, history)
             manager.save()
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = done.with_suffix(".tmp")
     best = {"epochs": int(progress.epoch), "best_epoch": int(progress.best_epoch), stage.monitor: float(progress.best)}
-    beside.write_text(json.dumps(best))
-    os.replace(beside, done)
+    write_text(done, json.dumps(best))
     _say(f"{stage.name}: best {stage.monitor} {best[stage.monitor]:.4f} in epoch {best['best_epoch']}")
 
 

@@ -30,7 +30,8 @@ from medcap_tf.data import (
     views,
 )
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores, write_text
+from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores
+from medcap_tf.files import write_text
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device
@@ -42,9 +43,9 @@ from medcap_tf.training.stages import (
     Task,
     caption_stage,
     image_concept_scores,
-    predict_word_concepts,
     semantic_stage,
     visual_stage,
+    word_concept_scores,
 )
 
 PACKAGES = (
@@ -85,7 +86,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     load_weights(task.models, task.best, ["decoder"])
     trained = {path.stem for path in task.best.glob("*.h5")}
     save_weights(task.models, task.best, set(task.models.parts()) - trained)
-    return _score(task, splits, run, source)
+    return _score(task, splits, run)
 
 
 def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
@@ -163,7 +164,7 @@ def _train_concepts(
     if task.concepts and config.semantic.epochs:
         _run(semantic_stage(task), config, device, run, history, task)
         load_weights(task.models, task.best, ["semantic"])
-        scores = predict_word_concepts(task, task.valid)
+        scores = word_concept_scores(task, task.valid)
         thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
     write_text(run / "concepts.json", json.dumps({"codes": task.concepts, "thresholds": thresholds}, indent=2) + "\n")
     return thresholds
@@ -216,14 +217,14 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
     records = splits.test or splits.valid
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
-    scores = predict_word_concepts(task, examples)
+    scores = word_concept_scores(task, examples)
     named = [[task.concepts[i] for i in np.flatnonzero(row >= thresholds["words"])] for row in scores]
     result = score_concepts(split, records, named, splits.train)
     write_scores(run, result)
     return result
 
 
-def _score(task: Task, splits: Splits, run: Path, source: Source) -> dict[str, Any]:
+def _score(task: Task, splits: Splits, run: Path) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
     captioner = Captioner.from_run(run, task.config)
     library = Library.of(splits.train, captioner)

@@ -55,10 +55,7 @@ def visual_stage(task: Task, source: Source) -> Stage:
         regions = encoder(tf.cast(batch["visual"], tf.float32), training=True)
         return loss(batch["concepts"], head(regions, training=True))
 
-    @tf.function(reduce_retracing=True)
-    def predict(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(head(encoder(tf.cast(pixels, tf.float32), training=False), training=False))
-
+    predict = _concepts_of_images(task.models)
     return Stage(
         name="visual",
         epochs=config.visual.concept_epochs,
@@ -66,7 +63,7 @@ def visual_stage(task: Task, source: Source) -> Stage:
         modules={"encoder": encoder, "head": head},
         variables=[*encoder.trainable_variables, *head.trainable_variables],
         loss=batch_loss,
-        validate=lambda: _concept_scores(task, _predict(task, predict, source, "visual")),
+        validate=lambda: _concept_scores(task, _predict(predict, _validation(task, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda: save_weights(task.models, task.best, ["encoder", "concept_head"]),
         **_epochs(task.train.with_concepts(), task, 1, source),
@@ -81,10 +78,7 @@ def semantic_stage(task: Task) -> Stage:
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         return loss(batch["concepts"], classifier(batch["inputs"][:, 1:], training=True)["concept_logits"])
 
-    @tf.function(reduce_retracing=True)
-    def predict(inputs: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(classifier(inputs[:, 1:], training=False)["concept_logits"])
-
+    predict = _concepts_of_words(task.models)
     return Stage(
         name="semantic",
         epochs=config.semantic.epochs,
@@ -92,7 +86,7 @@ def semantic_stage(task: Task) -> Stage:
         modules={"classifier": classifier},
         variables=classifier.trainable_variables,
         loss=batch_loss,
-        validate=lambda: _concept_scores(task, _predict(task, predict, None, "inputs")),
+        validate=lambda: _concept_scores(task, _predict(predict, _validation(task, None), "inputs")),
         monitor="concept_f1",
         keep_best=lambda: save_weights(task.models, task.best, ["semantic"]),
         **_epochs(task.train.with_words().with_concepts(), task, 2, None),
@@ -115,7 +109,7 @@ def caption_stage(task: Task, source: Source) -> Stage:
         return tf.cast(visual, tf.float32)
 
     def forced(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        return teacher_forced(models, seen, inputs, told, training)
+        return teacher_forced(models, seen, inputs, told, training)["logits"]
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         seen, inputs = regions(batch["visual"], True), batch["inputs"]
@@ -129,16 +123,6 @@ def caption_stage(task: Task, source: Source) -> Stage:
         greedy = dataclasses.replace(config.decoding, beam_width=1)
         found = write_captions(models, seen, greedy, told, reference=batch["inputs"][:, 1:])
         return found.tokens, loss(batch["targets"], forced(seen, batch["inputs"], False))
-
-    def validate() -> dict[str, float]:
-        results = [write(batch) for batch in _validation(task, source)]
-        tokens = [row for tokens, _ in results for row in tokens.numpy()]
-        captions = [" ".join(task.vocabulary.readable(task.vocabulary.decode(row))) for row in tokens]
-        scores = caption_scores([record.caption for record in task.valid.records], captions)
-        return {
-            "loss": float(np.mean([loss for _, loss in results])),
-            **{n: scores[n] for n in ("bleu_1", "bleu_4", "cider")},
-        }
 
     def epoch_start(epoch: int) -> None:
         last = max(1, config.training.epochs - 1)
@@ -154,7 +138,7 @@ def caption_stage(task: Task, source: Source) -> Stage:
         modules=trained,
         variables=[v for model in trained.values() for v in model.trainable_variables if id(v) not in fixed],
         loss=batch_loss,
-        validate=validate,
+        validate=lambda: _caption_scores(task, [write(batch) for batch in _validation(task, source)]),
         monitor="bleu_4",
         keep_best=lambda: save_weights(models, task.best, trained),
         epoch_start=epoch_start,
@@ -164,25 +148,29 @@ def caption_stage(task: Task, source: Source) -> Stage:
 
 def image_concept_scores(task: Task, source: Source) -> np.ndarray:
     """The head's concept scores of the validation images, float32 [N, K]."""
-    head, encoder = task.models.head, task.models.encoder
-    features = source.shape[-1] != 3
-
-    @tf.function(reduce_retracing=True)
-    def predict(visual: tf.Tensor) -> tf.Tensor:
-        visual = tf.cast(visual, tf.float32)
-        return tf.sigmoid(head(visual if features else encoder(visual, training=False), training=False))
-
-    return _predict(task, predict, source, "visual")
+    return _predict(_concepts_of_images(task.models), _validation(task, source), "visual")
 
 
-def predict_word_concepts(task: Task, examples: Examples) -> np.ndarray:
+def word_concept_scores(task: Task, examples: Examples) -> np.ndarray:
     """The semantic classifier's concept scores of captions, float32 [N, K]."""
-    classifier = task.models.semantic.classifier  # type: ignore[union-attr]
-    found = [
-        tf.sigmoid(classifier(batch["inputs"][:, 1:], training=False)["concept_logits"]).numpy()
-        for batch in batches(examples, task.config.training.batch_size)
-    ]
-    return np.concatenate(found)
+    return _predict(_concepts_of_words(task.models), batches(examples, task.config.training.batch_size), "inputs")
+
+
+def _concepts_of_images(models: Models) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(reduce_retracing=True)
+    def predict(pixels: tf.Tensor) -> tf.Tensor:
+        regions = models.encoder(tf.cast(pixels, tf.float32), training=False)
+        return tf.sigmoid(models.head(regions, training=False))  # type: ignore[misc]
+
+    return predict
+
+
+def _concepts_of_words(models: Models) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(reduce_retracing=True)
+    def predict(inputs: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(models.semantic.classifier(inputs[:, 1:], training=False)["concept_logits"])  # type: ignore[union-attr]
+
+    return predict
 
 
 def _epochs(examples: Examples, task: Task, number: int, source: Source | None) -> dict[str, Any]:
@@ -216,8 +204,8 @@ def _validation(task: Task, source: Source | None) -> tf.data.Dataset:
     return batches(task.valid, task.config.training.batch_size, visual=visual)
 
 
-def _predict(task: Task, predict: Callable[[tf.Tensor], tf.Tensor], source: Source | None, name: str) -> np.ndarray:
-    return np.concatenate([predict(batch[name]).numpy() for batch in _validation(task, source)])
+def _predict(predict: Callable[[tf.Tensor], tf.Tensor], found: tf.data.Dataset, name: str) -> np.ndarray:
+    return np.concatenate([predict(batch[name]).numpy() for batch in found])
 
 
 def _concept_scores(task: Task, scores: np.ndarray) -> dict[str, float]:
@@ -226,3 +214,12 @@ def _concept_scores(task: Task, scores: np.ndarray) -> dict[str, float]:
     micro = addons().metrics.F1Score(len(task.concepts), average="micro", threshold=threshold)
     micro.update_state(task.valid.concepts, scores)
     return {"concept_f1": f1, "micro_f1": float(micro.result()), "threshold": threshold}
+
+
+def _caption_scores(task: Task, results: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, float]:
+    """Scores of the captions written for the validation batches, and their mean loss, from (tokens, loss) of each."""
+    rows = [row for tokens, _ in results for row in tokens.numpy()]
+    captions = [" ".join(task.vocabulary.readable(task.vocabulary.decode(row))) for row in rows]
+    scores = caption_scores([record.caption for record in task.valid.records], captions)
+    chosen = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
+    return {"loss": float(np.mean([loss for _, loss in results])), **chosen}

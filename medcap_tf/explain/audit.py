@@ -1,0 +1,217 @@
+"""The audit: are the explanations true? All measures on one split, `audit.json`, and one figure.
+
+Axes: n words, h x w regions, H x W pixels, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from medcap_tf import images
+from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.errors import InputError
+from medcap_tf.explain.perturbation import concept_drops, heaviest_first, region_areas
+from medcap_tf.explain.pointing import Case, pointing_game
+from medcap_tf.explain.sanity import maps_of, movement, noisy, randomised, rank_correlation
+from medcap_tf.files import write_text
+from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
+from medcap_tf.records import Record
+
+DRAWS = 4  # noisy copies of an image
+
+
+class Told(NamedTuple):
+    """One captioned image; only such as have words are audited."""
+
+    record: Record
+    caption: Caption
+    pixels: np.ndarray  # uint8 [S, S, 3]
+
+
+def audit(captioner: Captioner, records: Sequence[Record], split: str, images: int, seed: int = 0) -> dict[str, Any]:
+    """Run every measure that the data allows.
+
+    Args:
+        captioner: a loaded run.
+        records: a split; the pointing game needs `masks/ID.png` beside its folder of images.
+        split: its name.
+        images: how many of its images the costly measures take (all but pointing and word deletion).
+        seed: of what is random.
+
+    Returns:
+        The content of `audit.json`; a measure that the data does not allow is empty.
+
+    Raises:
+        InputError: no image that the model has words for.
+    """
+    told = _tell(captioner, records)
+    if not told:
+        raise InputError(f"split {split!r}: the model has written no word for any of its {len(records)} images")
+    few = told[:images]
+    areas = _areas(captioner, few, np.random.default_rng([seed, 1]))
+    return {
+        "split": split,
+        "images": len(told),
+        "images_of_costly_measures": len(few),
+        "pointing_game": pointing_game(_cases(captioner, told)),
+        "deletion": areas["deletion"],
+        "insertion": areas["insertion"],
+        "word_deletion": _word_deletion(captioner, told, np.random.default_rng([seed, 2])),
+        "randomised": _randomised(captioner, few, np.random.default_rng([seed, 3])),
+        "stability": _stability(captioner, few, np.random.default_rng([seed, 4])),
+    }
+
+
+def _tell(captioner: Captioner, records: Sequence[Record]) -> list[Told]:
+    with_image = [record for record in records if record.image_path]
+    found = captioner.caption([record.image_path for record in with_image])  # type: ignore[misc]
+    captions = tqdm(found, total=len(with_image), desc="captions", unit="image", mininterval=1.0, leave=False)
+    return [
+        Told(record, caption, captioner.prepare(images.read_image(caption.path)))
+        for record, caption in zip(with_image, captions)
+        if caption.words
+    ]
+
+
+def _bar(told: Sequence[Told], name: str) -> Iterable[Told]:
+    return tqdm(told, desc=name, unit="image", mininterval=1.0, leave=False)
+
+
+def _cases(captioner: Captioner, told: Sequence[Told]) -> Iterable[Case]:
+    """The words of captions that name a finding, or its place, with the finding's mask."""
+    normalizer = captioner.vocabulary.normalizer
+    kinds = dict.fromkeys(normalizer.stems(" ".join(sorted(PLACE_WORDS))), "place")
+    kinds.update(dict.fromkeys(normalizer.stems(" ".join(sorted(FINDING_WORDS))), "finding"))
+    for item in _bar(told, "pointing game"):
+        mask = _mask_of(item.record)
+        if mask is None or not mask.any():
+            continue
+        named = [i for i, stem in enumerate(item.caption.stems) if stem in kinds]
+        grad_cam = captioner.grad_cam(item.pixels, item.caption.tokens) if named else None  # type: ignore[arg-type]
+        for i in named:
+            yield Case(kinds[item.caption.stems[i]], item.caption.attention[i], grad_cam[i], mask)  # type: ignore[index]
+
+
+def _mask_of(record: Record) -> np.ndarray | None:
+    """bool [H, W], or None where the data set has no mask of the image."""
+    path = record.image_path.parent.parent / "masks" / f"{record.image_id}.png"  # type: ignore[union-attr]
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    return None if mask is None else mask > 127
+
+
+def _areas(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
+    for item in _bar(told, "deletion and insertion"):
+        tokens: Any = item.caption.tokens
+        maps = maps_of(captioner, item.pixels, tokens)
+        orders = {name: heaviest_first(grid) for name, grid in maps._asdict().items()}
+        grid = maps.attention.shape[1:]
+        orders["random"] = np.tile(rng.permutation(grid[0] * grid[1]), (len(tokens), 1))
+        for name, order in orders.items():
+            areas = region_areas(partial(captioner.word_log_probs, tokens=tokens), item.pixels, order, grid)
+            for kind, values in areas._asdict().items():
+                found[kind][name].append(values)
+    return {
+        kind: {name: float(np.concatenate(values).mean()) for name, values in by_name.items()}
+        for kind, by_name in found.items()
+    }
+
+
+def _word_deletion(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, float]:
+    """Over the captions as the model wrote them; the right concepts are the reference's that the classifier knows."""
+    if captioner.models.semantic is None or not captioner.thresholds.get("words"):
+        return {}
+    columns = {code: i for i, code in enumerate(captioner.concepts)}
+    drops = []
+    for item in _bar(told, "word deletion"):
+        right = [code for code in item.record.concepts if code in columns]
+        tokens: Any = item.caption.tokens
+        if not right or len(tokens) < 2:
+            continue
+        weights = {
+            "attention": captioner.word_concepts(tokens[None])[1][0],
+            "gradient": captioner.concept_words(tokens, right).sum(0),
+        }
+        rows = np.array([columns[code] for code in right])
+        drops.append(concept_drops(lambda x: captioner.word_concepts(x)[0], tokens, weights, rows, rng))
+    return {"captions": len(drops), **_means(drops)} if drops else {}
+
+
+def _randomised(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, dict[str, float]]:
+    """By part, from the output down: rank correlation with the true maps when it and all before it are shuffled."""
+    true = [maps_of(captioner, item.pixels, item.caption.tokens) for item in told]  # type: ignore[arg-type]
+    result = {}
+    for part in randomised(captioner, rng):
+        rows = []
+        for item, before in zip(_bar(told, f"randomised down to {part}"), true):
+            after = maps_of(captioner, item.pixels, item.caption.tokens)  # type: ignore[arg-type]
+            rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in after._fields})
+        result[part] = _means(rows)
+    return result
+
+
+def _stability(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, float]:
+    """How much of each map moves under noise that leaves the caption as it is."""
+    rows, same = [], 0
+    for item in _bar(told, "stability"):
+        tokens: Any = item.caption.tokens
+        copies = noisy(item.pixels, rng, DRAWS)
+        before = maps_of(captioner, item.pixels, tokens)
+        for pixels, caption in zip(copies, captioner.caption_pixels(copies)):
+            if caption.stems != item.caption.stems:
+                continue
+            same += 1
+            after = maps_of(captioner, pixels, tokens)
+            rows.append({name: movement(getattr(before, name), getattr(after, name)) for name in after._fields})
+    return {"same_caption": same / (len(told) * DRAWS), **_means(rows)}
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each name over the rows; values that are not numbers are left out, a name without any is too."""
+    columns: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items():
+            if np.isfinite(value):
+                columns[name].append(value)
+    return {name: float(np.mean(values)) for name, values in columns.items()}
+
+
+def format_audit(found: Mapping[str, Any]) -> str:
+    """`audit.json` as lines for people: a measure a paragraph."""
+    lines = [f"{found['split']}: {found['images']} images ({found['images_of_costly_measures']} for costly measures)"]
+    for name, about in ABOUT.items():
+        lines += ["", f"{name}: {about}"]
+        values = found[name] or {"not measured": "the data or the run lacks what it needs"}
+        for key, value in values.items():
+            lines.append(f"  {key:22}{_shown(value)}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "  ".join(f"{name} {number:.3f}" for name, number in value.items())
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+ABOUT = {
+    "pointing_game": "share of words whose map peaks inside the finding; random and centre are chance",
+    "deletion": "a word's log-probability as its heaviest regions are blurred away; lower is better",
+    "insertion": "a word's log-probability as its heaviest regions are shown; higher is better",
+    "word_deletion": "fall of the right concepts' scores without the heaviest third of the words; higher is better",
+    "randomised": "rank correlation with the true maps as parts of the model are shuffled, output first; should fall",
+    "stability": "share of a map that moves under noise that leaves the caption as it is; lower is better",
+}
+
+
+def write_audit(path: Path, found: Mapping[str, Any]) -> None:
+    """Write `audit.json` by rename."""
+    write_text(path, json.dumps(found, indent=2) + "\n")

@@ -1,0 +1,58 @@
+"""The audit as one figure: what a reader should take from `audit.json` at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM", "gradient": "gradient"}
+# Okabe and Ito's palette, told apart by colour-blind readers; what is chance is grey.
+_COLOURS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
+_CHANCE = "#999999"
+
+
+def audit_figure(found: Mapping[str, Any]) -> Figure:
+    """Six panels, one a measure; a measure that was not taken says so."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
+    rates = {key: found["pointing_game"].get(key) for key in ("attention", "grad_cam", "centre", "random")}
+    _bars(panels[0], "pointing game", rates, "share of peaks inside the finding", "higher is better")
+    _bars(panels[1], "deletion", found["deletion"], "area under log-probability (nats)", "lower is better")
+    _bars(panels[2], "insertion", found["insertion"], "area under log-probability (nats)", "higher is better")
+    drops = {key: value for key, value in found["word_deletion"].items() if key != "captions"}
+    _bars(panels[3], "word deletion", drops, "fall of the right concepts' score", "higher is better")
+    _lines(panels[4], found["randomised"])
+    moved = {key: value for key, value in found["stability"].items() if key in _TITLES}
+    _bars(panels[5], "stability", moved, "share of the map that moves", "lower is better")
+    figure.suptitle(f"{found['split']}: {found['images']} images", fontsize=11)
+    return figure
+
+
+def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str, wish: str) -> None:
+    panel.set_title(f"{title} ({wish})", fontsize=10)
+    shown = {name: value for name, value in values.items() if value is not None}
+    if not shown:
+        panel.text(0.5, 0.5, "not measured on this data", ha="center", va="center", transform=panel.transAxes)
+        panel.set_axis_off()
+        return
+    names = [_TITLES.get(name, name) for name in shown]
+    bars = panel.bar(names, list(shown.values()), color=[_COLOURS.get(name, _CHANCE) for name in shown])
+    panel.bar_label(bars, fmt="%.3f", fontsize=8)
+    panel.set_ylabel(label, fontsize=9)
+    panel.margins(y=0.12)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _lines(panel: Any, by_part: Mapping[str, Mapping[str, float]]) -> None:
+    panel.set_title("randomised, output first (should fall)", fontsize=10)
+    parts = ["none", *by_part]
+    for name, marker in (("attention", "o"), ("grad_cam", "s")):
+        values = [1.0, *(by_part[part].get(name, float("nan")) for part in by_part)]
+        panel.plot(parts, values, marker=marker, color=_COLOURS[name], label=_TITLES[name])
+    panel.axhline(0, color=_CHANCE, linewidth=0.8)
+    panel.set_ylabel("rank correlation with the true map", fontsize=9)
+    panel.tick_params(axis="x", labelrotation=30, labelsize=8)
+    panel.legend(fontsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
