@@ -6,8 +6,8 @@ They look like what they are named after (radiograph, CT, MR, ultrasound; chest,
 drawn, and follow the radiological convention: the patient's right is on the left of the image. An ultrasound shows
 one organ from close by, so there the side of a kidney is told by its neighbour (liver: right, spleen: left) instead.
 
-An image shows a finding or none and, chosen apart from it, up to two things more: a device, fluid, chalk. The mask is
-the finding's alone.
+An image shows a finding or none and, chosen apart from it, up to three things more, such as devices, fluid or chalk.
+The mask is the finding's alone.
 
 In the order of the pipeline: `findings` and `incidental` choose what to show; `chest`, `brain`, `abdomen` and
 `ultrasound` draw it, with what `canvas`, `tomography` and `incidental` hold; `wording` states it; `phantom` joins the

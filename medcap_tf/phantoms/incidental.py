@@ -12,20 +12,20 @@ import numpy as np
 from medcap_tf.phantoms.canvas import Canvas
 from medcap_tf.phantoms.tomography import TISSUE
 
-INCIDENTAL_SHARE = 0.3  # of images, for each kind that the scene can show
-_KINDS = {
-    ("radiograph", "chest"): ("catheter", "pacemaker"),
-    ("CT", "chest"): ("pacemaker", "calcification"),
-    ("CT", "brain"): ("catheter", "calcification"),
-    ("MR", "brain"): ("catheter", "hydrocephalus"),
-    ("CT", "abdomen"): ("stent", "ascites"),
-    ("MR", "abdomen"): ("stent", "ascites"),
-    ("ultrasound", "abdomen"): ("needle", "ascites"),
+INCIDENTAL_SHARE = 0.25  # of images, for each kind that the scene can show
+_KINDS = {  # in the order of drawing: what is in front comes last
+    ("radiograph", "chest"): ("tube", "catheter", "pacemaker"),
+    ("CT", "chest"): ("implant", "pacemaker", "calcification"),
+    ("CT", "brain"): ("hydrocephalus", "catheter", "calcification"),
+    ("MR", "brain"): ("hydrocephalus", "catheter", "electrode"),
+    ("CT", "abdomen"): ("splenomegaly", "stent", "ascites"),
+    ("MR", "abdomen"): ("splenomegaly", "stent", "ascites"),
+    ("ultrasound", "abdomen"): ("needle", "catheter", "ascites"),
 }
 
 
 def choose_incidentals(rng: np.random.Generator, modality: str, region: str) -> tuple[str, ...]:
-    """The kinds to draw, each with `INCIDENTAL_SHARE`, independent of each other: none, one or two."""
+    """The kinds to draw, each with `INCIDENTAL_SHARE`, independent of the others: none to three."""
     kinds = _KINDS[modality, region]
     return tuple(kind for kind, draw in zip(kinds, rng.random(len(kinds))) if draw < INCIDENTAL_SHARE)
 
@@ -55,6 +55,12 @@ def _film_catheter(c: Canvas, contrast: str) -> None:
     c.stroke([_bent(c, way)], 0.016, 0.34, 0.6)
 
 
+def _film_tube(c: Canvas, contrast: str) -> None:
+    """A tube through the gullet into the stomach."""
+    way = [(0.01, -1.1), (0.02, -0.5), (0.03, 0.1), (0.06, 0.46), (0.2, 0.64), (c.near(0.42, 0.04), 0.68)]
+    c.stroke([_bent(c, way)], 0.012, 0.32, 0.6)
+
+
 def _film_pacemaker(c: Canvas, contrast: str) -> None:
     """The box in the shoulder, its leads through the great veins to the right ventricle."""
     s = c.rng.choice([-1, 1])
@@ -64,6 +70,15 @@ def _film_pacemaker(c: Canvas, contrast: str) -> None:
     box = np.array([(-0.09, -0.12), (0.09, -0.12), (0.09, 0.06), (0.05, 0.12), (-0.05, 0.12), (-0.09, 0.06)])
     c.paint(c.shape([(x + dx, y + dy) for dx, dy in 1.15 * box]), 0.97, 0.6)
     c.paint(c.blob(x, y + 0.02, 0.05, 0.05), 0.82, 1)
+
+
+def _chest_implant(c: Canvas, contrast: str) -> None:
+    """Implants in both breasts."""
+    for s in (-1, 1):
+        x, y = s * c.near(0.42, 0.01), c.near(-0.86, 0.01)
+        c.paint(c.blob(x, y, 0.32, 0.16, s * 0.3), TISSUE[contrast]["fat"], 1)
+        c.paint(c.blob(x, y, 0.23, 0.1, s * 0.3), 0.85, 0.7)
+        c.paint(c.blob(x, y, 0.2, 0.08, s * 0.3), 0.62, 0.7)
 
 
 def _chest_pacemaker(c: Canvas, contrast: str) -> None:
@@ -112,6 +127,19 @@ def _brain_hydrocephalus(c: Canvas, contrast: str) -> None:
         c.paint(c.shape([(s * wide * x, y) for x, y in outer + inner]), TISSUE[contrast]["fluid"], 1)
 
 
+def _brain_electrode(c: Canvas, contrast: str) -> None:
+    """Electrodes deep in both halves of the brain, cut across, in the halo that metal makes in MR."""
+    for s in (-1, 1):
+        x, y = s * c.near(0.33, 0.015), c.near(-0.1, 0.015)
+        c.paint(c.blob(x, y, 0.085, 0.075), 0.95, 0.8)
+        c.paint(c.blob(x, y, 0.06, 0.055), _metal(contrast), 0.7)
+
+
+def _abdomen_splenomegaly(c: Canvas, contrast: str) -> None:
+    """A spleen grown to the front."""
+    c.paint(c.blob(0.56, -0.04, 0.22, c.near(0.48, 0.02), -0.2), TISSUE[contrast]["spleen"], 1)
+
+
 def _abdomen_stent(c: Canvas, contrast: str) -> None:
     """A stent in the bile duct, cut along its length."""
     way = _bent(c, [(-0.2, -0.3), (-0.12, -0.12), (-0.06, 0.04), (0.0, 0.16)])
@@ -130,6 +158,16 @@ def _scan_needle(c: Canvas, contrast: str) -> None:
     """A biopsy needle from the side of the probe, oblique to the beam."""
     way = np.array([(c.near(0.68, 0.02), c.near(-0.62, 0.02)), (c.near(0.16, 0.03), c.near(-0.02, 0.03))])
     c.paint(c.line([way], 0.011), 1.8, 0.6)
+
+
+def _scan_catheter(c: Canvas, contrast: str) -> None:
+    """A drainage catheter that ends in a loop; its two walls show as a double line."""
+    x, y = c.near(-0.3, 0.02), c.near(-0.3, 0.02)
+    turn = np.linspace(-2.4, 3.4, 24)
+    loop = np.stack([x + 0.1 * np.cos(turn), y + 0.11 * np.sin(turn)], axis=1)
+    way = np.concatenate([[(-0.75, -0.78)], loop])
+    c.paint(c.line([way], 0.026), 1.8, 0.6)
+    c.paint(c.line([way], 0.01), 0.02, 0.5)
 
 
 def _scan_ascites(c: Canvas, contrast: str) -> None:
@@ -151,15 +189,20 @@ def _bent(c: Canvas, way: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 _BRUSHES = {
+    ("chest film", "tube"): _film_tube,
     ("chest film", "catheter"): _film_catheter,
     ("chest film", "pacemaker"): _film_pacemaker,
+    ("chest section", "implant"): _chest_implant,
     ("chest section", "pacemaker"): _chest_pacemaker,
     ("chest section", "calcification"): _chest_calcification,
     ("brain", "catheter"): _brain_catheter,
     ("brain", "calcification"): _brain_calcification,
     ("brain", "hydrocephalus"): _brain_hydrocephalus,
+    ("brain", "electrode"): _brain_electrode,
+    ("abdomen", "splenomegaly"): _abdomen_splenomegaly,
     ("abdomen", "stent"): _abdomen_stent,
     ("abdomen", "ascites"): _abdomen_ascites,
     ("ultrasound", "needle"): _scan_needle,
+    ("ultrasound", "catheter"): _scan_catheter,
     ("ultrasound", "ascites"): _scan_ascites,
 }

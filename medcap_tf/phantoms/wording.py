@@ -41,6 +41,10 @@ CONCEPTS: Mapping[str, str] = {
     "C0006663": "Calcinosis",
     "C0020255": "Hydrocephalus",
     "C0003962": "Ascites",
+    "C0175730": "biomedical tube device",
+    "C0021102": "Implants",
+    "C0013812": "Electrodes",
+    "C0038002": "Splenomegaly",
 }
 
 _CODES = {
@@ -52,6 +56,7 @@ _CODES = {
     **{"cyst": "C0010709", "mass": "C0577559", "stone": "C0006736", "gallstone": "C0008350"},
     **{"catheter": "C0085590", "pacemaker": "C0030163", "stent": "C0038257", "needle": "C0027551"},
     **{"calcification": "C0006663", "hydrocephalus": "C0020255", "ascites": "C0003962"},
+    **{"tube": "C0175730", "implant": "C0021102", "electrode": "C0013812", "splenomegaly": "C0038002"},
 }
 
 _OPENINGS = {
@@ -114,6 +119,8 @@ _SIGNS = {
 _INCIDENTALS = {
     ("chest", "catheter"): ("a central venous catheter", "a central catheter", "a venous catheter"),
     ("brain", "catheter"): ("a ventricular catheter", "a catheter in the ventricle"),
+    ("chest", "tube"): ("a nasogastric tube", "a gastric tube"),
+    ("chest", "implant"): ("breast implants", "bilateral breast implants"),
     ("chest", "pacemaker"): ("a pacemaker", "a cardiac pacemaker"),
     ("chest", "calcification"): ("vascular calcifications", "vascular calcification", "arterial calcifications"),
     ("brain", "calcification"): (
@@ -122,6 +129,9 @@ _INCIDENTALS = {
         "choroid plexus calcifications",
     ),
     ("brain", "hydrocephalus"): ("hydrocephalus",),
+    ("brain", "electrode"): ("deep brain electrodes", "bilateral deep brain electrodes"),
+    ("abdomen", "splenomegaly"): ("splenomegaly",),
+    ("abdomen", "catheter"): ("a drainage catheter", "a pigtail catheter"),
     ("abdomen", "stent"): ("a biliary stent", "a stent in the bile duct"),
     ("abdomen", "needle"): ("a needle", "a biopsy needle"),
     ("abdomen", "ascites"): ("ascites",),
@@ -165,8 +175,9 @@ def caption_of(
 
 def _incidental_words(names: Sequence[str]) -> dict[str, str]:
     """The fields of `_BESIDE` and `_ALONE` that speak of what lies beside a finding."""
-    things = " and ".join(names)
-    first_is = "are" if "calcifications" in names[0] else "is"  # "there is" agrees with the noun next to it
+    things = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    plural = any(word in names[0] for word in ("calcifications", "implants", "electrodes"))
+    first_is = "are" if plural else "is"  # "there is" agrees with the noun next to it
     they_are = "are" if len(names) > 1 else first_is
     return {"things": things, "capital": things[0].upper() + things[1:], "first_is": first_is, "they_are": they_are}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 
@@ -16,16 +17,17 @@ from medcap_tf.phantoms.wording import caption_of
 
 CODES = {
     **{"catheter": "C0085590", "pacemaker": "C0030163", "stent": "C0038257", "needle": "C0027551"},
+    **{"tube": "C0175730", "implant": "C0021102", "electrode": "C0013812", "splenomegaly": "C0038002"},
     **{"calcification": "C0006663", "hydrocephalus": "C0020255", "ascites": "C0003962"},
 }
 KINDS = {
-    ("radiograph", "chest"): ("catheter", "pacemaker"),
-    ("CT", "chest"): ("pacemaker", "calcification"),
-    ("CT", "brain"): ("catheter", "calcification"),
-    ("MR", "brain"): ("catheter", "hydrocephalus"),
-    ("CT", "abdomen"): ("stent", "ascites"),
-    ("MR", "abdomen"): ("stent", "ascites"),
-    ("ultrasound", "abdomen"): ("needle", "ascites"),
+    ("radiograph", "chest"): ("tube", "catheter", "pacemaker"),
+    ("CT", "chest"): ("implant", "pacemaker", "calcification"),
+    ("CT", "brain"): ("hydrocephalus", "catheter", "calcification"),
+    ("MR", "brain"): ("hydrocephalus", "catheter", "electrode"),
+    ("CT", "abdomen"): ("splenomegaly", "stent", "ascites"),
+    ("MR", "abdomen"): ("splenomegaly", "stent", "ascites"),
+    ("ultrasound", "abdomen"): ("needle", "catheter", "ascites"),
 }
 
 
@@ -73,7 +75,8 @@ def test_every_finding_occurs_with_every_set_alike() -> None:
             met.setdefault(finding.kind if finding else "none", Counter())[chosen] += 1
         assert len(met) > 2
         for finding_kind, sets in met.items():
-            assert set(sets) == {(), kinds[:1], kinds[1:], kinds}, (scene, finding_kind)
+            every = {chosen for count in range(4) for chosen in itertools.combinations(kinds, count)}
+            assert set(sets) == every, (scene, finding_kind)
             for kind in kinds:
                 share = sum(count for chosen, count in sets.items() if kind in chosen) / sum(sets.values())
                 assert abs(share - INCIDENTAL_SHARE) < 0.1, (scene, finding_kind)  # four deviations of 350 draws
@@ -99,6 +102,8 @@ def test_articles_and_verbs_agree() -> None:
         for caption in both
     )
     assert not any(re.search("There are a|is seen", caption) for caption in both)
+    three = captions(("hydrocephalus", "catheter", "electrode"), tumor)
+    assert any("There is hydrocephalus, a ventricular catheter and deep brain electrodes." in one for one in three)
 
 
 def test_without_a_finding_only_the_rest_is_normal() -> None:
