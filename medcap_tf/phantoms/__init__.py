@@ -6,8 +6,12 @@ They look like what they are named after (radiograph, CT, MR, ultrasound; chest,
 drawn, and follow the radiological convention: the patient's right is on the left of the image. An ultrasound shows
 one organ from close by, so there the side of a kidney is told by its neighbour (liver: right, spleen: left) instead.
 
-In the order of the pipeline: `findings` chooses what to show; `chest`, `brain`, `abdomen` and `ultrasound` draw it,
-with what `canvas` and `tomography` hold; `wording` states it; `phantom` joins the three; `dataset` writes files.
+An image shows a finding or none and, chosen apart from it, up to three things more, such as devices, fluid or chalk.
+The mask is the finding's alone.
+
+In the order of the pipeline: `findings` and `incidental` choose what to show; `chest`, `brain`, `abdomen` and
+`ultrasound` draw it, with what `canvas`, `tomography` and `incidental` hold; `wording` states it; `phantom` joins the
+three; `dataset` writes files.
 
 Axes, in every file here: H, W = height and width of an image in pixels; N = points of an outline.
 Body coordinates: x and y run from -1 (image left, top) to 1 (image right, bottom) over the part that is shown.
@@ -15,12 +19,14 @@ Body coordinates: x and y run from -1 (image left, top) to 1 (image right, botto
 
 from medcap_tf.phantoms.dataset import draw_dataset
 from medcap_tf.phantoms.findings import NORMAL_SHARE, Finding
+from medcap_tf.phantoms.incidental import INCIDENTAL_SHARE
 from medcap_tf.phantoms.phantom import Phantom, draw_phantom
 from medcap_tf.phantoms.wording import CONCEPTS, FINDING_WORDS, PLACE_WORDS
 
 __all__ = [
     "CONCEPTS",
     "FINDING_WORDS",
+    "INCIDENTAL_SHARE",
     "NORMAL_SHARE",
     "PLACE_WORDS",
     "Finding",

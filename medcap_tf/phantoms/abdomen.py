@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medcap_tf.phantoms.canvas import Canvas, sign_of
 from medcap_tf.phantoms.findings import Finding
+from medcap_tf.phantoms.incidental import draw_incidentals
 from medcap_tf.phantoms.tomography import TISSUE, add_ct_marks, add_mr_marks, draw_rib_cage, draw_trunk
 
 
-def draw_abdomen(rng: np.random.Generator, finding: Finding | None, contrast: str) -> Canvas:
+def draw_abdomen(
+    rng: np.random.Generator, finding: Finding | None, contrast: str, incidentals: Sequence[str]
+) -> Canvas:
     """An axial section through liver, spleen and kidneys; `contrast` is "CT", "T1" or "T2"."""
     c = Canvas(rng, (244, 289), (1.1, 1.34), 0.94)
     t = TISSUE[contrast]
@@ -36,6 +39,7 @@ def draw_abdomen(rng: np.random.Generator, finding: Finding | None, contrast: st
         c.paint(c.blob(-0.3, -0.14, 0.13 * grown, 0.19 * grown, 0.3), t["fluid"], 0.8)
     if finding:
         _draw_finding(c, finding, t)
+    draw_incidentals(c, "abdomen", contrast, incidentals)
     draw_rib_cage(c, t, 0.86, 6)
     if contrast == "CT":
         add_ct_marks(c)

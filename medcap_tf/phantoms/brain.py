@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medcap_tf.phantoms.canvas import Canvas, sign_of
 from medcap_tf.phantoms.findings import Finding
+from medcap_tf.phantoms.incidental import draw_incidentals
 from medcap_tf.phantoms.tomography import TISSUE, add_ct_marks, add_mr_marks
 
 
-def draw_brain(rng: np.random.Generator, finding: Finding | None, contrast: str) -> Canvas:
+def draw_brain(rng: np.random.Generator, finding: Finding | None, contrast: str, incidentals: Sequence[str]) -> Canvas:
     """An axial section at the height of the ventricles; `contrast` is "CT", "T1" or "T2"."""
     c = Canvas(rng, (236, 289), (0.8, 1.02), 0.9)
     t = TISSUE[contrast]
@@ -34,6 +35,7 @@ def draw_brain(rng: np.random.Generator, finding: Finding | None, contrast: str)
     c.stroke([np.array([(0, -0.82), (0, -0.42)]), np.array([(0, 0.42), (0, 0.82)])], 0.008, 0.15 if ct else -0.15)
     if finding:
         _draw_finding(c, finding, t, brain)
+    draw_incidentals(c, "brain", contrast, incidentals)
     if ct:
         add_ct_marks(c)
     else:

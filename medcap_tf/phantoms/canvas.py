@@ -68,12 +68,16 @@ class Canvas:
         cover = cv2.GaussianBlur(area, (0, 0), soft) if soft else area
         self.image += (value - self.image) * (cover * np.float32(strength))
 
-    def stroke(self, lines: Sequence[np.ndarray], width: float, gain: float, soft: float = 0.8) -> None:
-        """Adds `gain` along lines (each [N, 2]) of `width` shares of the image's width."""
+    def line(self, lines: Sequence[np.ndarray], width: float) -> np.ndarray:
+        """Lines (each [N, 2]) of `width` shares of the image's width: float32 [H, W], 0..1."""
         drawn = np.zeros((self.height, self.width), np.uint8)
         thick = max(1, round(width * self.width))
         cv2.polylines(drawn, [self.pixels(line) for line in lines], False, (255,), thick, cv2.LINE_AA, 4)
-        self.image += cv2.GaussianBlur(drawn, (0, 0), soft).astype(np.float32) * np.float32(gain / 255)
+        return drawn.astype(np.float32) / 255
+
+    def stroke(self, lines: Sequence[np.ndarray], width: float, gain: float, soft: float = 0.8) -> None:
+        """Adds `gain` along such lines, their edges blurred by `soft` pixels."""
+        self.image += cv2.GaussianBlur(self.line(lines, width), (0, 0), soft) * np.float32(gain)
 
     def field(self, cells: int) -> np.ndarray:
         """A smooth random field with about `cells` bumps along each axis: float32 [H, W], mean 0, spread about 1."""

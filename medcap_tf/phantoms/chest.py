@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from medcap_tf.phantoms.canvas import Canvas, sign_of
 from medcap_tf.phantoms.findings import Finding
+from medcap_tf.phantoms.incidental import draw_incidentals
 from medcap_tf.phantoms.tomography import TISSUE, add_ct_marks, draw_rib_cage, draw_trunk
 
 
@@ -20,7 +21,9 @@ def _film_lung(sign: int) -> list[tuple[float, float]]:
     return [(sign * x, y) for x, y in apex + base]
 
 
-def draw_chest_film(rng: np.random.Generator, finding: Finding | None, contrast: str) -> Canvas:
+def draw_chest_film(
+    rng: np.random.Generator, finding: Finding | None, contrast: str, incidentals: Sequence[str]
+) -> Canvas:
     """A frontal radiograph; `contrast` is always "radiograph"."""
     c = Canvas(rng, (236, 289), (0.84, 1.18), 0.97)
     trunk = [(-0.3, -1.3), (-0.36, -0.98), (-0.98, -0.8), (-1.08, 0), (-1.0, 1.3), (1.0, 1.3), (1.08, 0), (0.98, -0.8)]
@@ -42,6 +45,7 @@ def draw_chest_film(rng: np.random.Generator, finding: Finding | None, contrast:
             c, finding, lungs[sign_of(finding.side)], {"upper": (-0.46, -0.2), "lower": (0.1, 0.3)}, (0.42, 0.55)
         )
     _bones_and_vessels(c, lungs, finding)
+    draw_incidentals(c, "chest film", contrast, incidentals)
     if rng.random() < 0.7:
         c.write("R", rng.uniform(0.02, 0.08), rng.uniform(0.08, 0.16), 0.5, 0.95)
     if rng.random() < 0.25:  # leads of an electrocardiogram
@@ -109,7 +113,9 @@ def _film_pleura(c: Canvas, finding: Finding, lungs: Mapping[int, np.ndarray]) -
     c.mask |= part > 0.5
 
 
-def draw_chest_ct(rng: np.random.Generator, finding: Finding | None, contrast: str) -> Canvas:
+def draw_chest_ct(
+    rng: np.random.Generator, finding: Finding | None, contrast: str, incidentals: Sequence[str]
+) -> Canvas:
     """An axial section at the height of the heart; `contrast` is always "CT"."""
     c = Canvas(rng, (244, 289), (1.08, 1.32), 0.93)
     t = TISSUE["CT"]
@@ -135,5 +141,6 @@ def draw_chest_ct(rng: np.random.Generator, finding: Finding | None, contrast: s
         zones = {"anterior": (-0.34, -0.2), "posterior": (0.16, 0.3)}
         _lung_spots(c, finding, lungs[sign_of(finding.side)], zones, (0.48, 0.54))
     draw_rib_cage(c, t, 0.84, 11)
+    draw_incidentals(c, "chest section", contrast, incidentals)
     add_ct_marks(c)
     return c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 
 from medcap_tf.phantoms.canvas import Canvas, sign_of
 from medcap_tf.phantoms.findings import Finding
+from medcap_tf.phantoms.incidental import draw_incidentals
 
 
 class _Fan(NamedTuple):
@@ -31,7 +33,9 @@ def _fan(c: Canvas) -> _Fan:
     return _Fan(cv2.GaussianBlur(inside, (0, 0), 0.8), angle, depth)
 
 
-def draw_ultrasound(rng: np.random.Generator, finding: Finding | None, contrast: str) -> Canvas:
+def draw_ultrasound(
+    rng: np.random.Generator, finding: Finding | None, contrast: str, incidentals: Sequence[str]
+) -> Canvas:
     """The liver, the gallbladder or a kidney; `contrast` is always "ultrasound"."""
     c = Canvas(rng, (244, 289), (1.1, 1.3), 0.96)
     fan = _fan(c)
@@ -47,6 +51,7 @@ def draw_ultrasound(rng: np.random.Generator, finding: Finding | None, contrast:
     gain = np.ones_like(c.image)
     if finding:
         _draw_finding(c, finding, fan, gain)
+    draw_incidentals(c, "ultrasound", contrast, incidentals)
     layers = 0.25 * np.exp(-((fan.depth - 0.06) ** 2) / 0.0015) + 0.2 * np.exp(-((fan.depth - 0.14) ** 2) / 0.0008)
     c.image = (c.image + layers) * gain * np.exp(-c.rng.uniform(0.2, 0.6) * fan.depth)
     c.image *= 0.35 + 0.52 * _speckle(c)

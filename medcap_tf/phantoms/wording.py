@@ -9,7 +9,8 @@ import numpy as np
 from medcap_tf.phantoms.findings import Finding
 
 # Those tables code no "left", "right" or "normal" and no lung nodule, hence no code for a side, and "Lesion" for a
-# nodule; they mark MR images with "Resonance".
+# nodule; they mark MR images with "Resonance". From "Catheters" on: the code that their captions carry where they name
+# the thing.
 CONCEPTS: Mapping[str, str] = {
     "C1306645": "Plain x-ray",
     "C0040405": "X-Ray Computed Tomography",
@@ -33,6 +34,17 @@ CONCEPTS: Mapping[str, str] = {
     "C0577559": "Mass of body structure",
     "C0006736": "Calculi",
     "C0008350": "Cholelithiasis",
+    "C0085590": "Catheters",
+    "C0030163": "Pacemaker, Artificial",
+    "C0038257": "Stents",
+    "C0027551": "Needles",
+    "C0006663": "Calcinosis",
+    "C0020255": "Hydrocephalus",
+    "C0003962": "Ascites",
+    "C0175730": "biomedical tube device",
+    "C0021102": "Implants",
+    "C0013812": "Electrodes",
+    "C0038002": "Splenomegaly",
 }
 
 _CODES = {
@@ -42,6 +54,9 @@ _CODES = {
     **{"nodule": "C0221198", "effusion": "C0013687", "pneumothorax": "C0032326", "consolidation": "C0521530"},
     **{"hemorrhage": "C0019080", "infarct": "C0021308", "tumor": "C0027651"},
     **{"cyst": "C0010709", "mass": "C0577559", "stone": "C0006736", "gallstone": "C0008350"},
+    **{"catheter": "C0085590", "pacemaker": "C0030163", "stent": "C0038257", "needle": "C0027551"},
+    **{"calcification": "C0006663", "hydrocephalus": "C0020255", "ascites": "C0003962"},
+    **{"tube": "C0175730", "implant": "C0021102", "electrode": "C0013812", "splenomegaly": "C0038002"},
 }
 
 _OPENINGS = {
@@ -101,6 +116,32 @@ _SIGNS = {
     ("ultrasound", "stone"): "with posterior acoustic shadowing",
     ("ultrasound", "cyst"): "with posterior enhancement",
 }
+_INCIDENTALS = {
+    ("chest", "catheter"): ("a central venous catheter", "a central catheter", "a venous catheter"),
+    ("brain", "catheter"): ("a ventricular catheter", "a catheter in the ventricle"),
+    ("chest", "tube"): ("a nasogastric tube", "a gastric tube"),
+    ("chest", "implant"): ("breast implants", "bilateral breast implants"),
+    ("chest", "pacemaker"): ("a pacemaker", "a cardiac pacemaker"),
+    ("chest", "calcification"): ("vascular calcifications", "vascular calcification", "arterial calcifications"),
+    ("brain", "calcification"): (
+        "calcifications of the choroid plexus",
+        "calcification of the choroid plexus",
+        "choroid plexus calcifications",
+    ),
+    ("brain", "hydrocephalus"): ("hydrocephalus",),
+    ("brain", "electrode"): ("deep brain electrodes", "bilateral deep brain electrodes"),
+    ("abdomen", "splenomegaly"): ("splenomegaly",),
+    ("abdomen", "catheter"): ("a drainage catheter", "a pigtail catheter"),
+    ("abdomen", "stent"): ("a biliary stent", "a stent in the bile duct"),
+    ("abdomen", "needle"): ("a needle", "a biopsy needle"),
+    ("abdomen", "ascites"): ("ascites",),
+}
+_BESIDE = ("{so_far}, with {things}", "{so_far}. There {first_is} {things}", "{so_far}. {capital} {they_are} seen")
+_ALONE = (
+    "{so_far} with {things}, without other abnormality",
+    "{so_far} showing {things}, otherwise normal",
+    "Otherwise normal {lowered} with {things}",
+)
 
 
 def _pick(rng: np.random.Generator, wordings: Sequence[str]) -> str:
@@ -109,15 +150,36 @@ def _pick(rng: np.random.Generator, wordings: Sequence[str]) -> str:
     return wordings[int(rng.choice(len(wordings), p=odds / odds.sum()))]
 
 
-def caption_of(rng: np.random.Generator, modality: str, region: str, contrast: str, finding: Finding | None) -> str:
-    """One sentence: what was taken, what it shows, where."""
+def caption_of(
+    rng: np.random.Generator,
+    modality: str,
+    region: str,
+    contrast: str,
+    finding: Finding | None,
+    incidentals: Sequence[str],
+) -> str:
+    """One sentence or two: what was taken, what it shows, where, and what lies beside it."""
     opening = _pick(rng, _OPENINGS[modality]).format(region, contrast)
     lowered = opening if opening[1] in "T12" else opening[0].lower() + opening[1:]
-    if finding is None:
+    sentence = opening
+    if finding:
+        sentence += _pick(rng, _LINKS) + _finding_words(rng, modality, finding)
+    elif not incidentals:
         sentence = _pick(rng, _NORMAL).format(opening, lowered)
-    else:
-        sentence = opening + _pick(rng, _LINKS) + _finding_words(rng, modality, finding)
+    if incidentals:
+        frame = _pick(rng, _BESIDE if finding else _ALONE)
+        names = [_pick(rng, _INCIDENTALS[region, kind]) for kind in incidentals]
+        sentence = frame.format(so_far=sentence, lowered=lowered, **_incidental_words(names))
     return sentence + ("" if rng.random() < 0.1 else ".")
+
+
+def _incidental_words(names: Sequence[str]) -> dict[str, str]:
+    """The fields of `_BESIDE` and `_ALONE` that speak of what lies beside a finding."""
+    things = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    plural = any(word in names[0] for word in ("calcifications", "implants", "electrodes"))
+    first_is = "are" if plural else "is"  # "there is" agrees with the noun next to it
+    they_are = "are" if len(names) > 1 else first_is
+    return {"things": things, "capital": things[0].upper() + things[1:], "first_is": first_is, "they_are": they_are}
 
 
 def _finding_words(rng: np.random.Generator, modality: str, finding: Finding) -> str:
@@ -135,13 +197,13 @@ def _finding_words(rng: np.random.Generator, modality: str, finding: Finding) ->
     return f"{words} {sign}" if sign and rng.random() < 0.3 else words
 
 
-def concepts_of(modality: str, region: str, finding: Finding | None) -> tuple[str, ...]:
+def concepts_of(modality: str, region: str, finding: Finding | None, incidentals: Sequence[str]) -> tuple[str, ...]:
     """The UMLS codes, modality first: keys of `CONCEPTS`."""
     words = [modality, region]
     if finding:
         kind = "gallstone" if (finding.kind, finding.organ) == ("stone", "gallbladder") else finding.kind
         words += [finding.organ, kind] if finding.organ in _CODES and finding.organ != region else [kind]
-    return tuple(_CODES[word] for word in words)
+    return tuple(_CODES[word] for word in (*words, *incidentals))
 
 
 # What the words of a caption point at, for holding explanations against masks. A word that also names a whole part of
