@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from medcap_tf.explain.reasons import Reasons, WordReading, over_image
-from medcap_tf.text import Normalizer
+from medcap_tf.explain.reasons import Reasons, WordReading, over_image, shared_words
 
 MAP_COLOURS = "cividis"
+MAP_COLOURS_OPENCV = cv2.COLORMAP_CIVIDIS
 RED = "#C00000"
 _PANEL = 1.9  # inches
 
@@ -38,27 +38,57 @@ def words_figure(reasons: Reasons, maps: np.ndarray, title: str, unit: str) -> F
     words, image = reasons.caption.words, reasons.image
     columns = min(6, len(words) + 1)
     rows = math.ceil((len(words) + 1) / columns)
-    height = _PANEL * min(1.6, max(0.6, image.shape[0] / image.shape[1]))
-    figure = Figure(figsize=(_PANEL * columns + 0.9, (height + 0.45) * rows + 1.0), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels:
-        panel.set_axis_off()
-    panels[0].imshow(image)
-    panels[0].set_title("image", fontsize=9)
-    known = set(Normalizer().stems(reasons.reference))
-    top = max(float(maps.max()), 1e-9) * maps.shape[1] * maps.shape[2]
-    shown = None
-    for panel, word, stem, grid in zip(panels[1:], words, reasons.caption.stems, maps):
-        shown = overlay(panel, image, grid * grid.size, top)
-        name = word if stem == word else f"{word}\n({stem})"
-        panel.set_title(name, fontsize=9, color=RED if set(Normalizer().stems(word)) & known else "black")
-    if shown is not None:
-        figure.colorbar(shown, ax=list(panels), shrink=0.8, label=unit)
     lines = [f"{title}: {reasons.caption.text or '(the model wrote nothing)'}"]
     if reasons.reference:
         lines.append(f"reference: {reasons.reference}")
-    figure.suptitle("\n".join(_wrap(line, 17 * columns) for line in lines), fontsize=10)
-    return figure
+    heading = "\n".join(_wrap(line, 17 * columns) for line in lines)
+    ratio = min(1.6, max(0.6, image.shape[0] / image.shape[1]))
+    grid = _Grid(rows, columns, (_PANEL, _PANEL * ratio), gap=(0.08, 0.42), top=0.55 + 0.17 * (heading.count("\n") + 1))
+    first, *panels = grid.panels(len(words) + 1)
+    first.imshow(image)
+    first.set_title("image", fontsize=9)
+    top = max(float(maps.max()), 1e-9) * maps.shape[1] * maps.shape[2]
+    shared = shared_words(words, reasons.reference)
+    shown = None
+    for panel, word, stem, known, regions in zip(panels, words, reasons.caption.stems, shared, maps):
+        shown = overlay(panel, image, regions * regions.size, top)
+        name = word if stem == word else f"{word}\n({stem})"
+        panel.set_title(name, fontsize=9, color=RED if known else "black")
+    grid.finish(shown, unit, heading)
+    return grid.figure
+
+
+class _Grid:
+    """Panels at computed places: solving for a layout costs more time than drawing. Lengths are inches."""
+
+    def __init__(self, rows: int, columns: int, panel: tuple[float, float], gap: tuple[float, float], top: float):
+        self.columns, self.panel, self.gap, self.top = columns, panel, gap, top
+        self.width = columns * (panel[0] + gap[0]) + 0.9
+        self.height = rows * (panel[1] + gap[1]) - gap[1] + top + 0.1
+        self.figure = Figure(figsize=(self.width, self.height))
+
+    def panels(self, count: int) -> list[Any]:
+        """The first `count` panels, row by row, without axes."""
+        (wide, high), (across, down) = self.panel, self.gap
+        found = []
+        for place in range(count):
+            row, column = divmod(place, self.columns)
+            left, bottom = 0.05 + column * (wide + across), self.height - self.top - (row + 1) * high - row * down
+            found.append(self.figure.add_axes(self._share(left, bottom, wide, high)))
+            found[-1].set_axis_off()
+        return found
+
+    def finish(self, shown: Any, unit: str, heading: str) -> None:
+        """The heading, and a colour bar to the right of all panels where something is `shown`."""
+        if shown is not None:
+            left, high = self.columns * (self.panel[0] + self.gap[0]) + 0.1, self.height - self.top - 0.1
+            bar = self._share(left, 0.1 + 0.1 * high, 0.14, 0.8 * high)
+            self.figure.colorbar(shown, cax=self.figure.add_axes(bar)).set_label(unit, fontsize=8)
+            self.figure.axes[-1].tick_params(labelsize=8)
+        self.figure.text(0.5, 1 - 0.08 / self.height, heading, ha="center", va="top", fontsize=10)
+
+    def _share(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+        return left / self.width, bottom / self.height, width / self.width, height / self.height
 
 
 def overlay(panel: Any, image: np.ndarray, grid: np.ndarray, top: float) -> Any:
@@ -122,27 +152,24 @@ def layer_figure(name: str, maps: np.ndarray, shown: int = 16) -> Figure:
         maps: float32 [h, w, C].
         shown: how many channels.
     """
-    strength = np.abs(maps).mean((0, 1))
-    chosen = np.argsort(-strength)[:shown]
-    columns = 8
-    rows = math.ceil(len(chosen) / columns)
-    figure = Figure(figsize=(1.2 * columns + 0.8, 1.35 * rows + 0.7), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    chosen = strongest(maps, shown)
+    rows = math.ceil(len(chosen) / 8)
+    side = (1.15, 1.15 * maps.shape[0] / maps.shape[1])
+    grid = _Grid(rows, 8, side, gap=(0.06, 0.22), top=0.6)
     top, low = float(maps[..., chosen].max()), float(maps[..., chosen].min())
     picture = None
-    for panel in panels:
-        panel.set_axis_off()
-    for panel, channel in zip(panels, chosen):
+    for panel, channel in zip(grid.panels(len(chosen)), chosen):
         picture = panel.imshow(maps[..., channel], cmap=MAP_COLOURS, vmin=low, vmax=top)
-        panel.set_title(f"{channel}", fontsize=7)
-    figure.colorbar(picture, ax=list(panels), label="activation")
+        panel.set_title(f"{channel}", fontsize=7, pad=2)
     height, width, channels = maps.shape
-    active = active_share(maps)
-    figure.suptitle(
-        f"{name}: {height} x {width} x {channels}; {active:.0%} of the channels active; the {len(chosen)} strongest",
-        fontsize=10,
-    )
-    return figure
+    size = f"{name}: {height} x {width} x {channels}; {active_share(maps):.0%} of the channels active"
+    grid.finish(picture, "activation", f"{size}; the {len(chosen)} strongest")
+    return grid.figure
+
+
+def strongest(maps: np.ndarray, count: int) -> np.ndarray:
+    """The channels of [h, w, C] with the highest mean absolute activation, strongest first: int64 [count or C]."""
+    return np.argsort(-np.abs(maps).mean((0, 1)))[:count]
 
 
 def active_share(maps: np.ndarray) -> float:
