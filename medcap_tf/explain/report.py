@@ -72,6 +72,7 @@ def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> 
     environment = Environment(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {}  # keys in the order given
     style, script = _asset("report.css"), _asset("report.js")
     return environment.get_template("report.html").generate(
         title=title,

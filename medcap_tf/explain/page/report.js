@@ -49,7 +49,7 @@
   }
 
   function paint(canvas, grid, top) {
-    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const context = canvas.getContext("2d");
     const picture = context.createImageData(canvas.width, canvas.height);
     upsample(grid, canvas.height, canvas.width).forEach((value, i) => {
       const level = Math.min(1, value / top);
@@ -151,7 +151,7 @@
         right.append(
           element("h3", {}, "The model wrote"),
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
-          element("p", { className: "hint" }, "Darker is heavier: the word's share in what the caption means"
+          element("p", { className: "hint" }, "The stronger the shade, the heavier: the word's share in what the caption means"
             + (reference ? "; red and underlined: in the reference too." : ".")),
         );
       }
