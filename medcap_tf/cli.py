@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
@@ -192,6 +192,7 @@ def _add_explain(commands: Any) -> None:
         help="ResNet50 layers to show, by name or running number (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
+    parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
     parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
     _add_decoding(parser)
@@ -208,16 +209,24 @@ def _explain(chosen: argparse.Namespace) -> None:
 
     from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.reasons import explain, layer_by
+    from medcap_tf.explain.report import write_report
 
     layers = [layer_by(captioner, name) for name in chosen.layers]
     chosen.out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for reasons in tqdm(explain(captioner, paths, layers, references), total=len(paths), unit="image", leave=False):
-        failed += bool(reasons.caption.error)
-        if reasons.caption.error:
-            tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
-        for path in write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf):
-            print(path)
+
+    def each() -> Iterator[Any]:
+        nonlocal failed
+        for reasons in tqdm(explain(captioner, paths, layers, references), total=len(paths), unit="image", leave=False):
+            if reasons.caption.error:
+                failed += 1
+                tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
+            if not chosen.no_pictures:
+                for path in write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf):
+                    print(path)
+            yield reasons
+
+    print(write_report(chosen.out / "report.html", each(), f"Captions of {chosen.model.resolve().name}, and why"))
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
 

@@ -15,6 +15,7 @@ import numpy as np
 from medcap_tf import images
 from medcap_tf.captioner import Caption, Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.text import Normalizer
 
 CONCEPTS_SHOWN = 6
 
@@ -94,6 +95,13 @@ def _read(captioner: Captioner, tokens: np.ndarray, words: Sequence[str]) -> Wor
     named = tuple((code, float(scores[0, captioner.concepts.index(code)])) for code in codes)
     contributions = captioner.concept_words(tokens, codes) if codes else np.zeros((0, len(tokens)), np.float32)
     return WordReading(tuple(words), importance[0], named, contributions)
+
+
+def shared_words(words: Sequence[str], caption: str) -> list[bool]:
+    """For each word, whether the caption holds it too, in any form with the same stem."""
+    normalizer = Normalizer()
+    known = set(normalizer.stems(caption))
+    return [not known.isdisjoint(normalizer.stems(word)) for word in words]
 
 
 def over_image(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

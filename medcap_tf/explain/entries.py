@@ -1,0 +1,145 @@
+"""One image's reasons as plain values, ready for JSON: what the report's page, or any other page, shows of it.
+
+Axes: n words of the caption, h x w regions, H x W pixels, K concepts shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from medcap_tf.explain.figures import MAP_COLOURS_OPENCV, active_share, strongest
+from medcap_tf.explain.reasons import Reasons, shared_words
+from medcap_tf.metrics import caption_scores
+
+LONGEST_SIDE = 640  # pixels of the image in the page
+CHANNELS_SHOWN = 8
+CHANNEL_SIDE = 40  # pixels, at most
+SCORES_SHOWN = ("bleu_1", "rouge_l", "meteor")
+
+
+def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """All that a page shows of one image.
+
+    Args:
+        reasons: of one image, captioned or not.
+        concept_names: what to call the concepts' codes, where known.
+
+    Returns:
+        `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
+        (data URI `src`, `width` and `height` of the original); `caption`; `certainty`, the geometric mean of the
+        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam` as [n][h][w] in shares of an even spread;
+        `concepts`, each with what the words gave it in logits (None: it was named from the image); `reference` (None
+        where unknown); `layers`.
+    """
+    caption = reasons.caption
+    entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}
+    if caption.error:
+        return entry
+    spoken = len(caption.words) > 0
+    return {
+        **entry,
+        "notes": _notes(reasons),
+        "image": _image(reasons.image),
+        "caption": caption.text,
+        "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
+        "words": _words(reasons),
+        "maps": {"attention": _shares(reasons.attention), "grad_cam": _shares(reasons.grad_cam)} if spoken else {},
+        "concepts": _concepts(reasons, concept_names or {}),
+        "reference": _reference(reasons) if reasons.reference else None,
+        "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],
+    }
+
+
+def _notes(reasons: Reasons) -> list[str]:
+    notes = [] if reasons.caption.words else ["The model wrote nothing."]
+    if (reasons.image == reasons.image[0, 0]).all():  # type: ignore[index]
+        notes.append("This image has a single colour.")
+    return notes
+
+
+def _image(image: Any) -> dict[str, Any]:
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return {"src": _data_uri("image/jpeg", data), "width": width, "height": height}
+
+
+def _data_uri(kind: str, data: np.ndarray) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+
+
+def _words(reasons: Reasons) -> list[dict[str, Any]]:
+    words, stems = reasons.caption.words, reasons.caption.stems
+    importance = _numbers(reasons.reading.importance) if reasons.reading else [None] * len(words)
+    shared = shared_words(words, reasons.reference)
+    return [
+        {"word": word, "stem": stem, "importance": weight, "shared": known}
+        for word, stem, weight, known in zip(words, stems, importance, shared)
+    ]
+
+
+def _shares(maps: Any) -> list:
+    return _numbers(maps * (maps.shape[1] * maps.shape[2]), 3)
+
+
+def _numbers(values: np.ndarray, digits: int = 4) -> list:
+    return np.round(values.astype(np.float64), digits).tolist()
+
+
+def _concepts(reasons: Reasons, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    read = reasons.reading
+    given = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
+    scores = {**dict(reasons.caption.concepts), **dict(read.concepts if read else ())}
+    return [
+        {"code": code, "name": names.get(code, ""), "score": round(scores[code], 4), "contributions": given.get(code)}
+        for code in sorted(scores, key=lambda code: (code not in given, -scores[code]))
+    ]
+
+
+def _reference(reasons: Reasons) -> dict[str, Any]:
+    read = reasons.reference_reading
+    words = read.words if read else ()
+    shared = shared_words(words, reasons.caption.text)
+    scores = caption_scores([reasons.reference], [reasons.caption.text])
+    return {
+        "caption": reasons.reference,
+        "words": [
+            {"word": word, "importance": weight, "shared": known}
+            for word, weight, known in zip(words, _numbers(read.importance) if read else (), shared)
+        ],
+        "contributions": {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)}
+        if read
+        else {},
+        "scores": {name: round(scores[name], 4) for name in SCORES_SHOWN},
+    }
+
+
+def _layer(name: str, maps: np.ndarray) -> dict[str, Any]:
+    chosen = strongest(maps, CHANNELS_SHOWN)
+    low, top = float(maps[..., chosen].min()), float(maps[..., chosen].max())
+    levels = np.rint((maps[..., chosen] - low) * (255 / max(top - low, 1e-9))).astype(np.uint8)
+    return {
+        "name": name,
+        "size": list(maps.shape),
+        "active": round(active_share(maps), 4),
+        "range": [round(low, 3), round(top, 3)],
+        "channels": [
+            {"channel": int(channel), "src": _channel(levels[..., place])} for place, channel in enumerate(chosen)
+        ],
+    }
+
+
+def _channel(levels: np.ndarray) -> str:
+    scale = min(1.0, CHANNEL_SIDE / max(levels.shape))
+    size = tuple(max(1, round(side * scale)) for side in levels.shape[::-1])
+    small = cv2.resize(np.ascontiguousarray(levels), size, interpolation=cv2.INTER_AREA)
+    return _data_uri("image/png", cv2.imencode(".png", cv2.applyColorMap(small, MAP_COLOURS_OPENCV))[1])

@@ -1,0 +1,384 @@
+"use strict";
+// Draws the report from the JSON in the page. Whatever comes from outside becomes text, never markup.
+(() => {
+  const COLOURS = JSON.parse(document.getElementById("colours").textContent);
+  const KINDS = { attention: "Attention", grad_cam: "Grad-CAM" };
+  const SCORES = { certainty: "the model's certainty", bleu_1: "BLEU-1", rouge_l: "ROUGE-L", meteor: "METEOR" };
+  const CANVAS_SIDE = 256; // pixels of the longer side; the browser stretches the smooth map further
+  const byId = (id) => document.getElementById(id);
+  const view = { kind: "attention", strength: 0.75, current: null };
+
+  function element(tag, properties = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (name in node) node[name] = value;
+      else node.setAttribute(name, value);
+    }
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  }
+
+  // Maps
+
+  // Cubic interpolation (a = -0.75) between the regions' centres, edges repeated: the figures' own, cv2.INTER_CUBIC.
+  function cubicTaps(from, to) {
+    const a = -0.75;
+    const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
+    const far = (x) => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
+    return Array.from({ length: to }, (_, i) => {
+      const x = ((i + 0.5) * from) / to - 0.5;
+      const left = Math.floor(x);
+      const t = x - left;
+      const weights = [far(1 + t), near(t), near(1 - t), far(2 - t)];
+      return weights.map((weight, k) => [Math.min(from - 1, Math.max(0, left - 1 + k)), weight]);
+    });
+  }
+
+  function upsample(grid, height, width) {
+    const across = cubicTaps(grid[0].length, width);
+    const rows = grid.map((row) => across.map((taps) => taps.reduce((sum, [at, weight]) => sum + row[at] * weight, 0)));
+    const out = new Float32Array(height * width);
+    cubicTaps(grid.length, height).forEach((taps, y) => {
+      for (let x = 0; x < width; x++) {
+        let sum = 0;
+        for (const [at, weight] of taps) sum += rows[at][x] * weight;
+        out[y * width + x] = Math.max(0, sum);
+      }
+    });
+    return out;
+  }
+
+  function paint(canvas, grid, top) {
+    const context = canvas.getContext("2d");
+    const picture = context.createImageData(canvas.width, canvas.height);
+    upsample(grid, canvas.height, canvas.width).forEach((value, i) => {
+      const level = Math.min(1, value / top);
+      picture.data.set(COLOURS[Math.round(level * 255)], 4 * i);
+      picture.data[4 * i + 3] = 255 * view.strength * (0.2 + 0.8 * level);
+    });
+    context.putImageData(picture, 0, 0);
+  }
+
+  const highest = (maps) => Math.max(1e-9, ...maps.flat(2));
+
+  function whereHighest(grid) {
+    const best = Math.max(...grid.flat());
+    const row = grid.findIndex((line) => line.includes(best));
+    const third = (at, count, names) => names[Math.floor((3 * (at + 0.5)) / count)];
+    const down = third(row, grid.length, ["upper", "middle", "lower"]);
+    const along = third(grid[row].indexOf(best), grid[row].length, ["left", "centre", "right"]);
+    return { best, place: down === "middle" && along === "centre" ? "centre" : `${down} ${along}` };
+  }
+
+  // One image
+
+  class Card {
+    constructor(entry, index) {
+      Object.assign(this, { entry, index, built: false, word: null, chip: null });
+      this.node = element("article", { tabIndex: -1, className: entry.error ? "failed" : "" });
+      this.node.append(
+        element("h2", { className: "title" }, entry.name, element("span", {}, `${index + 1}`), this.certainty()),
+      );
+      this.text = [entry.path, entry.caption, entry.error, entry.reference?.caption, ...(entry.notes || [])]
+        .concat((entry.concepts || []).flatMap((concept) => [concept.code, concept.name]))
+        .join(" ").toLowerCase();
+      this.node.addEventListener("focusin", () => setCurrent(this));
+      if (entry.error) this.node.append(element("p", { className: "note" }, entry.error));
+    }
+
+    certainty() {
+      const value = this.entry.certainty;
+      return typeof value === "number" ? element("span", {}, `certainty ${value.toFixed(2)}`) : null;
+    }
+
+    score(name) {
+      const value = name === "certainty" ? this.entry.certainty : this.entry.reference?.scores[name];
+      return typeof value === "number" ? value : -1;
+    }
+
+    build() {
+      if (this.built || this.entry.error) return;
+      this.built = true;
+      this.node.append(this.buildLeft(), this.buildRight());
+      if (this.entry.layers.length) this.node.append(this.buildLayers());
+      this.refresh();
+    }
+
+    buildLeft() {
+      const { image, name, caption, words } = this.entry;
+      const frame = element("div", { className: "frame" });
+      // No taller than the screen, whatever the image's proportions.
+      frame.style.aspectRatio = `${image.width} / ${image.height}`;
+      frame.style.width = `min(100%, ${((60 * image.width) / image.height).toFixed(3)}vh)`;
+      const scale = CANVAS_SIDE / Math.max(image.width, image.height);
+      this.canvas = element("canvas", {
+        width: Math.max(1, Math.round(image.width * scale)), height: Math.max(1, Math.round(image.height * scale)),
+      });
+      this.canvas.setAttribute("aria-hidden", "true");
+      frame.append(element("img", { src: image.src, alt: `${name}: ${caption || "no caption"}` }), this.canvas);
+      const left = element("div", { className: "where" }, frame);
+      if (words.length) left.append(this.buildScale(), this.buildControls());
+      this.said = element("p", { className: "said", ariaLive: "polite" });
+      left.append(this.said);
+      return left;
+    }
+
+    buildScale() {
+      this.top = element("span");
+      const bar = element("div", { className: "bar" });
+      const stops = COLOURS.filter((_, i) => i % 15 === 0).map((colour) => `rgb(${colour.join(" ")})`);
+      bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
+      const unit = element("span", { className: "unit" }, "shares of an even spread over the regions");
+      return element("div", { className: "scale" }, element("span", {}, "0"), bar, this.top, unit);
+    }
+
+    buildControls() {
+      this.kinds = Object.entries(KINDS).map(([kind, label]) =>
+        element("button", { type: "button", onclick: () => change({ kind }) }, label));
+      this.strength = element("input", {
+        type: "range", min: "0", max: "1", step: "0.05", oninput: (event) => change({ strength: +event.target.value }),
+      });
+      const group = element("div", { className: "switch", role: "group", ariaLabel: "Map" }, ...this.kinds);
+      return element("div", { className: "show" }, group, element("label", {}, "Strength", this.strength));
+    }
+
+    buildRight() {
+      const { words, notes, concepts, reference } = this.entry;
+      const right = element("div", { className: "why" });
+      for (const note of notes) right.append(element("p", { className: "note" }, note));
+      this.words = words.map((word, i) => this.buildWord(word, "button", i));
+      if (words.length) {
+        right.append(
+          element("h3", {}, "The model wrote"),
+          element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
+          element("p", { className: "hint" }, "The stronger the shade, the heavier: the word's share in what the caption means"
+            + (reference ? "; red and underlined: in the reference too." : ".")),
+        );
+      }
+      if (concepts.length) right.append(...this.buildConcepts(concepts));
+      this.referenceWords = [];
+      if (reference) right.append(...this.buildReference(reference));
+      return right;
+    }
+
+    buildWord(word, tag, i) {
+      const small = element("small");
+      const node = element(tag, { className: word.shared ? "word shared" : "word" }, element("b", {}, word.word));
+      if (word.stem && word.stem !== word.word) node.append(element("small", { title: "stem" }, word.stem));
+      node.append(small);
+      node.number = small;
+      if (tag !== "button") return node;
+      node.type = "button";
+      node.tabIndex = i ? -1 : 0;
+      const share = word.importance === null ? "" : `, importance ${word.importance.toFixed(2)}`;
+      node.ariaLabel = `${word.word}, word ${i + 1}${share}${word.shared ? ", also in the reference" : ""}`;
+      node.addEventListener("pointerenter", () => this.point(i));
+      node.addEventListener("focus", () => this.point(i));
+      node.addEventListener("click", () => this.point(i));
+      return node;
+    }
+
+    buildConcepts(concepts) {
+      this.chips = concepts.map((concept) => {
+        const label = `${concept.name || concept.code}  ${concept.score.toFixed(2)}`;
+        if (!concept.contributions) {
+          return element("span", { className: "chip", title: `${concept.code}: named from the image` }, label);
+        }
+        const chip = element("button", { type: "button", className: "chip", title: concept.code }, label);
+        chip.concept = concept;
+        for (const event of ["pointerenter", "focus"]) chip.addEventListener(event, () => this.light(concept));
+        for (const event of ["pointerleave", "blur"]) chip.addEventListener(event, () => this.light(null));
+        return chip;
+      });
+      const hint = element("p", { className: "hint" }, "Point at a concept for what each word gave it, in logits:",
+        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against");
+      const any = concepts.some((concept) => concept.contributions);
+      return [element("h3", {}, "Concepts"), element("div", { className: "chips" }, ...this.chips), any ? hint : ""];
+    }
+
+    buildReference(reference) {
+      this.referenceWords = reference.words.map((word) => this.buildWord(word, "span"));
+      const scores = Object.entries(reference.scores).map(([name, value]) =>
+        element("span", {}, `${SCORES[name]} ${value.toFixed(2)}`));
+      return [
+        element("h3", {}, "Reference"),
+        element("p", { className: "quote" }, reference.caption),
+        element("div", { className: "words reference" }, ...this.referenceWords),
+        element("p", { className: "scores" }, ...scores),
+      ];
+    }
+
+    buildLayers() {
+      const details = element("details", {}, element("summary", {}, "What the layers saw"));
+      // The pictures are made when somebody looks.
+      details.addEventListener("toggle", () => {
+        if (details.childElementCount === 1) for (const layer of this.entry.layers) details.append(...buildLayer(layer));
+      });
+      return details;
+    }
+
+    point(i) {
+      this.word = i;
+      setCurrent(this);
+      this.words.forEach((node, k) => { node.tabIndex = k === i || (i === null && k === 0) ? 0 : -1; });
+      this.refresh();
+    }
+
+    light(concept) {
+      this.chip = concept;
+      this.refresh();
+    }
+
+    refresh() {
+      if (!this.built || !this.words.length) return;
+      const maps = this.entry.maps[view.kind];
+      this.kinds.forEach((node, k) => { node.ariaPressed = String(Object.keys(KINDS)[k] === view.kind); });
+      this.strength.value = view.strength;
+      this.top.textContent = highest(maps).toFixed(1);
+      this.words.forEach((node, i) => { node.ariaPressed = String(i === this.word); });
+      this.chips?.forEach((node) => { if (node.concept) node.ariaPressed = String(node.concept === this.chip); });
+      shade(this.words, this.entry.words, this.chip?.contributions);
+      const given = this.chip && this.entry.reference?.contributions[this.chip.code];
+      shade(this.referenceWords, this.entry.reference?.words, given);
+      this.overlay(maps);
+    }
+
+    overlay(maps) {
+      this.node.classList.toggle("lit", this.word !== null);
+      if (this.word === null) {
+        this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+        this.said.textContent = "Point at a word.";
+        return;
+      }
+      const { best, place } = whereHighest(maps[this.word]);
+      const found = best > 0 ? `highest ${place}, ${best.toFixed(1)} times an even share` : "no region speaks for it";
+      this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[view.kind]}: ${found}.`;
+      paint(this.canvas, maps[this.word], highest(maps));
+    }
+  }
+
+  function buildLayer(layer) {
+    const [height, width, channels] = layer.size;
+    const about = `${height} × ${width} × ${channels}; ${Math.round(100 * layer.active)} % of the channels active; `
+      + `the ${layer.channels.length} strongest, from ${layer.range[0]} (dark) to ${layer.range[1]} (yellow)`;
+    const pictures = layer.channels.map(({ channel, src }) => element("figure", {},
+      element("img", { src, alt: `channel ${channel} of ${layer.name}` }), element("figcaption", {}, `${channel}`)));
+    return [element("h3", {}, `${layer.name}: ${about}`), element("div", { className: "channels" }, ...pictures)];
+  }
+
+  // Words by importance, or by what they gave to a concept.
+  function shade(nodes, words, given) {
+    const heaviest = Math.max(1e-9, ...(words || []).map((word) => word.importance || 0));
+    const strongest = Math.max(1e-9, ...(given || []).map(Math.abs));
+    nodes.forEach((node, i) => {
+      const { importance } = words[i];
+      node.classList.toggle("for", Boolean(given) && given[i] >= 0);
+      node.classList.toggle("against", Boolean(given) && given[i] < 0);
+      node.style.setProperty("--weight", String((importance || 0) / heaviest));
+      node.style.setProperty("--given", String(given ? Math.abs(given[i]) / strongest : 0));
+      const signed = given && `${given[i] < 0 ? "−" : "+"}${Math.abs(given[i]).toFixed(2)}`;
+      node.number.textContent = signed || (importance === null ? "" : importance.toFixed(2));
+    });
+  }
+
+  // The page
+
+  const cards = [...document.querySelectorAll("script.entry")].map((node, index) => {
+    const entry = JSON.parse(node.textContent);
+    node.remove();
+    return new Card(entry, index);
+  });
+
+  const watcher = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting) continue;
+      watcher.unobserve(target);
+      cards.find((card) => card.node === target).build();
+    }
+  }, { rootMargin: "800px" });
+
+  function change(settings) {
+    Object.assign(view, settings);
+    for (const card of cards) card.refresh();
+  }
+
+  function setCurrent(card) {
+    view.current?.node.classList.remove("current");
+    view.current = card;
+    card.node.classList.add("current");
+  }
+
+  const shown = () => [...byId("entries").children].filter((node) => !node.hidden)
+    .map((node) => cards.find((card) => card.node === node));
+
+  function find() {
+    const wanted = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const score = byId("score").value;
+    const least = +byId("least").value;
+    byId("least-shown").textContent = least.toFixed(2);
+    let count = 0;
+    for (const card of cards) {
+      const fits = wanted.every((word) => card.text.includes(word)) && (least === 0 || card.score(score) >= least);
+      card.node.hidden = !fits;
+      count += fits;
+    }
+    byId("count").textContent = count ? `${count} of ${cards.length} images` : "no image fits";
+  }
+
+  function sort() {
+    const score = byId("score").value;
+    const orders = {
+      given: (a, b) => a.index - b.index,
+      high: (a, b) => b.score(score) - a.score(score) || a.index - b.index,
+      low: (a, b) => a.score(score) - b.score(score) || a.index - b.index,
+      name: (a, b) => a.entry.name.localeCompare(b.entry.name, undefined, { numeric: true }) || a.index - b.index,
+    };
+    byId("entries").append(...[...cards].sort(orders[byId("sort").value]).map((card) => card.node));
+  }
+
+  function moveToImage(step) {
+    const list = shown();
+    const at = list.indexOf(view.current);
+    const card = list[at < 0 ? 0 : Math.min(list.length - 1, Math.max(0, at + step))];
+    if (!card) return;
+    card.build();
+    const target = card.words?.length ? card.words[card.word ?? 0] : card.node;
+    target.focus({ preventScroll: true });
+    card.node.scrollIntoView({ block: "start" });
+  }
+
+  function moveToWord(step) {
+    const card = view.current ?? shown()[0];
+    card?.build();
+    if (!card?.words?.length) return;
+    const next = card.word === null ? 0 : Math.min(card.words.length - 1, Math.max(0, card.word + step));
+    card.words[next].focus();
+  }
+
+  const KEYS = {
+    ArrowLeft: () => moveToWord(-1), ArrowRight: () => moveToWord(1), j: () => moveToImage(1), k: () => moveToImage(-1),
+    ArrowDown: () => moveToImage(1), ArrowUp: () => moveToImage(-1),
+    g: () => change({ kind: view.kind === "attention" ? "grad_cam" : "attention" }),
+    Escape: () => view.current?.words?.length && view.current.point(null),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
+    // Up and down scroll the page as ever until an image has the focus.
+    if (event.key.startsWith("Arrow") && event.key !== "ArrowRight" && !event.target.closest("article")) return;
+    if (!Object.hasOwn(KEYS, event.key)) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  });
+
+  const known = Object.keys(SCORES).filter((name) => cards.some((card) => card.score(name) >= 0));
+  byId("score").append(...known.map((name) => element("option", { value: name }, SCORES[name])));
+  byId("search").addEventListener("input", find);
+  byId("least").addEventListener("input", find);
+  byId("score").addEventListener("change", () => { find(); sort(); });
+  byId("sort").addEventListener("change", sort);
+  document.querySelector(".find").addEventListener("submit", (event) => event.preventDefault());
+  sort();
+  find();
+  for (const card of cards) watcher.observe(card.node);
+})();

@@ -1,0 +1,126 @@
+"""The report: one HTML file that holds everything it shows and asks nothing of a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medcap_tf.explain.entries import entry_of
+from medcap_tf.explain.figures import MAP_COLOURS
+from medcap_tf.explain.reasons import Reasons
+
+MEASURES = {
+    "pointing_game": ("Pointing game", "How often a map's highest point lies inside the finding it names."),
+    "deletion": ("Deletion", "Area under a word's probability as its highest regions go: lower is better."),
+    "insertion": ("Insertion", "Area under a word's probability as its highest regions come back: higher is better."),
+    "word_deletion": ("Word deletion", "Fall of the right concepts' scores when the heaviest words are dropped."),
+    "randomised": ("Randomised weights", "Rank correlation with the true maps: it must fall as layers lose theirs."),
+    "stability": ("Stability", "How alike the maps stay under noise that leaves the caption as it was."),
+}
+
+
+class Table(NamedTuple):
+    """One measure of an audit, ready to print."""
+
+    title: str
+    meaning: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def write_report(
+    path: Path,
+    reasons: Iterable[Reasons],
+    title: str = "Captions and their reasons",
+    audit: Mapping[str, Any] | None = None,
+    concept_names: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the page, by rename; memory holds one image at a time.
+
+    Args:
+        path: the HTML file.
+        reasons: taken one after another, each written before the next is asked for.
+        title: the page's heading.
+        audit: the content of `audit.json`; its tables stand ahead of the images.
+        concept_names: what to call the concepts' codes, where known.
+
+    Returns:
+        The path.
+    """
+    entries = (entry_of(one, concept_names) for one in reasons)
+    beside = path.with_name(f".{path.name}")
+    try:
+        with open(beside, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(_page(title, audit_tables(audit or {}), entries))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+    environment = Environment(
+        loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {}  # keys in the order given
+    style, script = _asset("report.css"), _asset("report.js")
+    return environment.get_template("report.html").generate(
+        title=title,
+        audit=audit,
+        entries=entries,
+        colours=colour_table(),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("medcap_tf.explain").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """The source expression by which a Content-Security-Policy allows this text and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def colour_table() -> list[list[int]]:
+    """The maps' colours, 256 of [red, green, blue], 0..255, from low to high."""
+    return np.rint(matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, :3] * 255).astype(int).tolist()
+
+
+def audit_tables(audit: Mapping[str, Any]) -> list[Table]:
+    """An audit's measures as tables. A measure of single values has a row a value; one of measures in turn, a row a
+    name and a column a value."""
+    return [_table(name, values) for name, values in audit.items() if isinstance(values, Mapping) and values]
+
+
+def _table(name: str, values: Mapping[str, Any]) -> Table:
+    title, meaning = MEASURES.get(name, (_plain(name), ""))
+    rows = {key: value if isinstance(value, Mapping) else {"value": value} for key, value in values.items()}
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = [[_plain(key), *(_cell(row.get(column)) for column in columns)] for key, row in rows.items()]
+    return Table(title, meaning, [_plain(column) for column in columns], cells)
+
+
+def _plain(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_cell, value))
+    return "" if value is None else str(value)

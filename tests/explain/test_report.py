@@ -1,0 +1,356 @@
+"""The report: what is in it from hand-made reasons, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from medcap_tf.captioner import Caption
+from medcap_tf.explain.entries import entry_of
+from medcap_tf.explain.reasons import Reasons, WordReading, over_image
+from medcap_tf.explain.report import audit_tables, colour_table, write_report
+
+HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=document.title='broken'>"
+CUI = "C0000001"
+
+
+def peak(row: int, column: int) -> np.ndarray:
+    """A map of 4 x 4 regions with all its weight in one."""
+    grid = np.zeros((4, 4), np.float32)
+    grid[row, column] = 1
+    return grid
+
+
+def picture(height: int = 60, width: int = 90) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+
+
+def reasons_of(name: str = "scan.png", words=("brain", "masses", "left"), score: float = -0.5, **others) -> Reasons:
+    n = len(words)
+    caption = Caption(Path(name), tuple(words), tuple(w.rstrip("es") for w in words), np.arange(n), score)
+    maps = np.stack([peak(i % 4, 3 - i % 4) for i in range(n)]) if n else np.zeros((0, 4, 4), np.float32)
+    weights = np.arange(1, n + 1, dtype=np.float32)
+    given = np.array([[0.5, -0.25, 1.0, *[0] * n][:n]], np.float32)
+    reading = WordReading(tuple(words), weights / weights.sum(), ((CUI, 0.9),), given) if n else None
+    values = {"image": picture(), "attention": maps, "grad_cam": maps[:, ::-1], "reading": reading, **others}
+    return Reasons(caption, **values)
+
+
+def entries_in(page: Path) -> list[dict]:
+    found = re.findall(r'<script type="application/json" class="entry">(.*?)</script>', page.read_text("utf-8"))
+    return [json.loads(text) for text in found]
+
+
+def test_an_entry_holds_what_the_arrays_hold():
+    reference = WordReading(("mass", "seen"), np.array([0.75, 0.25], np.float32), (), np.zeros((0, 2), np.float32))
+    layers = {"conv": np.stack([np.full((2, 3), value, np.float32) for value in (0, 5, 2)], -1)}
+    entry = entry_of(reasons_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumour"})
+    assert entry["caption"] == "brain masses left"
+    assert entry["certainty"] == pytest.approx(np.exp(-0.5), abs=1e-4)
+    assert [word["shared"] for word in entry["words"]] == [False, True, False]
+    assert entry["words"][2]["importance"] == 0.5
+    assert entry["maps"]["attention"][0][0] == [0, 0, 0, 16]  # all weight in one of 16 regions
+    assert entry["concepts"] == [{"code": CUI, "name": "a tumour", "score": 0.9, "contributions": [0.5, -0.25, 1.0]}]
+    assert entry["reference"]["scores"]["bleu_1"] == pytest.approx(1 / 3, abs=1e-4)
+    assert [word["shared"] for word in entry["reference"]["words"]] == [True, False]
+    (layer,) = entry["layers"]
+    assert layer["size"] == [2, 3, 3]
+    assert layer["active"] == pytest.approx(2 / 3, abs=1e-4)
+    assert [channel["channel"] for channel in layer["channels"]] == [1, 2, 0]
+    assert json.loads(json.dumps(entry)) == entry
+
+
+def test_a_large_image_is_made_smaller_at_its_own_proportions():
+    entry = entry_of(reasons_of(image=picture(400, 1280)))
+    data = base64.b64decode(entry["image"]["src"].removeprefix("data:image/jpeg;base64,"))
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (200, 640, 3)
+    assert (entry["image"]["width"], entry["image"]["height"]) == (1280, 400)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "notes"),
+    [
+        (reasons_of(), []),
+        (reasons_of(words=()), ["The model wrote nothing."]),
+        (reasons_of(image=np.full((8, 9, 3), 7, np.uint8)), ["This image has a single colour."]),
+        (reasons_of(image=np.zeros((1, 1, 3), np.uint8)), ["This image has a single colour."]),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_said(reasons, notes):
+    assert entry_of(reasons)["notes"] == notes
+
+
+def test_an_unreadable_image_has_its_line_alone():
+    entry = entry_of(Reasons(Caption(Path("in/bad.png"), error="in/bad.png: the file is empty")))
+    assert entry == {"name": "bad.png", "path": "in/bad.png", "error": "in/bad.png: the file is empty"}
+
+
+def test_markup_stays_data(tmp_path):
+    hostile = reasons_of(words=(HOSTILE, "left"), reference=HOSTILE)
+    page = write_report(tmp_path / "report.html", [hostile], title=HOSTILE)
+    text = page.read_text("utf-8")
+    assert text.count("<script") == text.count("</script>") == 3  # colours, the entry, the code
+    assert "<img" not in text
+    assert entries_in(page)[0]["words"][0]["word"] == HOSTILE
+
+
+def test_each_entry_is_written_before_the_next_is_asked_for(tmp_path):
+    sizes = []
+
+    def stream():
+        for i in range(40):
+            beside = tmp_path / ".report.html"
+            sizes.append(beside.stat().st_size)
+            yield reasons_of(f"{i}.png")
+
+    page = write_report(tmp_path / "report.html", stream())
+    assert 0 < sizes[20] < sizes[39] < page.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert len(entries_in(page)) == 40
+
+
+def test_an_interrupted_report_leaves_nothing(tmp_path):
+    def stream():
+        yield reasons_of()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path / "report.html", stream())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_audit_becomes_tables():
+    flat, nested = audit_tables(
+        {"pointing_game": {"attention": 0.5, "images": 3}, "deletion": {"grad_cam": {"area": 0.25}, "random": {"n": 2}}}
+    )
+    assert (flat.title, flat.columns, flat.rows) == (
+        "Pointing game", ["value"], [["attention", "0.500"], ["images", "3"]],
+    )  # fmt: skip
+    assert (nested.columns, nested.rows) == (["area", "n"], [["grad cam", "0.250", ""], ["random", "", "2"]])
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    selenium = pytest.importorskip("selenium", reason="selenium is not installed (pip install -e '.[dev]')")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = selenium.webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    def stream():
+        yield reasons_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
+        yield reasons_of("a-second.png", words=("chest", "clear"), score=-0.05)
+        yield reasons_of(f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE)
+        yield Reasons(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
+        yield reasons_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
+        for i in range(40):
+            yield reasons_of(f"more{i}.png", score=-3.0)
+
+    audit = {"pointing_game": {"attention": 0.61, "random": 0.04}}
+    return write_report(tmp_path_factory.mktemp("page") / "report.html", stream(), "Report", audit)
+
+
+@pytest.fixture
+def opened(browser, page):
+    """The page, fresh; afterwards no complaint may stand in the console, and nothing may have been asked for."""
+    browser.set_window_size(1280, 900)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(page.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+    events = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert asked, "the browser's own log is empty"
+    assert [url for url in asked if not url.startswith(("data:", page.as_uri()))] == []
+
+
+def press(browser, *keys):
+    from selenium.webdriver import ActionChains
+
+    ActionChains(browser).send_keys(*keys).perform()
+
+
+def overlay(browser, nth: int = 0) -> np.ndarray:
+    """The nth image's overlay, uint8 [H, W, 4]."""
+    height, width, data = browser.execute_script(
+        # Read from a copy: Chromium complains of readings from a canvas that is not meant for them.
+        "const c = document.querySelectorAll('article canvas')[arguments[0]];"
+        "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });"
+        "copy.drawImage(c, 0, 0);"
+        "return [c.height, c.width, [...copy.getImageData(0, 0, c.width, c.height).data]]",
+        nth,
+    )
+    return np.array(data, np.uint8).reshape(height, width, 4)
+
+
+def shown(browser) -> list[str]:
+    """Names of the images on the page, in their order."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('article:not([hidden]) .title')].map((t) => t.firstChild.textContent)"
+    )
+
+
+def enter(browser, name: str, value: str, event: str) -> None:
+    browser.execute_script(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event(arguments[2]))",
+        *(name, value, event),
+    )
+
+
+def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
+    from selenium.webdriver import ActionChains
+
+    assert not overlay(opened).any()
+    words = opened.find_elements("css selector", "article:first-child button.word")
+    for word, place in zip(words, [(0, 3), (1, 2), (2, 1)]):
+        ActionChains(opened).move_to_element(word).perform()
+        drawn = overlay(opened)
+        level = np.clip(over_image(peak(*place), drawn.shape[:2]), 0, 1)
+        np.testing.assert_allclose(drawn[..., 3], 255 * 0.75 * (0.2 + 0.8 * level), atol=2)
+        row, column = np.unravel_index(level.argmax(), level.shape)
+        np.testing.assert_allclose(drawn[row, column, :3], colour_table()[255], atol=8)
+    said = opened.find_element("class name", "said").text
+    assert said == "“left”, Attention: highest centre, 16.0 times an even share."
+
+
+def test_strength_and_kind_of_map_change_the_overlay(opened):
+    opened.find_element("css selector", "button.word").click()
+    attention = overlay(opened)
+    opened.find_element("xpath", "//article[1]//button[text()='Grad-CAM']").click()
+    gradient = overlay(opened)
+    np.testing.assert_array_equal(gradient[::-1, :, 3], attention[..., 3])  # its rows are the attention's, reversed
+    opened.execute_script(
+        "const e = document.querySelector('.show input'); e.value = 0.25; e.dispatchEvent(new Event('input'))"
+    )
+    np.testing.assert_allclose(overlay(opened)[..., 3], gradient[..., 3] / 3, atol=1.5)
+
+
+def test_keys_move_between_words_and_images(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    def focused() -> str:
+        return opened.execute_script(
+            "const a = document.activeElement;"
+            "return a.closest('article')?.querySelector('.title').firstChild.textContent + ' ' + a.ariaLabel"
+        )
+
+    press(opened, Keys.ARROW_RIGHT)
+    assert focused().startswith("b-first.png brain, word 1")
+    first = overlay(opened)
+    press(opened, Keys.ARROW_RIGHT)
+    assert focused().startswith("b-first.png masses, word 2")
+    assert (overlay(opened) != first).any()
+    press(opened, Keys.ARROW_LEFT)
+    assert (overlay(opened) == first).all()
+    press(opened, Keys.ARROW_DOWN)
+    assert focused().startswith("a-second.png chest, word 1")
+    press(opened, "k")
+    assert focused().startswith("b-first.png brain, word 1")
+    press(opened, Keys.ESCAPE)
+    assert not overlay(opened).any()
+
+
+def test_a_concept_lights_up_its_words(opened):
+    from selenium.webdriver import ActionChains
+
+    ActionChains(opened).move_to_element(opened.find_element("css selector", "button.chip")).perform()
+    words = opened.find_elements("css selector", "article:first-child button.word")
+    assert ["for" if "for" in word.get_attribute("class") else "against" for word in words] == ["for", "against", "for"]
+    assert [word.text.split()[-1] for word in words] == ["+0.50", "−0.25", "+1.00"]
+
+
+def test_search_filter_and_sort(opened):
+    everything = shown(opened)
+    assert len(everything) == 45
+    enter(opened, "search", "CHEST second", "input")
+    assert shown(opened) == ["a-second.png"]
+    enter(opened, "search", "onerror", "input")
+    assert len(shown(opened)) == 2
+    enter(opened, "search", "nowhere", "input")
+    assert shown(opened) == []
+    assert opened.find_element("id", "count").text == "no image fits"
+    enter(opened, "search", "", "input")
+    enter(opened, "least", "0.5", "input")
+    assert shown(opened) == ["b-first.png", "a-second.png"]
+    enter(opened, "sort", "high", "change")
+    assert shown(opened) == ["a-second.png", "b-first.png"]
+    enter(opened, "least", "0", "input")
+    enter(opened, "sort", "name", "change")
+    assert shown(opened).index("more9.png") < shown(opened).index("more10.png")
+    enter(opened, "score", "bleu_1", "change")
+    enter(opened, "sort", "high", "change")
+    assert shown(opened)[1] == "b-first.png"  # BLEU-1 2/3, after the one that is its own reference
+    enter(opened, "sort", "given", "change")
+    assert shown(opened) == everything
+
+
+def test_images_far_below_wait(opened):
+    built = "return document.querySelectorAll('article img').length"
+    assert 0 < opened.execute_script(built) < 20
+    before = opened.execute_script(built)
+    opened.execute_async_script(
+        "scrollTo(0, document.body.scrollHeight);"
+        "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0], 100)))"
+    )
+    assert opened.execute_script(built) > before
+    texts = opened.execute_script("return [...document.querySelectorAll('article img')].map((image) => image.alt)")
+    assert all(texts)
+
+
+def test_markup_in_names_and_captions_stays_text(opened):
+    enter(opened, "search", "onerror", "input")
+    assert opened.title == "Report"
+    shown_text = opened.find_element("id", "entries").text
+    assert shown_text.count(HOSTILE) >= 3
+    assert opened.execute_script("return document.querySelectorAll('main script, img[src=x]').length") == 0
+
+
+def test_bad_images_and_the_audit_have_their_lines(opened):
+    enter(opened, "search", "silent", "input")
+    opened.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 200))")
+    notes = opened.execute_script("return [...document.querySelectorAll('.note')].map((n) => n.textContent)")
+    assert notes[1:] == ["The model wrote nothing.", "This image has a single colour."]
+    assert notes[0].startswith("bad.png: not an image")
+    assert "0.610" in opened.find_element("class name", "audit").text
+
+
+def test_layers_are_made_when_opened(opened):
+    assert not opened.find_elements("css selector", ".channels img")
+    opened.find_element("tag name", "summary").click()
+    opened.execute_async_script("setTimeout(arguments[0], 100)")
+    assert len(opened.find_elements("css selector", ".channels img")) == 8
+
+
+def test_a_phone_needs_no_sideways_scrolling(opened):
+    # Headless windows have a least width; the device's metrics have none.
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        opened.refresh()
+        assert opened.execute_script("return innerWidth") == 360
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
