@@ -25,7 +25,7 @@ from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
-from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder
+from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -380,6 +380,13 @@ class Captioner:
         """The named layers' outputs for uint8 [B, S, S, 3], each float32 [B, h, w, C]."""
         found = activations(self.models.encoder, list(layers))(tf.cast(pixels, tf.float32))
         return {name: value.numpy() for name, value in found.items()}
+
+    def concept_view(self) -> keras.Model:
+        """The encoder with its concept head, image float32 [B, S, S, 3] -> concepts float32 [B, K] in 0..1; raises
+        InputError where the run has trained no head."""
+        if "image" not in self.thresholds:
+            raise InputError("this run has no trained concept head: train with visual.concept_epochs above 0")
+        return concept_view(self.models.encoder, self.models.head)
 
     @tf.function(reduce_retracing=True)
     def _log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:

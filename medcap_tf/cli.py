@@ -191,6 +191,11 @@ def _add_explain(commands: Any) -> None:
         "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
         help="ResNet50 layers to show, by name or running number (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--methods", nargs="*", default=[], metavar="METHOD",
+        help="tf-explain's views of the strongest concepts: all, or some of grad_cam, occlusion_sensitivity, "
+        "integrated_gradients, smoothgrad, vanilla_gradients, gradients_inputs, activations (default: none)",
+    )  # fmt: skip
     parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
     parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
@@ -207,17 +212,23 @@ def _explain(chosen: argparse.Namespace) -> None:
     captioner = _load(chosen)
     from tqdm import tqdm
 
+    from medcap_tf.explain.methods import METHODS
     from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.reasons import explain, layer_by
     from medcap_tf.explain.report import write_report
 
     layers = [layer_by(captioner, name) for name in chosen.layers]
+    methods = METHODS if chosen.methods == ["all"] else chosen.methods
+    if set(methods) - set(METHODS):
+        raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
+    audited = chosen.model / "audit.json"
     chosen.out.mkdir(parents=True, exist_ok=True)
     failed = 0
 
     def each() -> Iterator[Any]:
         nonlocal failed
-        for reasons in tqdm(explain(captioner, paths, layers, references), total=len(paths), unit="image", leave=False):
+        found = explain(captioner, paths, layers, references, methods)
+        for reasons in tqdm(found, total=len(paths), unit="image", leave=False):
             if reasons.caption.error:
                 failed += 1
                 tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
@@ -226,7 +237,9 @@ def _explain(chosen: argparse.Namespace) -> None:
                     print(path)
             yield reasons
 
-    print(write_report(chosen.out / "report.html", each(), f"Captions of {chosen.model.resolve().name}, and why"))
+    title = f"Captions of {chosen.model.resolve().name}, and why"
+    audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
+    print(write_report(chosen.out / "report.html", each(), title, audit))
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
 

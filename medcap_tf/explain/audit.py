@@ -28,6 +28,35 @@ from medcap_tf.records import Record
 
 DRAWS = 4  # noisy copies of an image
 
+# Title and meaning of each measure.
+MEASURES = {
+    "pointing_game": (
+        "Pointing game",
+        "Share of the words that name a finding or its place whose map peaks inside the finding; random and centre are "
+        "chance.",
+    ),
+    "deletion": (
+        "Deletion",
+        "A word's log-probability as its heaviest regions are blurred away (area, nats): lower is better.",
+    ),
+    "insertion": (
+        "Insertion",
+        "A word's log-probability as its heaviest regions are shown (area, nats): higher is better.",
+    ),
+    "word_deletion": (
+        "Word deletion",
+        "Fall of the right concepts' scores without the heaviest third of the words: higher is better.",
+    ),
+    "randomised": (
+        "Randomised weights",
+        "Rank correlation with the true maps as parts of the model are shuffled, output first: it must fall.",
+    ),
+    "stability": (
+        "Stability",
+        "Share of a map that moves under noise that leaves the caption as it is: lower is better.",
+    ),
+}
+
 
 class Told(NamedTuple):
     """One captioned image; only such as have words are audited."""
@@ -188,8 +217,8 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def format_audit(found: Mapping[str, Any]) -> str:
     """`audit.json` as lines for people: a measure a paragraph."""
     lines = [f"{found['split']}: {found['images']} images ({found['images_of_costly_measures']} for costly measures)"]
-    for name, about in ABOUT.items():
-        lines += ["", f"{name}: {about}"]
+    for name, (title, meaning) in MEASURES.items():
+        lines += ["", f"{title}. {meaning}"]
         values = found[name] or {"not measured": "the data or the run lacks what it needs"}
         for key, value in values.items():
             lines.append(f"  {key:22}{_shown(value)}")
@@ -200,16 +229,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "  ".join(f"{name} {number:.3f}" for name, number in value.items())
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-ABOUT = {
-    "pointing_game": "share of words whose map peaks inside the finding; random and centre are chance",
-    "deletion": "a word's log-probability as its heaviest regions are blurred away; lower is better",
-    "insertion": "a word's log-probability as its heaviest regions are shown; higher is better",
-    "word_deletion": "fall of the right concepts' scores without the heaviest third of the words; higher is better",
-    "randomised": "rank correlation with the true maps as parts of the model are shuffled, output first; should fall",
-    "stability": "share of a map that moves under noise that leaves the caption as it is; lower is better",
-}
 
 
 def write_audit(path: Path, found: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medcap_tf.explain.figures import layer_figure, save, strip_figure, words_figure
+from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.reasons import Reasons
 
 
@@ -22,8 +23,9 @@ def write_pictures(reasons: Reasons, folder: Path, dpi: int = 110, pdf: bool = F
         pdf: a PDF of each figure too.
 
     Returns:
-        The files: `NAME.attention.png`, `NAME.grad_cam.png`, `NAME.words.png`, `NAME.layer.LAYER.png`, and
-        `NAME.maps.npz` (attention and grad_cam, float32 [n, h, w]) and `NAME.attention.csv` (regions x words).
+        The files: `NAME.attention.png`, `NAME.grad_cam.png`, `NAME.words.png`, `NAME.layer.LAYER.png`,
+        `NAME.methods.png`, and `NAME.maps.npz` (attention and grad_cam, float32 [n, h, w]) and `NAME.attention.csv`
+        (regions x words).
     """
     if reasons.caption.error:
         return []
@@ -38,6 +40,8 @@ def write_pictures(reasons: Reasons, folder: Path, dpi: int = 110, pdf: bool = F
         figures["words"] = strip_figure([(title, reading) for title, reading in readings if reading])
     for layer, maps in reasons.layers.items():
         figures[f"layer.{layer}"] = layer_figure(layer, maps)
+    if reasons.methods:
+        figures["methods"] = methods_figure(reasons.methods, reasons.image.shape[:2])
     written = []
     for kind, figure in figures.items():
         written.append(folder / f"{name}.{kind}.png")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +16,11 @@ import numpy as np
 from medcap_tf import images
 from medcap_tf.captioner import Caption, Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.explain.methods import method_pictures
 from medcap_tf.text import Normalizer
 
 CONCEPTS_SHOWN = 6
+METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Reasons:
     reference: str = ""
     reference_reading: WordReading | None = None
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
+    methods: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # concept -> tf-explain method -> picture
 
 
 def explain(
@@ -49,6 +53,7 @@ def explain(
     paths: Sequence[Path],
     layers: Sequence[str] = (),
     references: dict[str, str] | None = None,
+    methods: Sequence[str] = (),
 ) -> Iterator[Reasons]:
     """Caption images and say why, one after another: memory holds one at a time.
 
@@ -57,7 +62,9 @@ def explain(
         paths: image files; an unreadable one gives `Reasons` with its error.
         layers: names of ResNet50's layers to keep.
         references: reference captions by image ID (the file's name without its suffix), where known.
+        methods: tf-explain's methods to draw for the strongest concepts of each image.
     """
+    view = captioner.concept_view() if methods else None
     for caption in captioner.caption(paths):
         if caption.error:
             yield Reasons(caption)
@@ -76,7 +83,18 @@ def explain(
             reference,
             _read_reference(captioner, reference),
             found,
+            _methods(captioner, view, pixels, caption, methods) if view is not None else {},
         )
+
+
+def _methods(
+    captioner: Captioner, view: Any, pixels: np.ndarray, caption: Caption, methods: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    layer = captioner.models.encoder.layers[-1].name
+    return {
+        f"{code}  {score:.2f}": method_pictures(view, pixels, captioner.concepts.index(code), layer, methods)
+        for code, score in caption.concepts[:METHOD_CONCEPTS]
+    }
 
 
 def _read_reference(captioner: Captioner, reference: str) -> WordReading | None:

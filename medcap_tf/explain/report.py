@@ -15,18 +15,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from medcap_tf.explain.audit import MEASURES
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.figures import MAP_COLOURS
 from medcap_tf.explain.reasons import Reasons
-
-MEASURES = {
-    "pointing_game": ("Pointing game", "How often a map's highest point lies inside the finding it names."),
-    "deletion": ("Deletion", "Area under a word's probability as its highest regions go: lower is better."),
-    "insertion": ("Insertion", "Area under a word's probability as its highest regions come back: higher is better."),
-    "word_deletion": ("Word deletion", "Fall of the right concepts' scores when the heaviest words are dropped."),
-    "randomised": ("Randomised weights", "Rank correlation with the true maps: it must fall as layers lose theirs."),
-    "stability": ("Stability", "How alike the maps stay under noise that leaves the caption as it was."),
-}
 
 
 class Table(NamedTuple):

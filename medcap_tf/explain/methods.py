@@ -1,0 +1,100 @@
+"""tf-explain's methods on the visual concept view: which pixels spoke for a concept, as other tools show it.
+
+Axes: S pixels a side of the square that the encoder sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+METHODS = (
+    "grad_cam",
+    "occlusion_sensitivity",
+    "integrated_gradients",
+    "smoothgrad",
+    "vanilla_gradients",
+    "gradients_inputs",
+    "activations",
+)
+
+
+def method_pictures(
+    view: keras.Model, pixels: np.ndarray, concept: int, layer: str, methods: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What tf-explain draws for one concept of one image.
+
+    Args:
+        view: `image` float32 [1, S, S, 3] -> concepts, as `models.visual.concept_view` builds it, in float32.
+        pixels: uint8 [S, S, 3]. Square by construction, which tf-explain's occlusion needs.
+        concept: the concept's column.
+        layer: the encoder's last layer, for Grad-CAM and the activations.
+        methods: among `METHODS`.
+
+    Returns:
+        By method, uint8 [S, S, 3] (activations: a grid of the layer's channels, of another size).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tf_explain.core.activations import ExtractActivations
+        from tf_explain.core.grad_cam import GradCAM
+        from tf_explain.core.gradients_inputs import GradientsInputs
+        from tf_explain.core.integrated_gradients import IntegratedGradients
+        from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
+        from tf_explain.core.smoothgrad import SmoothGrad
+        from tf_explain.core.vanilla_gradients import VanillaGradients
+
+    shown, exact = (pixels[None], None), (pixels[None].astype(np.float32), None)
+    draw = {
+        "grad_cam": lambda: GradCAM().explain(shown, view, concept, layer),
+        "occlusion_sensitivity": lambda: OcclusionSensitivity().explain(shown, view, concept, pixels.shape[0] // 8),
+        "integrated_gradients": lambda: IntegratedGradients().explain(exact, view, concept, n_steps=20),
+        # tf-explain's noise is in the unit of the pixels: a tenth of their range, as the method's authors advise.
+        "smoothgrad": lambda: SmoothGrad().explain(exact, view, concept, num_samples=10, noise=25.5),
+        "vanilla_gradients": lambda: VanillaGradients().explain(exact, view, concept),
+        "gradients_inputs": lambda: GradientsInputs().explain(exact, view, concept),
+        "activations": lambda: ExtractActivations().explain(shown, view, [layer]),
+    }
+    # Occlusion prints Keras' progress bar; a map of one value, as an image of one colour gives, divides by zero.
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(divide="ignore", invalid="ignore"):
+        return {name: _colours(draw[name]()) for name in methods}
+
+
+def _colours(picture: Any) -> np.ndarray:
+    if picture.ndim == 3:
+        return np.uint8(picture)
+    scaled = np.nan_to_num(picture - picture.min()) / max(float(np.ptp(picture)), 1e-9)
+    return np.repeat(np.uint8(255 * scaled)[..., None], 3, axis=-1)
+
+
+def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int, int]) -> Figure:
+    """A row a concept, a column a method, at the original image's aspect ratio.
+
+    Args:
+        concepts: by title (code and score), `method_pictures`.
+        shape: H, W of the original image.
+    """
+    columns = list(next(iter(concepts.values())))
+    height = 1.9 * min(2.5, max(0.4, shape[0] / shape[1]))
+    size = (2.0 * len(columns) + 0.6, (height + 0.3) * len(concepts) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(concepts), len(columns), squeeze=False)
+    for row, (title, pictures) in zip(panels, concepts.items()):
+        row[0].set_ylabel(title, fontsize=8)
+        for panel, (name, picture) in zip(row, pictures.items()):
+            # The encoder saw the image squashed to a square; a grid of channels is not a picture of it.
+            stretched = picture if name == "activations" else cv2.resize(picture, shape[::-1])
+            panel.imshow(stretched)
+            panel.set_xticks([])
+            panel.set_yticks([])
+    for panel, name in zip(panels[0], columns):
+        panel.set_title(name.replace("_", " "), fontsize=9)
+    return figure

@@ -1,0 +1,94 @@
+"""Sanity measures on known maps, and the whole audit on a trained run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from medcap_tf.captioner import Captioner
+from medcap_tf.explain.audit_figure import audit_figure
+from medcap_tf.explain.sanity import maps_of, movement, noisy, randomised, rank_correlation
+from medcap_tf.images import read_image
+from tests.conftest import run_command
+
+
+def test_rank_correlation_knows_same_reverse_and_monotone():
+    grid = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    assert rank_correlation(grid, grid**3) == pytest.approx(1)
+    assert rank_correlation(grid, -grid) == pytest.approx(-1)
+
+
+def test_rank_correlation_shares_the_ranks_of_ties():
+    # Ranks 1.5, 1.5, 3.5, 3.5 against 1, 2, 3, 4: 4 / sqrt(4 * 5).
+    a, b = np.array([[[0.0, 0.0], [1.0, 1.0]]]), np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    assert rank_correlation(a, b) == pytest.approx(4 / np.sqrt(20))
+
+
+def test_rank_correlation_leaves_out_words_without_ranks():
+    grid = np.array([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert rank_correlation(grid, grid) == pytest.approx(1)
+    assert np.isnan(rank_correlation(grid[1:], grid[1:]))
+
+
+def test_movement_is_the_share_of_weight_that_moved():
+    left, right = np.array([[[1.0, 0.0]]]), np.array([[[0.0, 1.0]]])
+    assert movement(left, left) == 0
+    assert movement(left, right) == 1
+    assert movement(left, (left + right) / 2) == 0.5
+
+
+def test_noise_is_small_grey_and_differs():
+    image = np.full((20, 20, 3), 128, np.uint8)
+    one, two = noisy(image, np.random.default_rng(0), 2)
+    assert one.dtype == np.uint8
+    assert (one != two).any()
+    assert (one[..., 0] == one[..., 2]).all()
+    assert 1 < (one.astype(int) - 128).std() < 4
+
+
+@pytest.mark.slow
+class TestOnARun:
+    """The small run, on its test images."""
+
+    def test_attention_of_a_given_sentence_is_that_of_the_search(self, small_run, phantoms):
+        captioner = Captioner.load(small_run)
+        paths = sorted((phantoms / "test" / "images").iterdir())[:3]
+        spoken = [caption for caption in captioner.caption(paths) if caption.words]
+        assert spoken
+        for caption in spoken:
+            again = captioner.attend(captioner.prepare(read_image(caption.path)), caption.tokens)
+            np.testing.assert_allclose(again, caption.attention, atol=1e-4)
+
+    def test_randomised_weights_change_maps_and_come_back(self, small_run, phantoms):
+        captioner = Captioner.load(small_run)
+        path = min((phantoms / "test" / "images").iterdir())
+        pixels, tokens = captioner.prepare(read_image(path)), np.array([4, 5, 6], np.int32)
+        before = maps_of(captioner, pixels, tokens)
+        during = {part: maps_of(captioner, pixels, tokens) for part in randomised(captioner, np.random.default_rng(0))}
+        after = maps_of(captioner, pixels, tokens)
+        assert list(during) == ["words", "decoder", "projections", "conv3", "conv2", "conv1"]
+        np.testing.assert_array_equal(during["words"].attention, before.attention)
+        assert np.abs(during["decoder"].attention - before.attention).max() > 1e-4
+        np.testing.assert_array_equal(after.attention, before.attention)
+        np.testing.assert_array_equal(after.grad_cam, before.grad_cam)
+
+    def test_the_command_writes_every_measure_and_a_figure(self, small_run, phantoms, tmp_path):
+        done = run_command(
+            *("-m", "medcap_tf", "audit", small_run, "--data", phantoms, "--images", 2, "--out", tmp_path)
+        )
+        found = json.loads((tmp_path / "audit.json").read_text())
+        for measure in ("pointing_game", "deletion", "insertion", "word_deletion", "randomised", "stability"):
+            assert measure in found
+        assert set(found["deletion"]) == {"attention", "grad_cam", "random"}
+        assert 0 <= found["stability"]["same_caption"] <= 1
+        assert "Deletion" in done.stdout
+        assert (tmp_path / "audit.png").stat().st_size > 10_000
+        assert len(audit_figure(found).axes) == 6
+
+    def test_an_unknown_split_is_named(self, small_run, phantoms):
+        done = run_command("-m", "medcap_tf", "audit", small_run, "--data", phantoms, "--split", "exam", check=False)
+        assert done.returncode == 1
+        assert "exam" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,51 @@
+"""tf-explain's methods on the concept view of a trained run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medcap_tf.captioner import Captioner
+from medcap_tf.explain.methods import METHODS, method_pictures, methods_figure
+from medcap_tf.explain.reasons import explain
+from tests.conftest import run_command
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_method_draws_every_concept(small_run):
+    captioner = Captioner.load(small_run)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    layer = captioner.models.encoder.layers[-1].name
+    pictures = method_pictures(captioner.concept_view(), pixels, 0, layer, METHODS)
+    assert list(pictures) == list(METHODS)
+    for name, picture in pictures.items():
+        assert picture.dtype == np.uint8, name
+        assert np.ptp(picture) > 0, name
+        assert name == "activations" or picture.shape == (64, 64, 3)
+    figure = methods_figure({"C1": pictures, "C2": pictures}, (100, 60))
+    assert len(figure.axes) == 2 * len(METHODS)
+
+
+def test_an_image_of_one_colour_is_drawn_too(small_run):
+    captioner = Captioner.load(small_run)
+    layer = captioner.models.encoder.layers[-1].name
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    assert len(method_pictures(captioner.concept_view(), pixels, 0, layer, METHODS)) == len(METHODS)
+
+
+def test_methods_are_drawn_for_the_concepts_named(small_run, phantoms):
+    captioner = Captioner.load(small_run)
+    path = min((phantoms / "test" / "images").iterdir())
+    reasons = next(iter(explain(captioner, [path], methods=["grad_cam"])))
+    assert len(reasons.methods) == min(3, len(reasons.caption.concepts))
+
+
+def test_an_unknown_method_is_refused_with_the_list(small_run, phantoms, tmp_path):
+    path = min((phantoms / "test" / "images").iterdir())
+    done = run_command(
+        *("-m", "medcap_tf", "explain", small_run, path, "--out", tmp_path, "--methods", "voodoo"), check=False
+    )
+    assert done.returncode == 1
+    assert "voodoo" in done.stderr
+    assert "smoothgrad" in done.stderr
