@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 from matplotlib.figure import Figure
 
 METHODS = (
@@ -63,9 +64,22 @@ def method_pictures(
         "gradients_inputs": lambda: GradientsInputs().explain(exact, view, concept),
         "activations": lambda: ExtractActivations().explain(shown, view, [layer]),
     }
-    # Occlusion prints Keras' progress bar; a map of one value, as an image of one colour gives, divides by zero.
-    with contextlib.redirect_stdout(io.StringIO()), np.errstate(divide="ignore", invalid="ignore"):
+    with _quiet_and_eager():
         return {name: _colours(draw[name]()) for name in methods}
+
+
+@contextlib.contextmanager
+def _quiet_and_eager() -> Iterator[None]:
+    """tf-explain traces a new graph of the whole network for every call, which costs many times the call itself; it
+    prints Keras' progress bar; and a map of one value, as an image of one colour gives, makes it divide by zero."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _colours(picture: Any) -> np.ndarray:
