@@ -61,7 +61,9 @@ class ServedCaptioner(tf.Module):
         self.layers = tuple(name for name in LAYERS if name in present) if layers is None else tuple(layers)
         self.tables = WordTables(captioner.vocabulary, captions, folder)
         # The variables alone are saved: Keras would add a trace of every layer.
-        self.weights = [weight for name, part in captioner.models.parts().items() if name != "encoder" for weight in part.weights]
+        self.weights = [
+            weight for name, part in captioner.models.parts().items() if name != "encoder" for weight in part.weights
+        ]
         image_threshold = captioner.thresholds.get("image", captioner.thresholds.get("words", 0.5))
         self.concept_threshold = tf.Variable(image_threshold, trainable=False, dtype=tf.float32)
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
@@ -145,7 +147,10 @@ class ServedCaptioner(tf.Module):
     def _reasons(self, regions: tf.Tensor | None, tokens: tf.Tensor, from_image: bool, valid: tf.Tensor) -> Outputs:
         models, codes = self.captioner.models, self.captioner.concepts
         if models.semantic is None:
-            read = {"word_importance": tf.zeros_like(tokens, tf.float32), "concept_score": tf.zeros([tf.size(valid), 0])}
+            read = {
+                "word_importance": tf.zeros_like(tokens, tf.float32),
+                "concept_score": tf.zeros([tf.size(valid), 0]),
+            }
         else:
             read = read_captions(models, regions, tokens, from_image)
         best, place = tf.math.top_k(read["concept_score"], min(CONCEPTS_SHOWN, len(codes)))

@@ -107,7 +107,9 @@ def _read_bmp(file: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_bmp(file)
 
     def indexed() -> tf.Tensor:
-        palette = tf.reshape(tf.io.decode_raw(tf.strings.substr(file, 14 + info, offset - 14 - info), tf.uint8), [-1, 4])
+        palette = tf.reshape(
+            tf.io.decode_raw(tf.strings.substr(file, 14 + info, offset - 14 - info), tf.uint8), [-1, 4]
+        )
         return tf.gather(palette[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
 
     return tf.cond(depth == 8, indexed, lambda: pixels[..., :3])
@@ -152,7 +154,9 @@ def _integer(file: tf.Tensor, place: tf.Tensor | int, count: int, big_endian: bo
     """The number of `count` bytes at a place, int64 []; of four bytes, little-endian, with a sign."""
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(file, place, count), tf.uint8), tf.int64)
     powers = [256**power for power in range(count)]
-    value = tf.reduce_sum(tf.ensure_shape(data, [count]) * tf.constant(powers[::-1] if big_endian else powers, tf.int64))
+    value = tf.reduce_sum(
+        tf.ensure_shape(data, [count]) * tf.constant(powers[::-1] if big_endian else powers, tf.int64)
+    )
     return value - tf.where((count == 4) & (value >= 2**31), tf.constant(2**32, tf.int64), tf.constant(0, tf.int64))
 
 

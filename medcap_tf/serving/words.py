@@ -85,4 +85,3 @@ def _forms(vocabulary: Vocabulary, captions: Iterable[str]) -> dict[str, int]:
 
 def _written(vocabulary: Vocabulary, captions: Iterable[str]) -> set[str]:
     return {token.surface for caption in captions for token in vocabulary.normalizer.tokens(caption)}
-
