@@ -19,7 +19,7 @@ from medcap_tf.serving.protos import message_module, tensorflow_folder
 
 _STRING = 7
 # TF_DataType -> numpy's; strings are objects of bytes.
-_DTYPES = {1: np.float32, 3: np.int32, _STRING: object, 9: np.int64, 10: np.bool_}
+DTYPES = {1: np.float32, 3: np.int32, _STRING: object, 9: np.int64, 10: np.bool_}
 _STRING_BYTES = 24
 
 
@@ -117,7 +117,7 @@ class ServedModel:
         return _Output(self._c.TF_GraphOperationByName(self._graph, name.encode()), int(index or 0))
 
     def _to_tensor(self, array: np.ndarray, dtype: int) -> int:
-        array = np.ascontiguousarray(array, _DTYPES[dtype])
+        array = np.ascontiguousarray(array, DTYPES[dtype])
         sides = (ctypes.c_int64 * array.ndim)(*array.shape)
         size = array.size * _STRING_BYTES if dtype == _STRING else array.nbytes
         tensor = self._c.TF_AllocateTensor(dtype, sides, array.ndim, size)
@@ -141,7 +141,7 @@ class ServedModel:
                 array[number] = ctypes.string_at(self._c.TF_StringGetDataPointer(text), self._c.TF_StringGetSize(text))
             return array.reshape(shape)
         content = ctypes.string_at(place, self._c.TF_TensorByteSize(tensor)) if np.prod(shape) else b""
-        return np.frombuffer(content, _DTYPES[dtype]).reshape(shape)
+        return np.frombuffer(content, DTYPES[dtype]).reshape(shape)
 
     def _free(self, tensor: int | None) -> None:
         if not tensor:

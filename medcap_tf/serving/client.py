@@ -112,7 +112,7 @@ class GrpcClient:
         try:
             return self._stub.Predict(request, timeout=timeout)
         except self._grpc.RpcError as error:
-            if error.code() in (codes.UNAVAILABLE, codes.RESOURCE_EXHAUSTED):
+            if error.code() == codes.UNAVAILABLE:
                 raise Unavailable(_one_line(error.details())) from None
             if error.code() == codes.DEADLINE_EXCEEDED:
                 raise InputError(
