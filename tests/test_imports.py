@@ -45,9 +45,10 @@ ALLOWED: dict[str, set[str]] = {
     "captioner": MODELS | {"decoding", "text", "images", "config"},
     "evaluation": {"captioner", "data", "metrics", "records", "config", "text"},
     "explain": {"captioner", "data"} | LEAVES,
-    "serving": {"captioner", "data"} | LEAVES,
+    "serving": {"captioner", "data", "decoding"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "phantoms", "doctor"} | MODELS | LEAVES,
 }
+ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()

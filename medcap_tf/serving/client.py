@@ -147,7 +147,7 @@ def _to_json(value: bytes) -> Any:
 def _from_json(value: Any) -> np.ndarray:
     array = np.array(value)
     if array.dtype.kind == "U":
-        return np.array([text.encode() for text in array.ravel().tolist()] + [None], object)[:-1].reshape(array.shape)
+        return np.array([text.encode() for text in array.ravel().tolist()], object).reshape(array.shape)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
@@ -159,7 +159,7 @@ def in_batches(client: Client, signature: str, files: list[bytes], size: int) ->
     """Files to rows of a signature's answer, `size` files a request."""
     rows: list[Mapping[str, np.ndarray]] = []
     for start in range(0, len(files), size):
-        batch = np.array([*files[start : start + size], None], object)[:-1]
+        batch = np.array(files[start : start + size], object)
         found = client.predict(signature, "image_bytes", batch)
         rows += [{name: value[row] for name, value in found.items()} for row in range(len(batch))]
     return rows

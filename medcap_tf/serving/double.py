@@ -11,7 +11,7 @@ import base64
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,15 +31,15 @@ _STRING, _TYPES = 7, {1: "DT_FLOAT", 3: "DT_INT32", 7: "DT_STRING", 10: "DT_BOOL
 class ServingDouble:
     """One model, answering over gRPC and REST on two free ports of the loopback address."""
 
-    def __init__(self, base: Path, threads: int = 8):
-        """Load the newest version in `base` and start answering."""
+    def __init__(self, base: Path, rest_port: int = 0, threads: int = 8):
+        """Load the newest version in `base` and start answering; a port of 0 is any free one."""
         folder = find_version(base)
         if folder is None:
             raise InputError(f"{base}: no version to serve")
         self.name, self.version = folder.parent.name, folder.name
         self.model = ServedModel(folder)
         self.grpc_port, self._grpc = self._start_grpc(threads)
-        self._rest = ThreadingHTTPServer((_LOOPBACK, 0), _rest_handler(self))
+        self._rest = ThreadingHTTPServer((_LOOPBACK, rest_port), _rest_handler(self))
         self.rest_port = self._rest.server_address[1]
         threading.Thread(target=self._rest.serve_forever, daemon=True).start()
 
@@ -78,7 +78,9 @@ class ServingDouble:
             def Predict(self, request: Any, context: Any) -> Any:
                 signature = request.model_spec.signature_name or "serving_default"
                 if request.model_spec.name != double.name:
-                    context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request.model_spec.name}")
+                    context.abort(
+                        grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request.model_spec.name}"
+                    )
                 try:
                     found = double.model.run(signature, {name: from_proto(x) for name, x in request.inputs.items()})
                 except (InputError, ValueError, TypeError) as error:
@@ -144,8 +146,8 @@ def _predict(model: ServedModel, body: Mapping[str, Any]) -> dict[str, Any]:
     types = {key: tensor.dtype for key, tensor in model.signatures[name].inputs.items()}
     rows = body.get("instances")
     given = body["inputs"] if rows is None else {key: [_field(row, key) for row in rows] for key in types}
-    columns = given if isinstance(given, dict) and set(given) == set(types) else dict.fromkeys(types, given)
-    found = model.run(name, {key: _array(value, types[key]) for key, value in columns.items()})
+    columns = given if isinstance(given, dict) else dict.fromkeys(types, given)
+    found = model.run(name, {key: _array(value, types.get(key, _STRING)) for key, value in columns.items()})
     plain = {key: _plain(value) for key, value in found.items()}
     if rows is None:
         return {"outputs": plain}
@@ -160,7 +162,7 @@ def _array(value: Any, dtype: int) -> np.ndarray:
     if dtype != _STRING:
         return np.array(value, DTYPES[dtype])
     texts = [base64.b64decode(x["b64"]) if isinstance(x, dict) else str(x).encode() for x in value]
-    return np.array([*texts, None], object)[:-1]
+    return np.array(texts, object)
 
 
 def _plain(array: np.ndarray) -> list:
@@ -175,14 +177,17 @@ def _described(tensor: Any) -> dict[str, Any]:
     return {"dtype": _TYPES[tensor.dtype], "tensor_shape": shape, "name": tensor.name}
 
 
-def _main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until stdin is closed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="the folder that export.py wrote to")
-    double = ServingDouble(parser.parse_args().base.absolute())
+    parser.add_argument("--rest-port", type=int, default=0, help="default: any free one")
+    chosen = parser.parse_args(arguments)
+    double = ServingDouble(chosen.base.absolute(), chosen.rest_port)
     print(f"grpc {double.grpc_port} rest {double.rest_port}", flush=True)
-    sys.stdin.read()  # until whoever started it lets go
+    sys.stdin.read()
     double.close()
 
 
 if __name__ == "__main__":
-    _main()
+    main()

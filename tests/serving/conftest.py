@@ -27,7 +27,7 @@ class Server(NamedTuple):
     def ask(self, signature, values, name="image_bytes"):
         """Run a signature; a list of bytes is sent as strings."""
         if isinstance(values, list):
-            values = np.array([*values, None], object)[:-1]
+            values = np.array(values, object)
         return connect(self.grpc, Options("medcap")).predict(signature, name, values)
 
 

@@ -12,7 +12,15 @@ from medcap_tf.models.visual import build_visual_encoder
 from medcap_tf.serving.fold import fold_encoder, layers_of
 
 # Before, at and after a normalisation; a shortcut's; the input's padding.
-NAMES = ["conv1_pad", "conv1_conv", "conv1_bn", "conv1_relu", "conv2_block1_0_conv", "conv2_block1_1_bn", "conv2_block3_out"]
+NAMES = [
+    "conv1_pad",
+    "conv1_conv",
+    "conv1_bn",
+    "conv1_relu",
+    "conv2_block1_0_conv",
+    "conv2_block1_1_bn",
+    "conv2_block3_out",
+]
 
 
 @pytest.fixture(scope="module")

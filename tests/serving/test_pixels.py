@@ -18,7 +18,9 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def read():
-    graph = tf.function(lambda files: pixels.read_images(files, SIZE), input_signature=[tf.TensorSpec([None], tf.string)])
+    graph = tf.function(
+        lambda files: pixels.read_images(files, SIZE), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
     return lambda files: [value.numpy() for value in graph(tf.constant(files, tf.string, [len(files)]))]
 
 

@@ -28,6 +28,10 @@ def test_arrays_come_back_and_tensorflow_reads_them(array):
     np.testing.assert_array_equal(tf.make_ndarray(proto), array)
 
 
+def test_zero_bytes_at_the_end_of_a_file_are_kept():
+    assert from_proto(to_proto(np.array([b"one\0"], object))).tolist() == [b"one\0"]
+
+
 @pytest.mark.parametrize("array", ARRAYS[:5], ids=lambda array: f"{array.dtype}{list(array.shape)}")
 def test_what_tensorflow_writes_is_read(array):
     np.testing.assert_array_equal(from_proto(tf.make_tensor_proto(array)), array)
@@ -36,7 +40,8 @@ def test_what_tensorflow_writes_is_read(array):
 
 def test_neither_client_nor_loader_load_tensorflow():
     code = (
-        "import sys; from medcap_tf.serving import client, capi; client.connect('grpc://localhost:1', client.Options());"
+        "import sys; from medcap_tf.serving import client, capi;"
+        "client.connect('grpc://localhost:1', client.Options());"
         "print([m for m in sys.modules if m in ('tensorflow', 'keras') or m.startswith('tensorflow.python')])"
     )
     assert run_command("-c", code).stdout.strip() == "[]"
