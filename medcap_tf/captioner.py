@@ -156,6 +156,23 @@ def write_captions(
     )
 
 
+def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool) -> dict[str, tf.Tensor]:
+    """What a run with concepts has to say of captions that were written.
+
+    Args:
+        models: the networks, with a semantic encoder.
+        regions: float [B, h, w, C].
+        tokens: int32 [B, T], padded.
+        from_image: whether the image names the concepts, or the words do.
+
+    Returns:
+        `word_importance` float32 [B, T] and `concept_score` float32 [B, K] in 0..1.
+    """
+    read = models.semantic.classifier(tokens)
+    logits = models.head(regions) if from_image else read["concept_logits"]
+    return {"word_importance": read["word_importance"], "concept_score": tf.sigmoid(logits)}
+
+
 def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
     shapes = {name: semantic.step.input_shape[name][1:] for name in ("gru", "keys", "states")}
     kind = semantic.step.compute_dtype
@@ -436,10 +453,7 @@ class Captioner:
         out["pooled"] = tf.reduce_mean(regions, axis=[1, 2])
         out["attention"] = tf.reshape(found.attention, shape)
         if self.models.semantic is not None:
-            read = self.models.semantic.classifier(found.tokens)
-            out["word_importance"] = read["word_importance"]
-            logits = self.models.head(regions) if "image" in self.thresholds else read["concept_logits"]
-            out["concept_score"] = tf.sigmoid(logits)
+            out.update(read_captions(self.models, regions, found.tokens, "image" in self.thresholds))
         return out
 
     def _to_caption(self, row: dict[str, Any]) -> Caption:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from medcap_tf import __version__
+from medcap_tf import __version__, cli_serving
 from medcap_tf import config as configuration
 from medcap_tf.errors import InputError
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit, _add_evaluate, _add_score):
         add(commands)
+    cli_serving.add_client(commands)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
 
@@ -56,6 +57,20 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--resume", action="store_true", help="go on with RUN if it was begun; else begin it")
     _add_verbose(parser)
     _finish(parser.parse_args(arguments), _train)
+
+
+def export(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`python export.py ...`; exits."""
+    parser = argparse.ArgumentParser(
+        prog="export.py",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Export a run for TensorFlow Serving, check it through the server's own loader, and write the\n"
+        "server's configuration beside it. The last line printed starts a server.",
+        epilog=f"example:\n  python export.py runs/first --out served/medcap\n\n{_RESEARCH}",
+    )
+    cli_serving.add_export(parser)
+    _add_decoding(parser)
+    _finish(parser.parse_args(arguments), cli_serving.export)
 
 
 def _finish(chosen: argparse.Namespace, run: Callable[[argparse.Namespace], None]) -> NoReturn:
@@ -131,7 +146,7 @@ def _phantoms(chosen: argparse.Namespace) -> None:
 
 def _add_caption(commands: Any) -> None:
     parser = commands.add_parser("caption", help="caption image files or folders of them")
-    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("model", type=Path, metavar="RUN_OR_EXPORT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
     _add_decoding(parser)
@@ -139,8 +154,10 @@ def _add_caption(commands: Any) -> None:
 
 
 def _caption(chosen: argparse.Namespace) -> None:
-    paths = _image_paths(chosen.images)
-    captioner = _load(chosen)
+    from medcap_tf.images import find_files
+
+    paths = find_files(chosen.images)
+    captioner = cli_serving.exported(chosen) or _load(chosen)
     failed = 0
     for caption in captioner.caption(paths):
         if chosen.json:
@@ -170,18 +187,6 @@ def _caption_json(caption: Any) -> dict[str, Any]:
     }
 
 
-def _image_paths(given: Sequence[Path]) -> list[Path]:
-    from medcap_tf.images import SUFFIXES
-
-    paths: list[Path] = []
-    for path in given:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise InputError(f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)})")
-        paths += inside
-    return paths
-
-
 def _add_explain(commands: Any) -> None:
     parser = commands.add_parser("explain", help="draw why: regions of each word, words of each concept, layers")
     parser.add_argument("model", type=Path, metavar="RUN")
@@ -205,9 +210,10 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(chosen: argparse.Namespace) -> None:
+    from medcap_tf.images import find_files
     from medcap_tf.tables import read_captions
 
-    paths = _image_paths(chosen.images)
+    paths = find_files(chosen.images)
     references = dict(read_captions(chosen.references).values) if chosen.references else {}
     captioner = _load(chosen)
     from tqdm import tqdm

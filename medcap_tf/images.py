@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 # What OpenCV logs about a broken file is said again, with the file's name, by the InputError raised here.
 cv2.setLogLevel(0)
+
+
+def find_files(given: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Files as they are given, and the image files inside folders, in order; InputError on a folder without any."""
+    paths: list[Path] = []
+    for path in given:
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"{path}: no images in this folder (looked for {', '.join(suffixes)})")
+        paths += inside
+    return paths
 
 
 def read_image(path: Path) -> np.ndarray:

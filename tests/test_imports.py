@@ -46,9 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     "captioner": MODELS | {"decoding", "text", "images", "config"},
     "evaluation": {"captioner", "data", "metrics", "records", "config", "text"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
-    "serving": {"captioner", "data"} | LEAVES,
+    "serving": {"captioner", "data", "decoding"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "phantoms", "doctor"} | MODELS | LEAVES,
 }
+ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()

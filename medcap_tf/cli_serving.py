@@ -1,0 +1,141 @@
+"""The commands around TensorFlow Serving: `export.py`, and the client of a running server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.errors import InputError
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `export.py`."""
+    parser.add_argument("model", type=Path, metavar="RUN", help="the run folder that train.py wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="BASE", help="the model's folder; versions go in it")
+    parser.add_argument("--version", type=_version, metavar="N", help="default: one more than the highest there is")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="ResNet50 layers that `activations` shows")
+    parser.add_argument(
+        "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
+        help="of the visual encoder; the search stays in float32 (default: %(default)s)",
+    )  # fmt: skip
+
+
+def export(chosen: argparse.Namespace) -> None:
+    """Write the version; the last line printed starts a server."""
+    from medcap_tf.serving.export import export as write_export
+
+    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
+    done = write_export(
+        chosen.model,
+        chosen.out,
+        version=chosen.version,
+        settings={name: value for name, value in given.items() if value is not None},
+        layers=chosen.layers,
+        precision=chosen.precision,
+    )
+    if done.compared:
+        print(f"{chosen.precision}: {done.equal} of {done.compared} validation captions as the run writes them")
+    print(done.folder)
+    print(done.command)
+
+
+def exported(chosen: argparse.Namespace) -> Any:
+    """The captioner of an export folder; None where the folder is none."""
+    from medcap_tf.serving.files import find_version
+
+    folder = find_version(chosen.model)
+    if folder is None:
+        return None
+    if chosen.beam_width or chosen.max_length:
+        raise InputError(f"{chosen.model}: an export's decoding options are fixed; export the run again with others")
+    from medcap_tf.serving.exported import ExportedCaptioner
+
+    return ExportedCaptioner(folder)
+
+
+def add_client(commands: Any) -> None:
+    """`client`, which asks a running server."""
+    parser = commands.add_parser("client", help="caption images by a running TensorFlow Serving")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--url", required=True, help="http://HOST:8501 or grpc://HOST:8500")
+    parser.add_argument("--model", default="medcap", help="its name on the server (default: %(default)s)")
+    parser.add_argument("--explain", action="store_true", help="pictures of where it looked for each word, too")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--json", action="store_true", help="an object a line")
+    parser.add_argument("--batch-size", type=_version, default=8, metavar="B", help="images a request (default: 8)")
+    parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer (default: 60)")
+    parser.set_defaults(run=client)
+
+
+def client(chosen: argparse.Namespace) -> None:
+    """A line an image: path, caption, score; with `--explain` a picture each, from the server's answer alone."""
+    if chosen.explain and not chosen.out:
+        raise InputError("--explain draws pictures: say where they go with --out DIR")
+    from medcap_tf.images import find_files
+    from medcap_tf.serving.client import Options, connect, in_batches
+    from medcap_tf.serving.files import SUFFIXES
+
+    paths = find_files(chosen.images, SUFFIXES)
+    server = connect(chosen.url, Options(chosen.model, chosen.timeout))
+    failed = 0
+    for start in range(0, len(paths), chosen.batch_size):
+        batch = paths[start : start + chosen.batch_size]
+        signature = "explain" if chosen.explain else "serving_default"
+        rows = in_batches(server, signature, [_content(path) for path in batch], chosen.batch_size)
+        for path, row in zip(batch, rows):
+            failed += not row["valid"]
+            _print_row(path, row, chosen.json)
+            if chosen.explain and row["valid"] and row["length"]:
+                print(_draw(path, row, chosen.out))
+    if failed:
+        raise InputError(f"{failed} of {len(paths)} images could not be read by the server")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
+    if not row["valid"] and not as_json:
+        print(f"error: {path}: the server cannot read this image", file=sys.stderr)
+    elif as_json:
+        texts = {name: row[name].decode() for name in ("caption", "stems")}
+        numbers = {"score": float(row["score"]), "length": int(row["length"]), "valid": bool(row["valid"])}
+        print(json.dumps({"path": str(path), **texts, **numbers}, ensure_ascii=False))
+    else:
+        print(f"{path}\t{row['caption'].decode()}\t{float(row['score']):.4f}")
+
+
+def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
+    """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
+    from medcap_tf.captioner import Caption
+    from medcap_tf.explain.figures import save, words_figure
+    from medcap_tf.explain.pictures import file_name
+    from medcap_tf.explain.reasons import Reasons
+    from medcap_tf.images import read_image
+    from medcap_tf.serving.answers import caption_fields
+
+    caption = Caption(path, **caption_fields(row, threshold=0.0))
+    reasons = Reasons(caption, read_image(path), caption.attention)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{file_name(path)}.attention.png"
+    save(
+        words_figure(reasons, reasons.attention, "where it looked", "attention, in shares of an even spread"),
+        picture,
+        110,
+    )
+    return picture
+
+
+def _version(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
+    return number

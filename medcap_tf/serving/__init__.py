@@ -1,0 +1,1 @@
+"""A trained captioner as a SavedModel for TensorFlow Serving: export, check, client."""

@@ -1,0 +1,219 @@
+"""A run folder to a version that TensorFlow Serving can take, checked before it gets its number."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from medcap_tf.captioner import Captioner
+from medcap_tf.data import choose_splits
+from medcap_tf.errors import InputError
+from medcap_tf.records import Dataset, Record, read_dataset
+from medcap_tf.serving.check import Request, compare, require_stock_ops
+from medcap_tf.serving.files import SUFFIXES, start_command, write_model_card, write_server_files, write_signatures
+from medcap_tf.serving.module import ServedCaptioner
+from medcap_tf.serving.pixels import MAX_PIXELS
+from medcap_tf.serving.protos import message_module
+from medcap_tf.serving.warmup import BATCH_SIZES, write_warmup
+
+_COMPARED = 100
+_BATCH = 16
+# How far the answers of two processes may lie apart, where the same graph is optimised twice.
+_WITHIN = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written."""
+
+    folder: Path  # BASE/VERSION
+    compared: int  # validation images captioned by the run and by the export
+    equal: int  # of those, the same captions
+    command: str  # starts the server
+
+
+class Samples(NamedTuple):
+    """What of the run's data is at hand for checks."""
+
+    captions: list[str]  # of the training split
+    files: list[Path]  # of the validation split
+
+
+def export(
+    run: Path,
+    base: Path,
+    *,
+    version: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    layers: Sequence[str] | None = None,
+    precision: str = "float32",
+) -> Export:
+    """Write `base/VERSION/`, by rename, and the server's configuration beside it.
+
+    Args:
+        run: a finished run folder.
+        base: the model's folder; its name is the model's name.
+        version: None: one more than the highest there is.
+        settings: decoding options that differ from the run's.
+        layers: what the signature `activations` shows.
+        precision: type that the encoder computes in; the search stays in float32.
+
+    Raises:
+        InputError: no such run, a version that is taken, or an export that failed its checks; no version is left then.
+    """
+    run, base = Path(run), Path(base).absolute()
+    message_module("tensorflow_serving.apis.predict_pb2")  # said now, not after minutes
+    captioner = Captioner.load(run, dict(settings or {}))
+    version = _free_version(base, version)
+    data = json.loads((run / "config.json").read_text(encoding="utf-8")).get("data", "")
+    samples = _samples(Path(data), captioner)
+    base.mkdir(parents=True, exist_ok=True)
+    # A server that watches the folder looks at numbers only.
+    beside = Path(tempfile.mkdtemp(prefix=".exporting-", dir=base))
+    try:
+        module, signatures = _save(captioner, beside, samples.captions, layers, precision)
+        require_stock_ops(beside)
+        write_warmup(beside, base.name, _warmup_inputs(captioner, samples), BATCH_SIZES)
+        requests = _requests(captioner, samples)
+        answers = [_answer(signatures, request) for request in requests]
+        _say(f"checking {len(requests)} requests through TensorFlow's C API")
+        compare(beside, requests, answers, _WITHIN[precision])
+        equal, compared = _agreement(captioner, signatures, samples.files)
+        beside.chmod(0o755)
+        os.rename(beside, base / str(version))
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    facts = {
+        "image_size": captioner.config.visual.image_size,
+        "precision": precision,
+        "max_pixels": MAX_PIXELS,
+        "beam_width": captioner.config.decoding.beam_width,
+        "max_length": captioner.config.decoding.max_length,
+        "layers": list(module.layers),
+        "concept_threshold": round(float(module.concept_threshold.numpy()), 6),
+    }
+    write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, facts)
+    card = {"data": data, "tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts)}
+    card |= {"compared": compared, "equal": equal}
+    write_model_card(base, version, run, captioner.config, {**facts, **card}, _scores(run))
+    write_server_files(base, BATCH_SIZES)
+    return Export(base / str(version), compared, equal, start_command(base))
+
+
+def _free_version(base: Path, wanted: int | None) -> int:
+    taken = [int(path.name) for path in base.glob("*") if path.name.isdigit()] if base.is_dir() else []
+    if wanted in taken:
+        raise InputError(f"{base / str(wanted)}: this version exists; choose another --version, or none for the next")
+    return wanted if wanted is not None else max(taken, default=0) + 1
+
+
+def _samples(data: Path, captioner: Captioner) -> Samples:
+    try:
+        dataset: Dataset = read_dataset(data)
+        splits = choose_splits(dataset, captioner.config.data, captioner.config.training.seed)
+    except InputError as error:
+        _say(f"the run's data is not at hand ({error}): checks run on drawn images, captions are not compared")
+        return Samples([], [])
+
+    def usable(record: Record) -> bool:
+        return record.image_path is not None and record.image_path.suffix.lower() in SUFFIXES
+
+    files = [record.image_path for record in splits.valid if usable(record)]
+    return Samples([record.caption for record in splits.train], files[:_COMPARED])  # type: ignore[arg-type]
+
+
+def _save(captioner: Captioner, folder: Path, captions: Sequence[str], layers: Any, precision: str) -> Any:
+    with tempfile.TemporaryDirectory() as tables:
+        module = ServedCaptioner(captioner, Path(tables), captions, layers, precision)
+        signatures = module.signatures()
+        _say("writing the graph")
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    return module, signatures
+
+
+def _images(samples: Samples) -> list[bytes]:
+    """Three encoded images: the data's own, or noise."""
+    if samples.files:
+        return [path.read_bytes() for path in (samples.files * 3)[:3]]
+    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 120, 3), np.uint8)
+    return [tf.io.encode_png(noise[0]).numpy(), tf.io.encode_jpeg(noise[1]).numpy(), tf.io.encode_png(noise[2]).numpy()]
+
+
+def _requests(captioner: Captioner, samples: Samples) -> list[Request]:
+    """Every signature on no row, one, and several with an unreadable one among them."""
+    size = captioner.config.visual.image_size
+    first, second, third = _images(samples)
+    files = np.array([first, b"no image", second, third], object)
+    noise = np.random.default_rng(1).uniform(0, 255, (3, size, size, 3)).astype(np.float32)
+    texts = np.array([text.encode() for text in (*samples.captions[:2], "", "CT of the chest")], object)
+    rows = {
+        **dict.fromkeys(("serving_default", "explain", "activations"), ("image_bytes", files)),
+        "image": ("image", noise),
+        "text": ("caption", texts),
+    }
+    return [
+        Request(signature, {name: array[:count]})
+        for signature, (name, array) in rows.items()
+        for count in (0, 1, len(array))
+    ]
+
+
+def _answer(signatures: Mapping[str, Any], request: Request) -> dict[str, np.ndarray]:
+    found = signatures[request.signature](*(_tensor(array) for array in request.inputs.values()))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    return tf.constant(array.tolist(), tf.string, array.shape) if array.dtype == object else tf.constant(array)
+
+
+def _warmup_inputs(captioner: Captioner, samples: Samples) -> dict[str, tuple[str, np.ndarray]]:
+    size = captioner.config.visual.image_size
+    file = np.array(_images(samples)[:1], object)
+    return {
+        **dict.fromkeys(("serving_default", "explain", "activations"), ("image_bytes", file)),
+        "image": ("image", np.full((1, size, size, 3), 128, np.float32)),
+        "text": ("caption", np.array([b"CT of the chest"], object)),
+    }
+
+
+def _agreement(captioner: Captioner, signatures: Mapping[str, Any], files: Sequence[Path]) -> tuple[int, int]:
+    """Of how many images the export writes the run's own caption, and how many were compared."""
+    if files:
+        _say(f"captioning {len(files)} validation images by the run and by the export")
+    own, served = list(captioner.caption(list(files))), []
+    for start in range(0, len(files), _BATCH):
+        content = tf.constant([path.read_bytes() for path in files[start : start + _BATCH]])
+        served += [text.decode() for text in signatures["serving_default"](content)["caption"].numpy()]
+    pairs = [(caption.text, text) for caption, text in zip(own, served) if not caption.error]
+    return sum(ours == theirs for ours, theirs in pairs), len(pairs)
+
+
+def _described(call: Any) -> dict[str, dict[str, tuple[str, list]]]:
+    """Input and output names of a signature -> type and shape."""
+    concrete = call.get_concrete_function()
+    inputs = {spec.name: spec for spec in concrete.structured_input_signature[0]}
+    outputs = concrete.structured_outputs
+    return {
+        side: {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
+        for side, specs in (("inputs", inputs), ("outputs", outputs))
+    }
+
+
+def _scores(run: Path) -> dict[str, Any]:
+    path = run / "scores.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

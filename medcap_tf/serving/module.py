@@ -1,0 +1,181 @@
+"""The five signatures of an export, over a captioner's networks.
+
+Axes: B images, S pixels a side, h x w regions, T tokens, K concepts shown, M channels shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from medcap_tf.captioner import Captioner, read_captions, write_captions
+from medcap_tf.decoding import Sentences
+from medcap_tf.errors import InputError
+from medcap_tf.serving.fold import fold_encoder, layers_of
+from medcap_tf.serving.pixels import read_images
+from medcap_tf.serving.words import WordTables, sentence
+
+CONCEPTS_SHOWN = 10
+CHANNELS_SHOWN = 16
+LAYERS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
+
+Outputs = "dict[str, tf.Tensor]"
+
+
+class ServedCaptioner(tf.Module):
+    """Everything from the bytes of a file to the reasons for its caption, in the graph."""
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        folder: Path,
+        captions: Iterable[str] = (),
+        layers: Sequence[str] | None = None,
+        precision: str = "float32",
+    ):
+        """Build.
+
+        Args:
+            captioner: a loaded run, with its decoding options.
+            folder: where the tables' files go, for as long as the module is not saved.
+            captions: texts whose words the `text` signature is to know beside the vocabulary's own.
+            layers: what `activations` shows; None: those of LAYERS that the encoder has.
+            precision: the type that the encoder's convolutions compute in.
+
+        Raises:
+            InputError: a run that cannot be served, or no such layer.
+        """
+        super().__init__()
+        if captioner.config.data.equalize:
+            raise InputError(
+                "data.equalize=true: histogram equalisation has no counterpart among TensorFlow's own operations, so "
+                "this run cannot be served; train one with --set data.equalize=false"
+            )
+        self.captioner = captioner
+        encoder = captioner.models.encoder
+        present = {layer.name for layer in encoder.layers}
+        self.layers = tuple(name for name in LAYERS if name in present) if layers is None else tuple(layers)
+        self.tables = WordTables(captioner.vocabulary, captions, folder)
+        # The variables alone are saved: Keras would add a trace of every layer.
+        self.weights = [
+            weight for name, part in captioner.models.parts().items() if name != "encoder" for weight in part.weights
+        ]
+        image_threshold = captioner.thresholds.get("image", captioner.thresholds.get("words", 0.5))
+        self.concept_threshold = tf.Variable(image_threshold, trainable=False, dtype=tf.float32)
+        pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
+        # One traced function each, so that the constants are stored once, however many signatures call it.
+        folded = fold_encoder(encoder, precision)
+        self._regions = tf.function(lambda x: _run(folded, x), input_signature=[pixels])
+        shown = layers_of(fold_encoder(layers_of(encoder, self.layers), precision, keep=self.layers), self.layers)
+        self._maps = tf.function(lambda x: _run(shown, x), input_signature=[pixels])
+
+    def signatures(self) -> dict[str, Any]:
+        """The functions to save, by the names that a server calls them."""
+        size = self.captioner.config.visual.image_size
+        files = tf.TensorSpec([None], tf.string, "image_bytes")
+        image = tf.TensorSpec([None, size, size, 3], tf.float32, "image")
+        captions = tf.TensorSpec([None], tf.string, "caption")
+        specs = {
+            "serving_default": (self._caption_files, files),
+            "image": (self._caption_pixels, image),
+            "explain": (self._explain, files),
+            "activations": (self._activations, files),
+            "text": (self._read_text, captions),
+        }
+        return {name: tf.function(call, input_signature=[spec]) for name, (call, spec) in specs.items()}
+
+    def _caption_files(self, image_bytes: tf.Tensor) -> Outputs:
+        """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]."""
+        pixels, valid = self._read(image_bytes)
+        return self._say(self._write(self._regions(pixels)), valid)
+
+    def _caption_pixels(self, image: tf.Tensor) -> Outputs:
+        """float32 [B, S, S, 3], RGB in 0..255, -> the same five; a row with other values is not valid."""
+        valid = tf.reduce_all((image >= 0) & (image <= 255), [1, 2, 3])
+        pixels = tf.where(valid[:, None, None, None], image, 0.0)
+        return self._say(self._write(self._regions(pixels)), valid)
+
+    def _explain(self, image_bytes: tf.Tensor) -> Outputs:
+        """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
+        [B, T], concept string and concept_score float32 [B, K], best first."""
+        pixels, valid = self._read(image_bytes)
+        regions = self._regions(pixels)
+        found = self._write(regions)
+        maps = tf.reshape(found.attention, [-1, found.tokens.shape[1], *regions.shape[1:3]])
+        return {
+            **self._say(found, valid),
+            "tokens": _only(valid, self.tables.decode(found.tokens, readable=False)),
+            "attention": _only(valid, maps),
+            **self._reasons(regions, found.tokens, "image" in self.captioner.thresholds, valid),
+        }
+
+    def _activations(self, image_bytes: tf.Tensor) -> Outputs:
+        """string [B] -> valid, and for each layer float32 [B, h, w, M], each image's strongest channels first."""
+        pixels, valid = self._read(image_bytes)
+        maps = self._maps(pixels)
+        return {"valid": valid, **{name: _only(valid, _strongest(x)) for name, x in maps.items()}}
+
+    def _read_text(self, caption: tf.Tensor) -> Outputs:
+        """string [B] -> tokens string [B, T], word_importance float32 [B, T], concept and concept_score [B, K]."""
+        tokens = self.tables.encode(caption, self.captioner.config.text.max_words)
+        valid = tf.ones_like(tokens[:, 0], tf.bool)
+        return {
+            "tokens": self.tables.decode(tokens, readable=False),
+            **self._reasons(None, tokens, from_image=False, valid=valid),
+        }
+
+    def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return read_images(image_bytes, self.captioner.config.visual.image_size)
+
+    def _write(self, regions: tf.Tensor) -> Sentences:
+        config = self.captioner.config
+        return write_captions(self.captioner.models, regions, config.decoding, config.decoder.semantic_source)
+
+    def _say(self, found: Sentences, valid: tf.Tensor) -> Outputs:
+        spoken = {
+            "caption": sentence(self.tables.decode(found.tokens, readable=True)),
+            "stems": sentence(self.tables.decode(found.tokens, readable=False)),
+            "score": found.score,
+            "length": found.length,
+        }
+        return {**{name: _only(valid, value) for name, value in spoken.items()}, "valid": valid}
+
+    def _reasons(self, regions: tf.Tensor | None, tokens: tf.Tensor, from_image: bool, valid: tf.Tensor) -> Outputs:
+        models, codes = self.captioner.models, self.captioner.concepts
+        if models.semantic is None:
+            read = {
+                "word_importance": tf.zeros_like(tokens, tf.float32),
+                "concept_score": tf.zeros([tf.size(valid), 0]),
+            }
+        else:
+            read = read_captions(models, regions, tokens, from_image)
+        best, place = tf.math.top_k(read["concept_score"], min(CONCEPTS_SHOWN, len(codes)))
+        named = tf.gather(tf.constant(codes, tf.string), place)
+        found = {"word_importance": read["word_importance"], "concept": named, "concept_score": best}
+        return {name: _only(valid, value) for name, value in found.items()}
+
+
+def _run(model: keras.Model, pixels: tf.Tensor) -> Any:
+    """The model's outputs as float32."""
+    # oneDNN's fused convolutions fail on a batch of none: it gets a row, which is taken away again.
+    rows = tf.shape(pixels)[0]
+    some = tf.pad(pixels, [[0, tf.cast(rows == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    return tf.nest.map_structure(lambda x: tf.cast(x[:rows], tf.float32), model(some, training=False))
+
+
+def _only(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """values [B, ...] with zeros or empty strings in rows that are not valid."""
+    rows = tf.reshape(valid, [-1, *[1] * (len(values.shape) - 1)])
+    return tf.where(rows, values, tf.zeros([], values.dtype) if values.dtype != tf.string else "")
+
+
+def _strongest(maps: tf.Tensor) -> tf.Tensor:
+    """float32 [B, h, w, C] -> [B, h, w, M]: the channels of each image with the largest mean magnitude, in order."""
+    strength = tf.reduce_mean(tf.abs(maps), [1, 2])
+    _, channel = tf.math.top_k(strength, min(CHANNELS_SHOWN, maps.shape[-1]))
+    chosen = tf.gather(tf.transpose(maps, [0, 3, 1, 2]), channel, batch_dims=1)
+    return tf.transpose(chosen, [0, 2, 3, 1])

@@ -1,0 +1,167 @@
+"""Encoded image files to the encoder's pixels, in the graph: what `images.decode_image` and `images.prepare` do, with
+stock operations alone.
+
+Every row is read by itself, so that a file that cannot be read costs its own row only. The size is taken from the
+file's header and held against MAX_PIXELS before any memory is spent on pixels.
+
+Axes: B files, H x W pixels of a file, S side of the encoder's square.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from medcap_tf.images import PNG_START
+
+# A fifth of what the trainer reads: a server decodes several at once, at up to 16 bytes a pixel.
+MAX_PIXELS = 25_000_000
+# A progressive JPEG may ask for its pixels to be gone through any number of times.
+MAX_SCANS = 100
+# Blocks of at most 255 bytes; more than 4 MB for one frame is no picture of 256 colours.
+MAX_GIF_BLOCKS = 20_000
+_DECODERS = 4
+
+
+def read_images(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """string [B] -> pixels float32 [B, S, S, 3], RGB in 0..255, whole numbers; and valid bool [B].
+
+    JPEG, PNG, BMP, GIF (its first frame). Pixels of a row that is not valid are zero.
+    """
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(tf.size(files)), files))
+    read = rows.map(lambda row, file: (row, read_image(file, size)), num_parallel_calls=_DECODERS)
+    # A file that cannot be read raises, and its element is dropped; the last element is there to be the only one.
+    last = tf.data.Dataset.from_tensors((-1, tf.zeros([size, size, 3])))
+    kept = read.ignore_errors(log_warning=False).concatenate(last)
+    row, pixels = kept.batch(tf.size(files, tf.int64) + 1).get_single_element()
+    places, count = row[:-1, None], tf.size(files)
+    valid = tf.scatter_nd(places, tf.ones_like(row[:-1]), [count]) > 0
+    return tf.scatter_nd(places, pixels[:-1], [count, size, size, 3]), valid
+
+
+def read_image(file: tf.Tensor, size: int) -> tf.Tensor:
+    """string [] -> float32 [S, S, 3]; raises InvalidArgumentError within the graph where the file cannot be read."""
+    start = tf.strings.substr(file, 0, 8)
+    decoded = tf.case(
+        [
+            (tf.strings.substr(start, 0, 3) == b"\xff\xd8\xff", lambda: _read_jpeg(file)),
+            (start == PNG_START, lambda: _read_png(file)),
+            (tf.strings.substr(start, 0, 2) == b"BM", lambda: _read_bmp(file)),
+        ],
+        default=lambda: _read_gif(file),
+    )
+    return resize(tf.ensure_shape(decoded, [None, None, 3]), size)
+
+
+def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    """uint8 [H, W, 3] to whole numbers float32 [S, S, 3]; see `images.resize`, within one grey level of it."""
+    shape = tf.shape(image)
+    resized = tf.cond(
+        tf.reduce_min(shape[:2]) >= size,
+        lambda: tf.image.resize(image, [size, size], "area"),
+        lambda: tf.image.resize(image, [size, size], "bilinear"),
+    )
+    # OpenCV rounds halves to even, but for exactly half the size, where it rounds them up.
+    halved = tf.reduce_all(shape[:2] == 2 * size)
+    rounded = tf.where(halved, tf.floor(resized + 0.5), tf.round(resized))
+    return tf.ensure_shape(tf.clip_by_value(rounded, 0.0, 255.0), [size, size, 3])
+
+
+def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
+    shape = tf.io.extract_jpeg_shape(file)
+    scans = tf.size(tf.strings.split(file, b"\xff\xda")) - 1
+    with tf.control_dependencies([_check_size(shape[0], shape[1]), tf.debugging.assert_less_equal(scans, MAX_SCANS)]):
+        return tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _read_png(file: tf.Tensor) -> tf.Tensor:
+    header = tf.strings.substr(file, 16, 9)
+    width, height = (_integer(header, place, 4, big_endian=True) for place in (0, 4))
+    with tf.control_dependencies([_check_size(height, width)]):
+        deep = _integer(header, 8, 1) == 16
+    return tf.cond(deep, lambda: _deep_png(file), lambda: _over_black(tf.io.decode_png(file, channels=4), 255.0))
+
+
+def _deep_png(file: tf.Tensor) -> tf.Tensor:
+    values = tf.io.decode_png(file, channels=4, dtype=tf.uint16)
+    colour = tf.cast(values[..., :3], tf.float32) * (tf.cast(values[..., 3:], tf.float32) / 65535)
+    low, high = tf.reduce_min(colour), tf.reduce_max(colour)
+    return tf.cast(tf.round((colour - low) * tf.math.divide_no_nan(255.0, high - low)), tf.uint8)
+
+
+def _over_black(values: tf.Tensor, opaque: float) -> tf.Tensor:
+    """uint8 [H, W, 4] with alpha -> uint8 [H, W, 3]."""
+    colour, alpha = values[..., :3], values[..., 3:]
+
+    def blend() -> tf.Tensor:
+        return tf.cast(tf.round(tf.cast(colour, tf.float32) * (tf.cast(alpha, tf.float32) / opaque)), tf.uint8)
+
+    return tf.cond(tf.reduce_all(alpha == 255), lambda: colour, blend)
+
+
+def _read_bmp(file: tf.Tensor) -> tf.Tensor:
+    offset, info, width, height, depth, compression = (
+        _integer(file, place, count) for place, count in ((10, 4), (14, 4), (18, 4), (22, 4), (28, 2), (30, 4))
+    )
+    plain = tf.debugging.assert_equal(compression, tf.constant(0, tf.int64), "compressed")
+    with tf.control_dependencies([_check_size(tf.abs(height), width), plain]):
+        pixels = tf.io.decode_bmp(file)
+
+    def indexed() -> tf.Tensor:
+        palette = tf.reshape(
+            tf.io.decode_raw(tf.strings.substr(file, 14 + info, offset - 14 - info), tf.uint8), [-1, 4]
+        )
+        return tf.gather(palette[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
+
+    return tf.cond(depth == 8, indexed, lambda: pixels[..., :3])
+
+
+def _read_gif(file: tf.Tensor) -> tf.Tensor:
+    """The first frame, cut out before decoding: the decoder would read all frames into memory, each of any size."""
+    after_header = 13 + _table_bytes(_integer(file, 10, 1))
+
+    def going_on(place: tf.Tensor, blocks: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
+        return (blocks < MAX_GIF_BLOCKS) & (inside | (_integer(file, place, 1) == 0x21))
+
+    def skip(place: tf.Tensor, blocks: tf.Tensor, inside: tf.Tensor) -> tuple:
+        # An extension opens with two bytes; then come blocks, each with its length before it, the last of length 0.
+        length = _integer(file, place, 1)
+        return tf.where(inside, place + 1 + length, place + 2), blocks + 1, ~inside | (length > 0)
+
+    begin = (tf.cast(after_header, tf.int64), tf.constant(0), tf.constant(False))
+    frame, blocks, _ = tf.while_loop(going_on, skip, begin)
+    width, height = (_integer(file, frame + place, 2) for place in (5, 7))
+    screen = [_integer(file, place, 2) for place in (6, 8)]
+    first = frame + 11 + _table_bytes(_integer(file, frame + 9, 1))
+    checks = [
+        tf.debugging.assert_equal(_integer(file, frame, 1), tf.constant(0x2C, tf.int64), "no frame"),
+        _check_size(height, width),
+        _check_size(screen[1], screen[0]),
+    ]
+    with tf.control_dependencies(checks):
+        end, blocks, inside = tf.while_loop(going_on, skip, (first, blocks, tf.constant(True)))
+    with tf.control_dependencies([tf.debugging.assert_equal(inside, False, "too long")]):
+        alone = tf.strings.join([tf.strings.substr(file, tf.zeros_like(end), end), b";"])
+    return tf.io.decode_gif(alone)[0]
+
+
+def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
+    """Length of a GIF's colour table, from the byte that announces it: int64 [] -> int64 []."""
+    size = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), tf.bitwise.bitwise_and(flags, 7))
+    return tf.where(tf.bitwise.bitwise_and(flags, 128) > 0, size, tf.zeros_like(size))
+
+
+def _integer(file: tf.Tensor, place: tf.Tensor | int, count: int, big_endian: bool = False) -> tf.Tensor:
+    """The number of `count` bytes at a place, int64 []; of four bytes, little-endian, with a sign."""
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(file, place, count), tf.uint8), tf.int64)
+    powers = [256**power for power in range(count)]
+    value = tf.reduce_sum(
+        tf.ensure_shape(data, [count]) * tf.constant(powers[::-1] if big_endian else powers, tf.int64)
+    )
+    return value - tf.where((count == 4) & (value >= 2**31), tf.constant(2**32, tf.int64), tf.constant(0, tf.int64))
+
+
+def _check_size(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
+    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    good = (height > 0) & (width > 0) & (height <= MAX_PIXELS) & (width <= MAX_PIXELS)
+    # Sides are bounded first, so that the product of two large ones cannot run over.
+    return tf.debugging.assert_equal(good & (height * width <= MAX_PIXELS), True, "too many pixels")
