@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medcap_tf import __version__
 from medcap_tf.config import Config
+from medcap_tf.files import write_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 IMAGE = "tensorflow/serving:2.15.1"
@@ -151,10 +151,3 @@ def _score_table(scores: Mapping[str, Any]) -> list[str]:
         for metric in scores["model"]
     ]
     return [*head, "|---" * (len(methods) + 1) + "|", *rows]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by rename, so that a server never finds half of one."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
