@@ -74,28 +74,37 @@ def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
 
 
 def _read_png(file: tf.Tensor) -> tf.Tensor:
-    header = tf.strings.substr(file, 16, 9)
+    header = tf.strings.substr(file, 16, 10)
     width, height = (_integer(header, place, 4, big_endian=True) for place in (0, 4))
+    depth, kind = _integer(header, 8, 1), _integer(header, 9, 1)
+    # Kinds 4 and 6 carry alpha, 3 has it in a chunk of its own. TensorFlow's decoder makes one up for the others, a
+    # wrong one where a pixel has fewer than 8 bits.
+    before_pixels = tf.strings.split(file, b"IDAT", 1)[0]
+    see_through = (kind >= 4) | ((kind == 3) & (tf.size(tf.strings.split(before_pixels, b"tRNS", 1)) > 1))
     with tf.control_dependencies([_check_size(height, width)]):
-        deep = _integer(header, 8, 1) == 16
-    return tf.cond(deep, lambda: _deep_png(file), lambda: _over_black(tf.io.decode_png(file, channels=4), 255.0))
+        deep = depth == 16
+    return tf.cond(deep, lambda: _deep_png(file, see_through), lambda: _plain_png(file, see_through))
 
 
-def _deep_png(file: tf.Tensor) -> tf.Tensor:
+def _deep_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
+    """16 bits: the range of the image's own values to 0..255."""
     values = tf.io.decode_png(file, channels=4, dtype=tf.uint16)
-    colour = tf.cast(values[..., :3], tf.float32) * (tf.cast(values[..., 3:], tf.float32) / 65535)
+    colour = _over_black(values, see_through, 65535)
     low, high = tf.reduce_min(colour), tf.reduce_max(colour)
     return tf.cast(tf.round((colour - low) * tf.math.divide_no_nan(255.0, high - low)), tf.uint8)
 
 
-def _over_black(values: tf.Tensor, opaque: float) -> tf.Tensor:
-    """uint8 [H, W, 4] with alpha -> uint8 [H, W, 3]."""
-    colour, alpha = values[..., :3], values[..., 3:]
+def _plain_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
+    def blended() -> tf.Tensor:
+        return tf.cast(tf.round(_over_black(tf.io.decode_png(file, channels=4), see_through, 255)), tf.uint8)
 
-    def blend() -> tf.Tensor:
-        return tf.cast(tf.round(tf.cast(colour, tf.float32) * (tf.cast(alpha, tf.float32) / opaque)), tf.uint8)
+    return tf.cond(see_through, blended, lambda: tf.io.decode_png(file, channels=3))
 
-    return tf.cond(tf.reduce_all(alpha == 255), lambda: colour, blend)
+
+def _over_black(values: tf.Tensor, see_through: tf.Tensor, opaque: int) -> tf.Tensor:
+    """[H, W, 4] with alpha, if it has any, -> float32 [H, W, 3] in the same range."""
+    alpha = tf.where(see_through, tf.cast(values[..., 3:], tf.float32) / opaque, 1.0)
+    return tf.cast(values[..., :3], tf.float32) * alpha
 
 
 def _read_bmp(file: tf.Tensor) -> tf.Tensor:
