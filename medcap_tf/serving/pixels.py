@@ -53,17 +53,40 @@ def read_image(file: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """uint8 [H, W, 3] to whole numbers float32 [S, S, 3]; see `images.resize`, within one grey level of it."""
-    shape = tf.shape(image)
-    resized = tf.cond(
-        tf.reduce_min(shape[:2]) >= size,
-        lambda: tf.image.resize(image, [size, size], "area"),
-        lambda: tf.image.resize(image, [size, size], "bilinear"),
-    )
+    """uint8 [H, W, 3] to whole numbers float32 [S, S, 3]: the pixels of `images.resize`, but for ties in rounding."""
+    shrinks = tf.reduce_min(tf.shape(image)[:2]) >= size
+    resized = tf.cond(shrinks, lambda: _area(image, size), lambda: _bilinear(image, size))
+    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 255.0), [size, size, 3])
+
+
+def _area(image: tf.Tensor, size: int) -> tf.Tensor:
+    mean = tf.image.resize(image, [size, size], "area")
     # OpenCV rounds halves to even, but for exactly half the size, where it rounds them up.
-    halved = tf.reduce_all(shape[:2] == 2 * size)
-    rounded = tf.where(halved, tf.floor(resized + 0.5), tf.round(resized))
-    return tf.ensure_shape(tf.clip_by_value(rounded, 0.0, 255.0), [size, size, 3])
+    halved = tf.reduce_all(tf.shape(image)[:2] == 2 * size)
+    return tf.where(halved, tf.floor(mean + 0.5), tf.round(mean))
+
+
+def _bilinear(image: tf.Tensor, size: int) -> tf.Tensor:
+    """As OpenCV computes it: weights of 11 bits, four bits dropped between columns and rows, sixteen after each row."""
+    shift = tf.bitwise.right_shift
+    rows, row_weights = _neighbours(tf.shape(image)[0], size)
+    columns, column_weights = _neighbours(tf.shape(image)[1], size)
+    sums = []
+    for row, row_weight in zip(rows, row_weights):
+        line = tf.gather(image, row)
+        pixels = (tf.cast(tf.gather(line, column, axis=1), tf.int32) for column in columns)
+        across = tf.add_n([x * weight[:, None] for x, weight in zip(pixels, column_weights)])
+        sums.append(shift(shift(across, 4) * row_weight[:, None, None], 16))
+    return tf.cast(shift(tf.add_n(sums) + 2, 2), tf.float32)
+
+
+def _neighbours(side: tf.Tensor, size: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Of each of S places the two nearest of `side` pixels, and their weights in 2048ths, all int32 [S]."""
+    centre = (tf.range(size, dtype=tf.float64) + 0.5) * (tf.cast(side, tf.float64) / size) - 0.5
+    first = tf.floor(centre)
+    part = tf.cast(centre - first, tf.float32)
+    places = [tf.clip_by_value(tf.cast(first, tf.int32) + step, 0, side - 1) for step in (0, 1)]
+    return places, [tf.cast(tf.round(weight * 2048), tf.int32) for weight in (1 - part, part)]
 
 
 def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
