@@ -75,7 +75,7 @@ def client(chosen: argparse.Namespace) -> None:
     """A line an image: path, caption, score; with `--explain` a picture each, from the server's answer alone."""
     if chosen.explain and not chosen.out:
         raise InputError("--explain draws pictures: say where they go with --out DIR")
-    from medcap_tf.images import find_files
+    from medcap_tf.images import find_files, read_bytes
     from medcap_tf.serving.client import Options, connect, in_batches
     from medcap_tf.serving.files import SUFFIXES
 
@@ -85,7 +85,7 @@ def client(chosen: argparse.Namespace) -> None:
     for start in range(0, len(paths), chosen.batch_size):
         batch = paths[start : start + chosen.batch_size]
         signature = "explain" if chosen.explain else "serving_default"
-        rows = in_batches(server, signature, [_content(path) for path in batch], chosen.batch_size)
+        rows = in_batches(server, signature, [read_bytes(path) for path in batch], chosen.batch_size)
         for path, row in zip(batch, rows):
             failed += not row["valid"]
             _print_row(path, row, chosen.json)
@@ -93,13 +93,6 @@ def client(chosen: argparse.Namespace) -> None:
                 print(_draw(path, row, chosen.out))
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read by the server")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
 def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:

@@ -43,17 +43,21 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises InputError where the path is missing, is not a file, cannot be opened, or holds no readable image.
     """
+    return decode_image(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises InputError where the path is missing, is not a file, or cannot be opened."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of one image file")
     try:
         # OpenCV's own file reading fails on non-ASCII paths on some systems.
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
-    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str = "image") -> np.ndarray:

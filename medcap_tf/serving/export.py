@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def export(
         InputError: no such run, a version that is taken, or an export that failed its checks; no version is left then.
     """
     run, base = Path(run), Path(base).absolute()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", base.name):
+        raise InputError(f"--out {base}: its last part names the model; give letters, digits, '.', '_' or '-' alone")
     message_module("tensorflow_serving.apis.predict_pb2")  # said now, not after minutes
     captioner = Captioner.load(run, dict(settings or {}))
     version = _free_version(base, version)

@@ -14,6 +14,7 @@ from medcap_tf import images
 from medcap_tf.captioner import Caption
 from medcap_tf.errors import InputError
 from medcap_tf.serving.answers import caption_fields
+from medcap_tf.serving.files import SUFFIXES
 
 _BATCH = 16
 
@@ -43,10 +44,10 @@ class ExportedCaptioner:
                 yield self._to_caption(path, next(rows)) if isinstance(item, bytes) else Caption(path, error=str(item))
 
     def _read(self, path: Path) -> bytes | InputError:
-        """A file as the graph can read it: kinds that it does not know go in as a PNG of the encoder's size."""
+        """A file as a server would get it; kinds that it does not know go in as a PNG of the encoder's size."""
         try:
-            if Path(path).suffix.lower() == ".gif" and Path(path).is_file():
-                return Path(path).read_bytes()
+            if Path(path).suffix.lower() in SUFFIXES:
+                return images.read_bytes(path)
             pixels = images.prepare(images.read_image(path), self._size, with_equalize=False)
         except InputError as error:
             return error

@@ -53,17 +53,40 @@ def read_image(file: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """uint8 [H, W, 3] to whole numbers float32 [S, S, 3]; see `images.resize`, within one grey level of it."""
-    shape = tf.shape(image)
-    resized = tf.cond(
-        tf.reduce_min(shape[:2]) >= size,
-        lambda: tf.image.resize(image, [size, size], "area"),
-        lambda: tf.image.resize(image, [size, size], "bilinear"),
-    )
+    """uint8 [H, W, 3] to whole numbers float32 [S, S, 3]: the pixels of `images.resize`, but for ties in rounding."""
+    shrinks = tf.reduce_min(tf.shape(image)[:2]) >= size
+    resized = tf.cond(shrinks, lambda: _area(image, size), lambda: _bilinear(image, size))
+    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 255.0), [size, size, 3])
+
+
+def _area(image: tf.Tensor, size: int) -> tf.Tensor:
+    mean = tf.image.resize(image, [size, size], "area")
     # OpenCV rounds halves to even, but for exactly half the size, where it rounds them up.
-    halved = tf.reduce_all(shape[:2] == 2 * size)
-    rounded = tf.where(halved, tf.floor(resized + 0.5), tf.round(resized))
-    return tf.ensure_shape(tf.clip_by_value(rounded, 0.0, 255.0), [size, size, 3])
+    halved = tf.reduce_all(tf.shape(image)[:2] == 2 * size)
+    return tf.where(halved, tf.floor(mean + 0.5), tf.round(mean))
+
+
+def _bilinear(image: tf.Tensor, size: int) -> tf.Tensor:
+    """As OpenCV computes it: weights of 11 bits, four bits dropped between columns and rows, sixteen after each row."""
+    shift = tf.bitwise.right_shift
+    rows, row_weights = _neighbours(tf.shape(image)[0], size)
+    columns, column_weights = _neighbours(tf.shape(image)[1], size)
+    sums = []
+    for row, row_weight in zip(rows, row_weights):
+        line = tf.gather(image, row)
+        pixels = (tf.cast(tf.gather(line, column, axis=1), tf.int32) for column in columns)
+        across = tf.add_n([x * weight[:, None] for x, weight in zip(pixels, column_weights)])
+        sums.append(shift(shift(across, 4) * row_weight[:, None, None], 16))
+    return tf.cast(shift(tf.add_n(sums) + 2, 2), tf.float32)
+
+
+def _neighbours(side: tf.Tensor, size: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Of each of S places the two nearest of `side` pixels, and their weights in 2048ths, all int32 [S]."""
+    centre = (tf.range(size, dtype=tf.float64) + 0.5) * (tf.cast(side, tf.float64) / size) - 0.5
+    first = tf.floor(centre)
+    part = tf.cast(centre - first, tf.float32)
+    places = [tf.clip_by_value(tf.cast(first, tf.int32) + step, 0, side - 1) for step in (0, 1)]
+    return places, [tf.cast(tf.round(weight * 2048), tf.int32) for weight in (1 - part, part)]
 
 
 def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
@@ -74,28 +97,37 @@ def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
 
 
 def _read_png(file: tf.Tensor) -> tf.Tensor:
-    header = tf.strings.substr(file, 16, 9)
+    header = tf.strings.substr(file, 16, 10)
     width, height = (_integer(header, place, 4, big_endian=True) for place in (0, 4))
+    depth, kind = _integer(header, 8, 1), _integer(header, 9, 1)
+    # Kinds 4 and 6 carry alpha, 3 has it in a chunk of its own. TensorFlow's decoder makes one up for the others, a
+    # wrong one where a pixel has fewer than 8 bits.
+    before_pixels = tf.strings.split(file, b"IDAT", 1)[0]
+    see_through = (kind >= 4) | ((kind == 3) & (tf.size(tf.strings.split(before_pixels, b"tRNS", 1)) > 1))
     with tf.control_dependencies([_check_size(height, width)]):
-        deep = _integer(header, 8, 1) == 16
-    return tf.cond(deep, lambda: _deep_png(file), lambda: _over_black(tf.io.decode_png(file, channels=4), 255.0))
+        deep = depth == 16
+    return tf.cond(deep, lambda: _deep_png(file, see_through), lambda: _plain_png(file, see_through))
 
 
-def _deep_png(file: tf.Tensor) -> tf.Tensor:
+def _deep_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
+    """16 bits: the range of the image's own values to 0..255."""
     values = tf.io.decode_png(file, channels=4, dtype=tf.uint16)
-    colour = tf.cast(values[..., :3], tf.float32) * (tf.cast(values[..., 3:], tf.float32) / 65535)
+    colour = _over_black(values, see_through, 65535)
     low, high = tf.reduce_min(colour), tf.reduce_max(colour)
     return tf.cast(tf.round((colour - low) * tf.math.divide_no_nan(255.0, high - low)), tf.uint8)
 
 
-def _over_black(values: tf.Tensor, opaque: float) -> tf.Tensor:
-    """uint8 [H, W, 4] with alpha -> uint8 [H, W, 3]."""
-    colour, alpha = values[..., :3], values[..., 3:]
+def _plain_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
+    def blended() -> tf.Tensor:
+        return tf.cast(tf.round(_over_black(tf.io.decode_png(file, channels=4), see_through, 255)), tf.uint8)
 
-    def blend() -> tf.Tensor:
-        return tf.cast(tf.round(tf.cast(colour, tf.float32) * (tf.cast(alpha, tf.float32) / opaque)), tf.uint8)
+    return tf.cond(see_through, blended, lambda: tf.io.decode_png(file, channels=3))
 
-    return tf.cond(tf.reduce_all(alpha == 255), lambda: colour, blend)
+
+def _over_black(values: tf.Tensor, see_through: tf.Tensor, opaque: int) -> tf.Tensor:
+    """[H, W, 4] with alpha, if it has any, -> float32 [H, W, 3] in the same range."""
+    alpha = tf.where(see_through, tf.cast(values[..., 3:], tf.float32) / opaque, 1.0)
+    return tf.cast(values[..., :3], tf.float32) * alpha
 
 
 def _read_bmp(file: tf.Tensor) -> tf.Tensor:

@@ -6,14 +6,16 @@ import json
 import shutil
 import struct
 
+import numpy as np
 import pytest
+from google.protobuf import text_format
 
 from medcap_tf.captioner import Captioner
 from medcap_tf.errors import InputError
 from medcap_tf.serving import export as exporting
 from medcap_tf.serving.export import export
 from medcap_tf.serving.files import find_version
-from medcap_tf.serving.protos import message_module
+from medcap_tf.serving.protos import from_proto, message_module
 from tests.conftest import run_command
 from tests.serving.conftest import serving
 
@@ -35,8 +37,9 @@ def test_the_folder_and_the_last_line(exported):
 
 def test_the_server_files_agree_with_each_other(exported):
     base, _ = exported
-    assert 'name: "medcap"' in (base / "models.config").read_text()
-    assert 'base_path: "/models/medcap"' in (base / "models.config").read_text()
+    kind = message_module("tensorflow_serving.config.model_server_config_pb2").ModelServerConfig
+    (model,) = text_format.Parse((base / "models.config").read_text(), kind()).model_config_list.config
+    assert (model.name, model.base_path) == ("medcap", "/models/medcap")
     batching = (base / "batching.config").read_text()
     sizes = [int(line.split()[1]) for line in batching.splitlines() if line.startswith("allowed_batch_sizes")]
     assert sizes[-1] == int(batching.split("max_batch_size { value: ")[1].split()[0]) == 32
@@ -54,14 +57,17 @@ def test_the_model_card_has_scores_beside_baselines_and_limits(exported, small_r
         assert words in card
 
 
-def test_warm_up_covers_every_signature_and_batch_size(exported):
+def test_warm_up_covers_every_signature_and_batch_size(exported, server):
     data = (exported[0] / "1" / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
     kind = message_module("tensorflow_serving.apis.prediction_log_pb2").PredictionLog
     seen, place = set(), 0
     while place < len(data):
         (length,) = struct.unpack_from("<Q", data, place)
         request = kind.FromString(data[place + 12 : place + 12 + length]).predict_log.request
-        ((_, tensor),) = request.inputs.items()
+        ((name, tensor),) = request.inputs.items()
+        answer = server.ask(request.model_spec.signature_name, from_proto(tensor), name)
+        assert {len(value) for value in answer.values()} == {tensor.tensor_shape.dim[0].size}
+        assert answer.get("valid", np.array(True)).all()
         seen.add((request.model_spec.signature_name, tensor.tensor_shape.dim[0].size))
         assert request.model_spec.name == "medcap"
         place += 16 + length
@@ -132,6 +138,11 @@ def test_without_the_data_it_is_said_and_exported_all_the_same(small_run, tmp_pa
     done = export(run, tmp_path / "served", precision="bfloat16")
     assert (done.compared, done.equal) == (0, 0)
     assert "not at hand" in capsys.readouterr().err
+
+
+def test_a_name_that_no_configuration_can_hold_is_refused(small_run, tmp_path):
+    with pytest.raises(InputError, match="names the model"):
+        export(small_run, tmp_path / 'a "b"')
 
 
 @pytest.mark.parametrize("arguments", [("--layers", "conv9"), ("--version", "0"), ("--precision", "int8")])

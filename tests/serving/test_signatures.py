@@ -58,11 +58,11 @@ def request_of(signature, files, count):
     if signature == "image":
         return np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3)).astype(np.float32), "image"
     if signature == "text":
-        return [b"axial ct of the chest", b"", b"effusion"][:count], "caption"
-    return files[:count], "image_bytes"
+        return ([b"axial ct of the chest", b"", b"effusion"] * count)[:count], "caption"
+    return (files * count)[:count], "image_bytes"
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 3, 32])
 @pytest.mark.parametrize("signature", PROMISED)
 def test_names_types_and_shapes(server, files, signature, count):
     found = server.ask(signature, *request_of(signature, files, count))

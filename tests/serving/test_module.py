@@ -1,0 +1,63 @@
+"""The signatures of runs that leave something out: no concepts, no semantic source, another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medcap_tf.captioner import Captioner, build_models
+from medcap_tf.config import Config
+from medcap_tf.serving.module import ServedCaptioner
+from medcap_tf.text import Normalizer, Vocabulary
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "visual.weights": "none", "visual.image_size": 32, "visual.layer": "conv2_block3_out", "semantic.units": 8,
+    "semantic.embedding_size": 8, "semantic.attention_units": 8, "decoder.units": 8, "decoder.embedding_size": 8,
+    "decoder.attention_units": 8, "decoding.max_length": 5, "text.max_words": 6,
+}  # fmt: skip
+CODES = ["C1", "C2", "C3"]
+
+
+def built(folder, codes, **changes):
+    """An untrained captioner's signatures."""
+    config = Config().replace({**SETTINGS, **{name.replace("__", "."): value for name, value in changes.items()}})
+    vocabulary = Vocabulary.build(["axial ct of the chest", "renal cyst"], Normalizer())
+    models = build_models(config, len(vocabulary), len(codes))
+    return ServedCaptioner(Captioner(config, models, vocabulary, codes, {}), folder).signatures()
+
+
+def png():
+    return tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).numpy()
+
+
+@pytest.mark.parametrize("source", ["none", "prefix"])
+def test_fewer_concepts_than_are_shown(tmp_path, source):
+    signatures = built(tmp_path, CODES, decoder__semantic_source=source)
+    found = signatures["explain"](tf.constant([png(), b"bad"]))
+    assert found["concept"].shape == found["concept_score"].shape == (2, 3)
+    assert set(found["concept"][0].numpy().tolist()) == {b"C1", b"C2", b"C3"}
+    assert set(found["concept"][1].numpy().tolist()) == {b""}
+    assert found["attention"].shape == (2, 5, 8, 8)
+    assert found["length"].numpy()[0] > 0
+
+
+def test_without_concepts_there_is_none_to_show(tmp_path):
+    signatures = built(tmp_path, [], decoder__semantic_source="none")
+    for rows in ([png(), b"bad"], []):
+        found = signatures["explain"](tf.constant(rows, tf.string, [len(rows)]))
+        assert found["concept"].shape == found["concept_score"].shape == (len(rows), 0)
+        assert not found["word_importance"].numpy().any()
+        text = signatures["text"](tf.constant([b"ct"] * len(rows), tf.string, [len(rows)]))
+        assert text["tokens"].shape == (len(rows), 6) and text["concept"].shape == (len(rows), 0)
+
+
+def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
+    found = built(tmp_path, CODES)["activations"](tf.constant([png()]))
+    assert {name: value.shape.as_list() for name, value in found.items()} == {
+        "valid": [1],
+        "conv1_relu": [1, 16, 16, 16],
+        "conv2_block3_out": [1, 8, 8, 16],
+    }
