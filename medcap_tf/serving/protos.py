@@ -84,4 +84,5 @@ def from_proto(proto: Any) -> np.ndarray:
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, name).reshape(shape)
     values = np.array(list(getattr(proto, _TYPES[name][1])), name)
-    return np.full(shape, values[0], values.dtype) if values.size == 1 else values.reshape(shape)
+    # numpy.full would take zero bytes off the end of a text.
+    return np.broadcast_to(values.reshape(()), shape) if values.size == 1 else values.reshape(shape)
