@@ -53,13 +53,15 @@ def method_pictures(
         from tf_explain.core.smoothgrad import SmoothGrad
         from tf_explain.core.vanilla_gradients import VanillaGradients
 
+    # tf-explain takes gradients small beside 1 / S for none: these are of a pixel's whole range, not of 1/255 of it.
+    steep = keras.Model(view.inputs, keras.layers.Rescaling(255.0)(view.output))
     shown, exact = (pixels[None], None), (pixels[None].astype(np.float32), None)
     draw = {
         "grad_cam": lambda: GradCAM().explain(shown, view, concept, layer),
         "occlusion_sensitivity": lambda: OcclusionSensitivity().explain(shown, view, concept, pixels.shape[0] // 8),
-        "integrated_gradients": lambda: IntegratedGradients().explain(exact, view, concept, n_steps=20),
+        "integrated_gradients": lambda: IntegratedGradients().explain(exact, steep, concept, n_steps=20),
         # tf-explain's noise is in the unit of the pixels: a tenth of their range, as the method's authors advise.
-        "smoothgrad": lambda: SmoothGrad().explain(exact, view, concept, num_samples=10, noise=25.5),
+        "smoothgrad": lambda: SmoothGrad().explain(exact, steep, concept, num_samples=10, noise=25.5),
         "vanilla_gradients": lambda: VanillaGradients().explain(exact, view, concept),
         "gradients_inputs": lambda: GradientsInputs().explain(exact, view, concept),
         "activations": lambda: ExtractActivations().explain(shown, view, [layer]),
