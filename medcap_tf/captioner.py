@@ -339,6 +339,11 @@ class Captioner:
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
 
+    @property
+    def concept_threshold(self) -> float:
+        """The score from which on a concept is named, by the image or else by the words."""
+        return self.thresholds.get("image", self.thresholds.get("words", 0.5))
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """An image of any size, uint8 [H, W, 3], as the encoder sees it: uint8 [S, S, 3]."""
         return images.prepare(image, self.config.visual.image_size, self.config.data.equalize)
@@ -460,8 +465,7 @@ class Captioner:
         stems, length = self.vocabulary.decode(row["tokens"]), int(row["length"])
         concepts: list[tuple[str, float]] = []
         if "concept_score" in row:
-            threshold = self.thresholds.get("image", self.thresholds.get("words", 0.5))
-            named = np.flatnonzero(row["concept_score"] >= threshold)
+            named = np.flatnonzero(row["concept_score"] >= self.concept_threshold)
             concepts = [(self.concepts[i], float(row["concept_score"][i])) for i in named]
         return Caption(
             Path(),

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 
-
-def caption_fields(row: Mapping[str, np.ndarray], threshold: float) -> dict[str, Any]:
+def caption_fields(row: Mapping[str, Any], threshold: float) -> dict[str, Any]:
     """What `captioner.Caption` holds, from one valid row of the signature `explain`.
 
     Args:

@@ -130,7 +130,7 @@ class ServedModel:
             self._c.TF_StringCopy(place + number * _STRING_BYTES, text, len(text))
         return tensor
 
-    def _to_array(self, tensor: int) -> np.ndarray:
+    def _to_array(self, tensor: int | None) -> np.ndarray:
         shape = [self._c.TF_Dim(tensor, axis) for axis in range(self._c.TF_NumDims(tensor))]
         dtype = self._c.TF_TensorType(tensor)
         place = self._c.TF_TensorData(tensor)

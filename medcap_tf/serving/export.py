@@ -78,7 +78,7 @@ def export(
     message_module("tensorflow_serving.apis.predict_pb2")  # said now, not after minutes
     captioner = Captioner.load(run, dict(settings or {}))
     version = _free_version(base, version)
-    data = json.loads((run / "config.json").read_text(encoding="utf-8")).get("data", "")
+    data = json.loads((run / "config.json").read_text(encoding="utf-8")).get("data") or "unknown"
     samples = _samples(Path(data), captioner)
     base.mkdir(parents=True, exist_ok=True)
     # A server that watches the folder looks at numbers only.
@@ -96,21 +96,29 @@ def export(
         os.rename(beside, base / str(version))
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    facts = {
-        "image_size": captioner.config.visual.image_size,
-        "precision": precision,
-        "max_pixels": MAX_PIXELS,
-        "beam_width": captioner.config.decoding.beam_width,
-        "max_length": captioner.config.decoding.max_length,
-        "layers": list(module.layers),
-        "concept_threshold": round(float(module.concept_threshold.numpy()), 6),
-    }
-    write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, facts)
-    card = {"data": data, "tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts)}
-    card |= {"compared": compared, "equal": equal}
-    write_model_card(base, version, run, captioner.config, {**facts, **card}, _scores(run))
+    facts = {"precision": precision, "compared": compared, "equal": equal, "data": data}
+    _describe(run, base, version, captioner, signatures, {**facts, "layers": list(module.layers)})
     write_server_files(base, BATCH_SIZES)
     return Export(base / str(version), compared, equal, start_command(base))
+
+
+def _describe(
+    run: Path, base: Path, version: int, captioner: Captioner, signatures: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """`signatures.json` and `model_card.md`."""
+    config = captioner.config
+    for_programs = {
+        "image_size": config.visual.image_size,
+        "precision": facts["precision"],
+        "max_pixels": MAX_PIXELS,
+        "beam_width": config.decoding.beam_width,
+        "max_length": config.decoding.max_length,
+        "layers": facts["layers"],
+        "concept_threshold": round(captioner.concept_threshold, 6),
+    }
+    write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
+    counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
+    write_model_card(base, version, run, config, {**facts, **counts}, _scores(run))
 
 
 def _free_version(base: Path, wanted: int | None) -> int:

@@ -23,7 +23,7 @@ CONCEPTS_SHOWN = 10
 CHANNELS_SHOWN = 16
 LAYERS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
 
-Outputs = "dict[str, tf.Tensor]"
+Outputs = dict[str, tf.Tensor]
 
 
 class ServedCaptioner(tf.Module):
@@ -64,8 +64,8 @@ class ServedCaptioner(tf.Module):
         self.weights = [
             weight for name, part in captioner.models.parts().items() if name != "encoder" for weight in part.weights
         ]
-        image_threshold = captioner.thresholds.get("image", captioner.thresholds.get("words", 0.5))
-        self.concept_threshold = tf.Variable(image_threshold, trainable=False, dtype=tf.float32)
+        # For whoever loads the export as a captioner; no signature reads it.
+        self.concept_threshold = tf.Variable(captioner.concept_threshold, trainable=False, dtype=tf.float32)
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
         folded = fold_encoder(encoder, precision)
