@@ -20,8 +20,8 @@ from medcap_tf import images
 from medcap_tf.captioner import Caption, Captioner
 from medcap_tf.errors import InputError
 from medcap_tf.explain.perturbation import concept_drops, heaviest_first, region_areas
-from medcap_tf.explain.pointing import Case, pointing_game
-from medcap_tf.explain.sanity import maps_of, movement, noisy, randomised, rank_correlation
+from medcap_tf.explain.pointing import Case, means, pointing_game
+from medcap_tf.explain.sanity import Maps, maps_of, movement, noisy, randomised, rank_correlation
 from medcap_tf.files import write_text
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 from medcap_tf.records import Record
@@ -86,7 +86,8 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
     if not told:
         raise InputError(f"split {split!r}: the model has written no word for any of its {len(records)} images")
     few = told[:images]
-    areas = _areas(captioner, few, np.random.default_rng([seed, 1]))
+    maps = [maps_of(captioner, item.pixels, item.caption.tokens) for item in few]  # type: ignore[arg-type]
+    areas = _areas(captioner, few, maps, np.random.default_rng([seed, 1]))
     return {
         "split": split,
         "images": len(told),
@@ -95,8 +96,8 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
         "deletion": areas["deletion"],
         "insertion": areas["insertion"],
         "word_deletion": _word_deletion(captioner, told, np.random.default_rng([seed, 2])),
-        "randomised": _randomised(captioner, few, np.random.default_rng([seed, 3])),
-        "stability": _stability(captioner, few, np.random.default_rng([seed, 4])),
+        "randomised": _randomised(captioner, few, maps, np.random.default_rng([seed, 3])),
+        "stability": _stability(captioner, few, maps, np.random.default_rng([seed, 4])),
     }
 
 
@@ -137,11 +138,12 @@ def _mask_of(record: Record) -> np.ndarray | None:
     return None if mask is None else mask > 127
 
 
-def _areas(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, dict[str, float]]:
+def _areas(
+    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
-    for item in _bar(told, "deletion and insertion"):
+    for item, maps in zip(_bar(told, "deletion and insertion"), true):
         tokens: Any = item.caption.tokens
-        maps = maps_of(captioner, item.pixels, tokens)
         orders = {name: heaviest_first(grid) for name, grid in maps._asdict().items()}
         grid = maps.attention.shape[1:]
         orders["random"] = np.tile(rng.permutation(grid[0] * grid[1]), (len(tokens), 1))
@@ -172,46 +174,38 @@ def _word_deletion(captioner: Captioner, told: Sequence[Told], rng: np.random.Ge
         }
         rows = np.array([columns[code] for code in right])
         drops.append(concept_drops(lambda x: captioner.word_concepts(x)[0], tokens, weights, rows, rng))
-    return {"captions": len(drops), **_means(drops)} if drops else {}
+    return {"captions": len(drops), **means(drops)} if drops else {}
 
 
-def _randomised(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, dict[str, float]]:
+def _randomised(
+    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
     """By part, from the output down: rank correlation with the true maps when it and all before it are shuffled."""
-    true = [maps_of(captioner, item.pixels, item.caption.tokens) for item in told]  # type: ignore[arg-type]
     result = {}
     for part in randomised(captioner, rng):
         rows = []
         for item, before in zip(_bar(told, f"randomised down to {part}"), true):
             after = maps_of(captioner, item.pixels, item.caption.tokens)  # type: ignore[arg-type]
             rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in after._fields})
-        result[part] = _means(rows)
+        result[part] = means(rows)
     return result
 
 
-def _stability(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, float]:
+def _stability(
+    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+) -> dict[str, float]:
     """How much of each map moves under noise that leaves the caption as it is."""
     rows, same = [], 0
-    for item in _bar(told, "stability"):
+    for item, before in zip(_bar(told, "stability"), true):
         tokens: Any = item.caption.tokens
         copies = noisy(item.pixels, rng, DRAWS)
-        before = maps_of(captioner, item.pixels, tokens)
         for pixels, caption in zip(copies, captioner.caption_pixels(copies)):
             if caption.stems != item.caption.stems:
                 continue
             same += 1
             after = maps_of(captioner, pixels, tokens)
             rows.append({name: movement(getattr(before, name), getattr(after, name)) for name in after._fields})
-    return {"same_caption": same / (len(told) * DRAWS), **_means(rows)}
-
-
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each name over the rows; values that are not numbers are left out, a name without any is too."""
-    columns: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        for name, value in row.items():
-            if np.isfinite(value):
-                columns[name].append(value)
-    return {name: float(np.mean(values)) for name, values in columns.items()}
+    return {"same_caption": same / (len(told) * DRAWS), **means(rows)}
 
 
 def format_audit(found: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ Axes: n words, h x w regions, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,9 +65,15 @@ def pointing_game(cases: Iterable[Case]) -> dict[str, float]:
         row.update(centre=float(centre_hit(case.mask)), random=float(case.mask.mean()))
         row.update({f"{case.kind}_{name}": value for name, value in row.items()})
         rows.append({**row, **{f"{name}_energy": found.energy for name, found in pointed.items()}})
-    return {"words": len(rows), **_means(rows)} if rows else {}
+    return {"words": len(rows), **means(rows)} if rows else {}
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each name over the rows that have it; values that are not numbers are left out, a name without any is
+    too."""
+    columns: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items():
+            if np.isfinite(value):
+                columns[name].append(value)
+    return {name: float(np.mean(values)) for name, values in columns.items()}
