@@ -23,9 +23,11 @@ from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.config import load as load_config
 from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
+from medcap_tf.library import Library
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
 from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
+from medcap_tf.neighbours import Neighbours, Retriever, first_match, follow, vote
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -45,9 +47,15 @@ class Models(NamedTuple):
 
 
 def build_models(
-    config: Config, vocabulary: int, concepts: int, *, precision: str = "float32", encoder_precision: str = "float32"
+    config: Config,
+    vocabulary: int,
+    concepts: int,
+    *,
+    precision: str = "float32",
+    encoder_precision: str = "float32",
+    with_weights: bool = True,
 ) -> Models:
-    """Build every network under its Keras precision policy.
+    """Build every network under its Keras precision policy; `with_weights`: the encoder starts from `visual.weights`.
 
     Raises:
         InputError: `decoder.semantic_source` needs concepts and there are none.
@@ -61,13 +69,13 @@ def build_models(
     before = keras.mixed_precision.global_policy()
     try:
         keras.mixed_precision.set_global_policy(encoder_precision)
-        encoder = build_visual_encoder(config.visual)
+        encoder = build_visual_encoder(config.visual, with_weights)
         keras.mixed_precision.set_global_policy(precision)
         region_shape = encoder.output_shape[1:]
         head = build_concept_head(config.visual, region_shape, concepts) if concepts else None
         semantic = build_semantic(config.semantic, vocabulary, concepts) if concepts else None
         meaning = config.semantic.units if source != "none" else 0
-        told = head if config.decoder.image_concepts and config.visual.concept_epochs else None
+        told = head if config.decoder.image_concepts and config.visual.names_concepts else None
         decoder = build_decoder(config.decoder, vocabulary, region_shape, meaning, told)
         return Models(encoder, head, semantic, decoder)
     finally:
@@ -110,7 +118,12 @@ def teacher_forced(
 
 
 def write_captions(
-    models: Models, regions: tf.Tensor, config: DecodingConfig, source: str, reference: tf.Tensor | None = None
+    models: Models,
+    regions: tf.Tensor,
+    config: DecodingConfig,
+    source: str,
+    reference: tf.Tensor | None = None,
+    near: Neighbours | None = None,
 ) -> Sentences:
     """Search for the captions of regions [B, h, w, C], in the graph.
 
@@ -120,10 +133,13 @@ def write_captions(
         config: the search's options.
         source: `decoder.semantic_source` of the run.
         reference: int32 [B, T], the reference captions' words; for the oracle alone.
+        near: training images whose captions have a say in each next word.
     """
     begin = models.decoder.begin(regions)
     batch, width = tf.shape(regions)[0], config.beam_width
     state = {name: tf.repeat(begin[name][:, None], width, axis=1) for name in "hc"}
+    if near is not None:
+        state["match"] = first_match(near, width)
     told: tf.Tensor | None = None
     if source == "prefix":
         state.update(_empty_memory(models.semantic, batch, width, config.max_length))
@@ -139,7 +155,12 @@ def write_captions(
             read, memory = _read_word(models.semantic, t, words, state)
             meaning = [read]
         out = models.decoder.step([begin["keys"], begin["values"], words, state["h"], state["c"], *meaning])
-        return out["logits"], out["attention"], {"h": out["h"], "c": out["c"], **memory}
+        new = {"h": out["h"], "c": out["c"], **memory}
+        if near is None:
+            return out["logits"], out["attention"], new
+        new["match"] = follow(state["match"], words, near)
+        votes = vote(new["match"], near, out["logits"].shape[-1])
+        return mixed(out["logits"], votes), out["attention"], new
 
     return beam_search(
         step,
@@ -154,6 +175,19 @@ def write_captions(
         pad=PAD,
         length_penalty=config.length_penalty,
     )
+
+
+def mixed(logits: tf.Tensor, votes: tf.Tensor) -> tf.Tensor:
+    """The decoder's words and the neighbours' together: log-probabilities float32 [..., V].
+
+    A mixture as in kNN language models (Khandelwal et al. 2020, equation 3), whose weight is what the votes sum to.
+
+    Args:
+        logits: float32 [..., V], the decoder's.
+        votes: float32 [..., V], what `neighbours.vote` gives.
+    """
+    own = 1 - tf.reduce_sum(votes, -1, keepdims=True)
+    return tf.math.log(own * tf.nn.softmax(logits) + votes + 1e-20)
 
 
 def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool) -> dict[str, tf.Tensor]:
@@ -247,9 +281,15 @@ class Captioner:
     """A trained run, ready to caption."""
 
     def __init__(
-        self, config: Config, models: Models, vocabulary: Vocabulary, concepts: Sequence[str], thresholds: dict
+        self,
+        config: Config,
+        models: Models,
+        vocabulary: Vocabulary,
+        concepts: Sequence[str],
+        thresholds: dict,
+        retriever: Retriever | None = None,
     ):
-        self.config, self.models, self.vocabulary = config, models, vocabulary
+        self.config, self.models, self.vocabulary, self.retriever = config, models, vocabulary, retriever
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
         size = config.visual.image_size
         pixels = tf.TensorSpec([None, size, size, 3], tf.uint8)
@@ -274,14 +314,17 @@ class Captioner:
     @classmethod
     def from_run(cls, run: Path, config: Config) -> Captioner:
         """Load a run folder under a configuration that is already at hand."""
-        vocabulary = Vocabulary.from_json(_read_json(run / "vocabulary.json"))
-        concepts = _read_json(run / "concepts.json")
+        vocabulary = Vocabulary.from_json(read_json(run / "vocabulary.json"))
+        concepts = read_json(run / "concepts.json")
         # The weights come from the run, whatever the encoder started from.
-        models = build_models(_without_download(config), len(vocabulary), len(concepts["codes"]))
+        models = build_models(config, len(vocabulary), len(concepts["codes"]), with_weights=False)
         if not (run / "checkpoints" / "best" / "decoder.h5").is_file():
             raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
         load_weights(models, run / "checkpoints" / "best")
-        return cls(config, models, vocabulary, concepts["codes"], concepts["thresholds"])
+        codes, retriever = concepts["codes"], None
+        if config.decoding.neighbours:
+            retriever = Retriever(Library.load(run), vocabulary, codes, config.decoding)
+        return cls(config, models, vocabulary, codes, concepts["thresholds"], retriever)
 
     def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
         """Caption image files in their order; the next batch is decoded while the models work on one.
@@ -301,14 +344,6 @@ class Captioner:
                     yield Caption(Path(path), error=str(item))
                 else:
                     yield dataclasses.replace(next(found), path=Path(path))
-
-    def pooled_features(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
-        """The mean region of each image, float32 [C]; raises InputError on an unreadable one."""
-        for _, pixels in self._read_ahead(paths):
-            for item in pixels:
-                if isinstance(item, InputError):
-                    raise item
-            yield from self._pool(np.stack(pixels)).numpy()
 
     def _read_ahead(self, paths: Sequence[Path]) -> Iterator[tuple[int, list]]:
         batch = self.config.decoding.batch_size
@@ -335,6 +370,10 @@ class Captioner:
             words[row, : len(ids)] = ids
         out = {name: value.numpy() for name, value in self._graph(np.stack(pixels), words).items()}
         return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
+
+    def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
+        """The mean region of each prepared image: uint8 [B, S, S, 3] -> float32 [B, C]."""
+        return self._pool(pixels).numpy()
 
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
@@ -452,10 +491,12 @@ class Captioner:
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        found = write_captions(self.models, regions, self.config.decoding, source, reference)
+        pooled = tf.reduce_mean(regions, axis=[1, 2])
+        near = self.retriever.find(pooled) if self.retriever else None
+        found = write_captions(self.models, regions, self.config.decoding, source, reference, near)
         shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
         out = {"tokens": found.tokens, "length": found.length, "score": found.score}
-        out["pooled"] = tf.reduce_mean(regions, axis=[1, 2])
+        out["pooled"] = pooled
         out["attention"] = tf.reshape(found.attention, shape)
         if self.models.semantic is not None:
             out.update(read_captions(self.models, regions, found.tokens, "image" in self.thresholds))
@@ -480,11 +521,8 @@ class Captioner:
         )
 
 
-def _without_download(config: Config) -> Config:
-    return config.replace({"visual.weights": "none"})
-
-
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """One of a run's files; raises InputError where it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

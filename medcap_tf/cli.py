@@ -301,7 +301,8 @@ def _add_evaluate(commands: Any) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     records = _read_split(chosen)
     captioner = _load(chosen)
-    from medcap_tf.evaluation import Library, evaluate, format_scores
+    from medcap_tf.evaluation import evaluate, format_scores
+    from medcap_tf.library import Library
 
     out = chosen.out or chosen.model
     print(format_scores(evaluate(captioner, records, chosen.split, Library.load(chosen.model), out)))

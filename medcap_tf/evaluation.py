@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from medcap_tf.captioner import Caption, Captioner
 from medcap_tf.data import concept_matrix
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text
+from medcap_tf.library import Library
 from medcap_tf.metrics import caption_scores, concept_f1
 from medcap_tf.records import Record
 from medcap_tf.text import Normalizer
@@ -71,36 +72,6 @@ def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequ
     candidates = np.arange(0.02, 0.98, 0.02)
     values = [f1(threshold) for threshold in candidates]
     return float(candidates[int(np.argmax(values))]), max(values)
-
-
-class Library(NamedTuple):
-    """The training records that the baselines draw on, kept in the run folder."""
-
-    records: list[Record]
-    features: np.ndarray  # float16 [M, C], mean region of each image
-
-    @classmethod
-    def of(cls, records: Sequence[Record], captioner: Captioner) -> Library:
-        """Compute the records' features with the captioner's encoder."""
-        found = captioner.pooled_features([r.image_path for r in records])  # type: ignore[misc]
-        bar = tqdm(found, total=len(records), desc="features for nearest images", unit="image", mininterval=1.0)
-        return cls(list(records), np.stack(list(bar)).astype(np.float16))
-
-    def save(self, run: Path) -> None:
-        """Write `library.json` and `library.npy`."""
-        values = [{"id": r.image_id, "caption": r.caption, "concepts": r.concepts} for r in self.records]
-        write_text(run / "library.json", json.dumps(values, ensure_ascii=False, indent=0) + "\n")
-        np.save(run / "library.npy", self.features)
-
-    @classmethod
-    def load(cls, run: Path) -> Library:
-        """Read what `save` wrote; raises InputError where it is missing."""
-        try:
-            values = json.loads((run / "library.json").read_text(encoding="utf-8"))
-            features = np.load(run / "library.npy")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{run}: the run is not finished ({error}); train it with --resume") from error
-        return cls([Record(v["id"], None, v["caption"], tuple(v["concepts"])) for v in values], features)
 
 
 def evaluate(

@@ -37,17 +37,19 @@ ALLOWED: dict[str, set[str]] = {
     "phantoms": set(),
     "doctor": {"records", "text", "images"},
     "data": {"config", "records", "text", "images"},
+    "library": {"records"},
+    "neighbours": {"config", "data", "library", "text"},
     "models": set(),
     "models/attention": set(),
     "models/dropout": set(),
     "models/visual": {"models/dropout", "config"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"decoding", "text", "images", "config"},
-    "evaluation": {"captioner", "data", "metrics", "records", "config", "text"},
+    "captioner": MODELS | {"decoding", "library", "neighbours", "text", "images", "config"},
+    "evaluation": {"captioner", "data", "library", "metrics", "records", "config", "text"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
-    "training": {"evaluation", "captioner", "decoding", "data", "phantoms", "doctor"} | MODELS | LEAVES,
+    "training": {"evaluation", "captioner", "decoding", "data", "library", "phantoms", "doctor"} | MODELS | LEAVES,
 }
 ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
 ALLOWED["cli"] = set(ALLOWED)
@@ -57,7 +59,20 @@ ALLOWED["__init__"] = set()
 FOLDERS = {"phantoms", "explain", "serving", "training"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
-    *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
+    *(
+        "errors",
+        "files",
+        "config",
+        "sheets",
+        "tables",
+        "records",
+        "library",
+        "text",
+        "images",
+        "metrics",
+        "phantoms",
+        "doctor",
+    ),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import __version__, images
-from medcap_tf.captioner import Captioner, build_models, load_weights, save_weights
+from medcap_tf.captioner import Captioner, build_models, load_weights, read_json, save_weights
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
 from medcap_tf.data import (
@@ -30,8 +30,9 @@ from medcap_tf.data import (
     views,
 )
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores
+from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
 from medcap_tf.files import write_text
+from medcap_tf.library import Library
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device
@@ -140,11 +141,12 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
     write_text(run / "vocabulary.json", json.dumps(vocabulary.to_json(), ensure_ascii=False, indent=0) + "\n")
     with device.strategy.scope():
         models = build_models(
-            config if has_images else config.replace({"visual.weights": "none"}),
+            config,
             len(vocabulary),
             len(concepts),
             precision=device.precision,
             encoder_precision=device.encoder_precision,
+            with_weights=has_images,
         )
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
     best = run / "checkpoints" / "best"
@@ -156,10 +158,13 @@ def _train_concepts(
 ) -> dict[str, float]:
     """Both concept stages; returns the thresholds of what was trained, which `concepts.json` keeps."""
     config, thresholds = task.config, {}
-    if task.concepts and config.visual.concept_epochs and has_images:
+    if task.concepts and config.visual.names_concepts and has_images:
         source = _image_source(task, splits, augment=True)
-        _run(visual_stage(task, source), config, device, run, history, task)
-        load_weights(task.models, task.best, ["encoder", "concept_head"])
+        if config.visual.concept_epochs:
+            _run(visual_stage(task, source), config, device, run, history, task)
+            load_weights(task.models, task.best, ["encoder", "concept_head"])
+        else:
+            _take_concept_head(task, Path(config.visual.weights))
         thresholds["image"] = best_threshold(image_concept_scores(task, source), splits.valid, task.concepts)[0]
     if task.concepts and config.semantic.epochs:
         _run(semantic_stage(task), config, device, run, history, task)
@@ -168,6 +173,17 @@ def _train_concepts(
         thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
     write_text(run / "concepts.json", json.dumps({"codes": task.concepts, "thresholds": thresholds}, indent=2) + "\n")
     return thresholds
+
+
+def _take_concept_head(task: Task, run: Path) -> None:
+    """The head that another run trained with the encoder; it has to name the concepts of this data."""
+    codes = read_json(run / "concepts.json")["codes"]
+    if codes != task.concepts:
+        raise InputError(
+            f"visual.weights: the run {run} learned {len(codes)} concepts, this data has {len(task.concepts)} frequent "
+            f"ones, and they are not the same; give its checkpoints/best/encoder.h5 to take the encoder alone"
+        )
+    load_weights(task.models, run / "checkpoints" / "best", ["concept_head"])
 
 
 def _run(stage: Stage, config: Config, device: Device, run: Path, history: History, task: Task) -> None:
@@ -199,7 +215,7 @@ def _caption_source(task: Task, splits: Splits, run: Path) -> Source:
         return _image_source(task, splits, augment=True)
     shape = encoder.output_shape[1:]
     name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(Path(config.data.feature_cache or run.parent / ".features") / name, shape)
+    cache = FeatureCache(_cache_folder(config, run) / name, shape)
     compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
 
     def fill(records: list[Record], view: str) -> np.ndarray:
@@ -226,11 +242,26 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
 
 def _score(task: Task, splits: Splits, run: Path) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
-    captioner = Captioner.from_run(run, task.config)
-    library = Library.of(splits.train, captioner)
+    library = _library(splits.train, Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0})), run)
     library.save(run)
+    captioner = Captioner.from_run(run, task.config)
     split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
     return evaluate(captioner, records, split, library, run)
+
+
+def _library(records: list[Record], captioner: Captioner, run: Path) -> Library:
+    """The training images' mean regions as the finished captioner sees them, cached like all features."""
+    config, encoder = captioner.config, captioner.models.encoder
+    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
+    cache = FeatureCache(_cache_folder(config, run) / f"{name}-mean", encoder.output_shape[-1:])
+    rows = cache.fill(
+        records, "identity", captioner.pooled_features, lambda record, view: _pixels(record, view, config)
+    )
+    return Library(list(records), np.asarray(cache.features("identity")[rows]))
+
+
+def _cache_folder(config: Config, run: Path) -> Path:
+    return Path(config.data.feature_cache or run.parent / ".features")
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,100 @@
+"""The training images nearest to an image, and what their captions would say next: retrieval beside the decoder.
+
+Axes: M training images, B images, N neighbours of each, K beams, L places of a neighbour's caption (`<start>`, words,
+`<end>`, padding), C channels, V vocabulary, Q concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from medcap_tf.config import DecodingConfig
+from medcap_tf.data import concept_matrix
+from medcap_tf.library import Library
+from medcap_tf.text import END, PAD, START, UNK, Vocabulary
+
+
+class Neighbours(NamedTuple):
+    """What the training images nearest to each image say, and how much that counts beside the decoder."""
+
+    rows: tf.Tensor  # int32 [B, N], among the training images, nearest first
+    weight: tf.Tensor  # float32 [B, N]; sums to less than 1: the rest is the decoder's
+    tokens: tf.Tensor  # int32 [B, N, L]
+    concepts: tf.Tensor  # float32 [B, N, Q], 0 or 1
+
+
+class Retriever(tf.Module):
+    """Nearest neighbours by the cosine of mean regions, weighed against the decoder.
+
+    The decoder stands among the neighbours as one of similarity `level`: weights are the softmax over all of them of
+    similarity / temperature. So an image that training has shown nearly as it is follows its twin, and one unlike all
+    of them is left to the decoder.
+    """
+
+    def __init__(self, library: Library, vocabulary: Vocabulary, concepts: Sequence[str], config: DecodingConfig):
+        """Build over a run's training images; words and concepts that the run does not know are left out."""
+        super().__init__()
+        words = [vocabulary.encode(record.caption) for record in library.records]
+        self.count = min(config.neighbours, len(words))
+        self.level, self.temperature = float(config.neighbour_level), config.neighbour_temperature
+        longest = max(map(len, words)) + 2
+        tokens = np.full((len(words), longest), PAD, np.int32)
+        for row, ids in enumerate(words):
+            tokens[row, : len(ids) + 2] = [START, *ids, END]
+        # Variables, not constants: a SavedModel's graph may not hold 2 GB.
+        self._features = tf.Variable(_unit(tf.constant(library.features, tf.float32)), trainable=False, name="features")
+        self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
+        self._concepts = tf.Variable(concept_matrix(library.records, concepts), trainable=False, name="concepts")
+
+    def find(self, pooled: tf.Tensor) -> Neighbours:
+        """Mean regions float [B, C] -> their neighbours."""
+        similarity = tf.matmul(_unit(tf.cast(pooled, tf.float32)), self._features, transpose_b=True)
+        best, rows = tf.math.top_k(similarity, self.count)
+        decoder = tf.fill([tf.shape(best)[0], 1], self.level)
+        weight = tf.nn.softmax(tf.concat([best, decoder], 1) / self.temperature)[:, :-1]
+        return Neighbours(rows, weight, tf.gather(self._tokens, rows), tf.gather(self._concepts, rows))
+
+
+def first_match(near: Neighbours, width: int) -> tf.Tensor:
+    """int32 [B, K, N, L] of zeros: nothing has been written yet."""
+    batch, count, length = tf.shape(near.tokens)[0], near.tokens.shape[1], near.tokens.shape[2]
+    return tf.zeros([batch, width, count, length], tf.int32)
+
+
+def follow(match: tf.Tensor, words: tf.Tensor, near: Neighbours) -> tf.Tensor:
+    """How many of the last words of each sentence stand, in this order, up to each place of each neighbour's caption.
+
+    Args:
+        match: int32 [B, K, N, L], before `words`.
+        words: int32 [B, K], the words just written.
+        near: the neighbours.
+    """
+    before = tf.pad(match[..., :-1], [[0, 0], [0, 0], [0, 0], [1, 0]])
+    return tf.where(near.tokens[:, None] == words[:, :, None, None], before + 1, 0)
+
+
+def vote(match: tf.Tensor, near: Neighbours, vocabulary: int) -> tf.Tensor:
+    """What the neighbours would say next: float32 [B, K, V].
+
+    Each neighbour says what follows, in its caption, the longest run of the sentence's last words; with no such run,
+    or an unknown word there, it says nothing. So the values sum to the weight of those that speak.
+    """
+    after = tf.pad(near.tokens[..., 1:], [[0, 0], [0, 0], [0, 1]], constant_values=PAD)[:, None]
+    match = tf.where((after == PAD) | (after == UNK), 0, match)
+    longest = tf.reduce_max(match, -1, keepdims=True)
+    chosen = tf.cast((match == longest) & (longest > 0), tf.float32)
+    share = tf.math.divide_no_nan(chosen, tf.reduce_sum(chosen, -1, keepdims=True)) * near.weight[:, None, :, None]
+    # Summed by word: a segment for each (image, beam, word).
+    shape = tf.shape(match)
+    sentences = tf.reshape(tf.range(shape[0] * shape[1]), [shape[0], shape[1], 1, 1])
+    segments = sentences * vocabulary + after
+    summed = tf.math.unsorted_segment_sum(share, segments, shape[0] * shape[1] * vocabulary)
+    return tf.reshape(summed, [shape[0], match.shape[1], vocabulary])
+
+
+def _unit(rows: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(rows, axis=-1, epsilon=1e-12)
