@@ -27,7 +27,7 @@ from medcap_tf.library import Library
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
 from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
-from medcap_tf.neighbours import Neighbours, Retriever, first_match, follow, vote
+from medcap_tf.neighbours import Neighbours, Retriever, first_match, follow, vote, votes_along
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -425,6 +425,20 @@ class Captioner:
         maps = self._grad_cam(pixels[None], tokens).numpy()
         return maps / np.maximum(maps.sum((1, 2), keepdims=True), 1e-12)
 
+    def copied(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """How much of each word's probability came from the captions of similar training images, not the decoder.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            tokens: int32 [n], the sentence.
+
+        Returns:
+            float32 [n] in 0..1; zeros in a run without neighbours.
+        """
+        if self.retriever is None:
+            return np.zeros(len(tokens), np.float32)
+        return np.minimum(self._copied(pixels[None], tokens).numpy()[0], 1)
+
     def concept_words(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with
         respect to the word's embedding, times the embedding; float32 [len(codes), n], in logits."""
@@ -463,8 +477,23 @@ class Captioner:
 
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
-        log_probs = tf.nn.log_softmax(self._told(regions, tokens)["logits"])
+        logits = self._told(regions, tokens)["logits"]
+        if self.retriever:
+            logits = mixed(logits, self._votes(regions, tokens, logits.shape[-1]))
+        log_probs = tf.nn.log_softmax(logits)
         return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
+
+    def _votes(self, regions: tf.Tensor, tokens: tf.Tensor, vocabulary: int) -> tf.Tensor:
+        near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2]))  # type: ignore[union-attr]
+        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        return votes_along(near, inputs, vocabulary)
+
+    @tf.function(reduce_retracing=True)
+    def _copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
+        votes = self._votes(regions, tokens, len(self.vocabulary))
+        said = tf.gather(votes, tokens[None], batch_dims=2)
+        return said / tf.exp(self._spoken(regions, tokens))
 
     @tf.function(reduce_retracing=True)
     def _grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:

@@ -93,7 +93,27 @@ def vote(match: tf.Tensor, near: Neighbours, vocabulary: int) -> tf.Tensor:
     sentences = tf.reshape(tf.range(shape[0] * shape[1]), [shape[0], shape[1], 1, 1])
     segments = sentences * vocabulary + after
     summed = tf.math.unsorted_segment_sum(share, segments, shape[0] * shape[1] * vocabulary)
-    return tf.reshape(summed, [shape[0], match.shape[1], vocabulary])
+    summed = tf.reshape(summed, [shape[0], shape[1], vocabulary])
+    return tf.ensure_shape(summed, [None, match.shape[1], vocabulary])
+
+
+def votes_along(near: Neighbours, inputs: tf.Tensor, vocabulary: int) -> tf.Tensor:
+    """What the neighbours would say at every step of given sentences.
+
+    Args:
+        near: the neighbours.
+        inputs: int32 [B, T], `<start>` and words.
+        vocabulary: V.
+
+    Returns:
+        float32 [B, T, V], at step t the votes after inputs 0..t.
+    """
+
+    def read(match: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        return follow(match, words[:, None], near)
+
+    matches = tf.scan(read, tf.transpose(inputs), first_match(near, 1))
+    return vote(tf.transpose(matches[:, :, 0], [1, 0, 2, 3]), near, vocabulary)
 
 
 def _unit(rows: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,8 @@ import pytest
 
 from medcap_tf.captioner import Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.library import Library
+from medcap_tf.text import END
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +81,33 @@ def test_what_is_no_run_says_so(tmp_path, small_run):
     (half / "checkpoints" / "best" / "decoder.h5").write_text("no weights")
     with pytest.raises(InputError, match=r"decoder\.h5: does not fit"):
         Captioner.load(half)
+
+
+@pytest.fixture(scope="module")
+def retrieving(small_run):
+    return Captioner.load(small_run, {"decoding.neighbours": 4, "decoding.neighbour_level": 0.9})
+
+
+def test_the_score_with_neighbours_is_that_of_the_mixture(retrieving, paths):
+    for caption in retrieving.caption(paths[:3]):
+        pixels = retrieving.prepare(cv2.imread(str(caption.path))[..., ::-1])
+        tokens = np.append(caption.tokens, [END] * (len(caption.tokens) < 12)).astype(np.int32)
+        spoken = retrieving.word_log_probs(pixels[None], tokens)[0]
+        assert spoken.mean() == pytest.approx(caption.score, abs=1e-4)
+
+
+def test_a_neighbour_that_is_the_image_itself_is_copied(small_run, phantoms, paths):
+    # At this temperature the nearest training image alone counts, and the decoder does not.
+    sure = {"decoding.neighbours": 1, "decoding.neighbour_level": -1.0, "decoding.neighbour_temperature": 0.01}
+    captioner = Captioner.load(small_run, sure)
+    path = phantoms / "train" / "images" / "train00003.png"
+    (caption,) = captioner.caption([path])
+    reference = Library.load(small_run).records[3]
+    assert caption.tokens.tolist() == captioner.vocabulary.encode(reference.caption)[:12]
+    np.testing.assert_allclose(captioner.copied(captioner.prepare(cv2.imread(str(path))), caption.tokens), 1, atol=1e-3)
+
+
+def test_without_neighbours_nothing_is_copied(captioner, paths):
+    caption = next(captioner.caption(paths[:1]))
+    pixels = captioner.prepare(cv2.imread(str(paths[0])))
+    assert captioner.copied(pixels, caption.tokens).tolist() == [0] * len(caption.tokens)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from medcap_tf.captioner import mixed
 from medcap_tf.config import DecodingConfig
 from medcap_tf.library import Library
-from medcap_tf.neighbours import Retriever, first_match, follow, vote
+from medcap_tf.neighbours import Retriever, first_match, follow, vote, votes_along
 from medcap_tf.records import Record
 from medcap_tf.text import END, START, UNK, Normalizer, Vocabulary
 
@@ -111,3 +111,13 @@ def test_the_mixture_is_a_distribution_that_gives_silent_neighbours_weight_to_th
     log_probs = mixed(logits, tf.constant([[0.0, 0.6, 0.0, 0.0]])).numpy()[0]
     np.testing.assert_allclose(np.exp(log_probs), [0.1, 0.7, 0.1, 0.1], rtol=1e-5)
     np.testing.assert_allclose(mixed(logits, tf.zeros([1, 4])).numpy()[0], [math.log(0.25)] * 4, rtol=1e-5)
+
+
+def test_votes_along_a_sentence_are_those_of_each_step():
+    near = found(queries=((2.0, 0.0), (-2.0, 0.0)))
+    inputs = tf.constant([[START, *ids("chest film")], [START, *ids("brain scan")]])
+    votes = votes_along(near, inputs, len(VOCABULARY)).numpy()
+    match = first_match(near, 1)
+    for t in range(3):
+        match = follow(match, inputs[:, t : t + 1], near)
+        np.testing.assert_array_equal(votes[:, t], vote(match, near, len(VOCABULARY)).numpy()[:, 0])
