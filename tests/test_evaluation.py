@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcap_tf.evaluation import best_threshold, nearest, popular_concepts, popular_words
+from medcap_tf.baselines import nearest, popular_concepts, popular_words
+from medcap_tf.evaluation import best_threshold
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from tests.conftest import run_command

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import __version__, images
+from medcap_tf.baselines import Library
 from medcap_tf.captioner import Captioner, build_models, load_weights, save_weights
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
@@ -30,7 +31,7 @@ from medcap_tf.data import (
     views,
 )
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores
+from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
 from medcap_tf.files import write_text
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
@@ -86,7 +87,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     load_weights(task.models, task.best, ["decoder"])
     trained = {path.stem for path in task.best.glob("*.h5")}
     save_weights(task.models, task.best, set(task.models.parts()) - trained)
-    return _score(task, splits, run)
+    return _score(task, splits, run, dataset.concept_names)
 
 
 def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
@@ -218,19 +219,18 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
     scores = word_concept_scores(task, examples)
-    named = [[task.concepts[i] for i in np.flatnonzero(row >= thresholds["words"])] for row in scores]
-    result = score_concepts(split, records, named, splits.train)
+    result = score_concepts(split, records, scores, thresholds["words"], task.concepts, splits.train)
     write_scores(run, result)
     return result
 
 
-def _score(task: Task, splits: Splits, run: Path) -> dict[str, Any]:
+def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str]) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
     captioner = Captioner.from_run(run, task.config)
     library = Library.of(splits.train, captioner)
     library.save(run)
     split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
-    return evaluate(captioner, records, split, library, run)
+    return evaluate(captioner, records, split, library, run, concept_names)
 
 
 def _say(line: str) -> None:
