@@ -11,13 +11,15 @@ from typing import Any
 from medcap_tf import cli_options
 from medcap_tf.errors import InputError
 
+_SHOWN = 20  # problems of a run file; the same mistake tends to be in every row
+
 
 def add_evaluate(commands: Any) -> None:
     """`evaluate`, which captions a split and scores it."""
     parser = commands.add_parser(
         "evaluate",
         help="caption a split and score it, beside both baselines",
-        description="Writes predictions.csv, concepts.csv, scores.json (with 95%% bootstrap intervals over the images),"
+        description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
         " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not.",
     )
     parser.add_argument("model", type=Path, metavar="RUN")
@@ -60,8 +62,8 @@ def add_compare(commands: Any) -> None:
         "compare",
         help="whether one of two tables of predictions is really better",
         description="Scores two tables of predictions for the same images and tests the difference B - A of each"
-        " metric: a paired bootstrap 95%% interval, and a two-sided p-value by approximate randomisation. Each p-value"
-        " is of one metric alone: of twenty tests without any difference, one is below 0.05.",
+        " metric: a paired bootstrap 95% interval, and a two-sided p-value by approximate randomisation. Each p-value"
+        " is of one metric alone: of twenty tests without any difference, one is below 0.05 on average.",
     )
     parser.add_argument("first", type=Path, metavar="A.csv", help="ID and caption, any layout, as predictions.csv")
     parser.add_argument("second", type=Path, metavar="B.csv")
@@ -127,13 +129,15 @@ def _submit(chosen: argparse.Namespace) -> None:
 
     from medcap_tf.submission import CAPTIONS, CONCEPTS, write
 
-    found = cli_options.load(chosen).caption([record.image_path for record in records])
+    captioner = cli_options.load(chosen)
+    found = captioner.caption([record.image_path for record in records])
     captions = list(tqdm(found, total=len(records), desc=f"caption {chosen.split}", unit="image", leave=False))
-    ids = [record.image_id for record in records]
-    texts = [caption.text for caption in captions]
-    codes = [";".join(code for code, _ in caption.concepts) for caption in captions]
-    for kind, values in ((CAPTIONS, texts), (CONCEPTS, codes)):
-        print(write(chosen.out or chosen.model / "submission", kind, list(zip(ids, values)), chosen.edition))
+    values = {CAPTIONS: [caption.text for caption in captions]}
+    if captioner.concepts:
+        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts) for caption in captions]
+    for kind, said in values.items():
+        rows = [(record.image_id, value) for record, value in zip(records, said)]
+        print(write(chosen.out or chosen.model / "submission", kind, rows, chosen.edition))
     for caption in captions:
         if caption.error:
             print(f"its row is empty: {caption.error}", file=sys.stderr)
@@ -147,8 +151,10 @@ def _check(path: Path, ids: list[str], edition: str) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
     found = check(data, str(path), ids, edition)
-    for problem in found.problems:
+    for problem in found.problems[:_SHOWN]:
         print(f"{problem.file}:{problem.row}: {problem.problem}")
+    if len(found.problems) > _SHOWN:
+        print(f"{path}: and {len(found.problems) - _SHOWN} problems more")
     for remark in found.remarks:
         print(f"{path}: {remark}")
     if found.problems:

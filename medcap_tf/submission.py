@@ -4,7 +4,7 @@
 |---|---|---|---|
 | fields | ID and caption, or ID and codes joined by `;` | the same | the same |
 | between them | `|` | `|` (a tab passes too) | comma, quoted where needed |
-| header | none | none (one that starts with ID passes) | `ID,Caption` or `ID,CUIs` |
+| header | none | none (a row with ID in its first field is passed over) | `ID,Caption` or `ID,CUIs` |
 
 The organisers' scripts of 2022, 2023 and 2025 say so, and at most 100 codes an image. For captions in 2021 the layout
 is inferred from that year's concepts and the captions of 2022.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +71,7 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def check(data: bytes, name: str, ids: Sequence[str], edition: str) -> Checked:
+def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | None = None) -> Checked:
     """Check a run file's bytes as the organisers would, and name everything that is wrong, not only the first.
 
     Args:
@@ -78,6 +79,7 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str) -> Checked:
         name: what problems call it.
         ids: the IDs of the test images.
         edition: a key of `FORMATS`.
+        kind: captions or concepts; None tells them apart by the header, or by spaces, which codes have none of.
     """
     problems = []
     if data.startswith(b"\xef\xbb\xbf"):
@@ -88,13 +90,13 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str) -> Checked:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
-        return Checked(CAPTIONS, [Problem(name, row, f"not UTF-8: byte 0x{data[error.start]:02x}")], [])
+        return Checked(kind or CAPTIONS, [Problem(name, row, f"not UTF-8: byte 0x{data[error.start]:02x}")], [])
     try:
         rows = list(_rows(text, edition))
     except csv.Error as error:
-        return Checked(CAPTIONS, [*problems, Problem(name, 0, f"not a table of commas: {error}")], [])
+        return Checked(kind or CAPTIONS, [*problems, Problem(name, 0, f"not a table of commas: {error}")], [])
     header, rows = _split_header(rows, edition)
-    kind = _kind(header, rows)
+    kind = kind or _kind(header, rows)
     if FORMATS[edition].header and header != ["ID", _TITLES[kind]]:
         problems.append(Problem(name, 1, f"no header: the first row should be ID,{_TITLES[kind]}"))
     known, first = set(ids), dict[str, int]()
@@ -119,7 +121,7 @@ def write(folder: Path, kind: str, rows: Sequence[tuple[str, str]], edition: str
     """
     path = folder / FORMATS[edition].file.format(kind)
     data = render(kind, rows, edition)
-    problems = check(data, str(path), [image_id for image_id, _ in rows], edition).problems
+    problems = check(data, str(path), [image_id for image_id, _ in rows], edition, kind).problems
     if problems:
         raise InputError(f"{path}: not written, it would be rejected: row {problems[0].row}: {problems[0].problem}")
     write_bytes(path, data)
@@ -133,7 +135,9 @@ def _rows(text: str, edition: str) -> Iterator[tuple[int, list[str]]]:
             yield before + 1, fields
             before = reader.line_num  # quoted fields may span lines
         return
-    lines = text.splitlines()
+    lines = re.split("\r\n|\r|\n", text)  # no others: the scripts read a caption over, say, a form feed
+    if not lines[-1]:
+        lines.pop()
     tabs = edition == "2023" and bool(lines) and "|" not in lines[0]
     for row, line in enumerate(lines, 1):
         yield row, line.split("\t" if tabs else "|") if line else []
@@ -147,7 +151,7 @@ def _split_header(rows: list[tuple[int, list[str]]], edition: str) -> tuple[list
 
 
 def _kind(header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str:
-    """By the header, else by spaces: codes have none, and captions of single words throughout are not to be feared."""
+    """Captions of single words throughout would be taken for codes, and are not to be feared."""
     if len(header) > 1:
         return CONCEPTS if header[1].lower() in ("cuis", "cui", "concepts") else CAPTIONS
     values = [fields[1] for _, fields in rows if len(fields) > 1]

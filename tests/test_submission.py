@@ -62,6 +62,7 @@ def kinds(found):
         ("2021", "a1|one x\n\nb2|\nc3|\n", [(2, "empty line")]),
         ("2021", "a1.jpg|one x\nb2|\nc3|\n", [(1, "unknown ID"), (0, "missing IDs")]),
         ("2021", "a1|one x\nb2|two\nc3\tthree\n", [(3, "unknown ID"), (3, "one field"), (0, "missing IDs")]),
+        ("2021", "a1|one\u2028and\x0cx\r\nb2|two\r\nc3|\r\n", []),
         ("2023", "a1\tone x\nb2\ttwo\nc3\t\n", []),
         ("2023", "ID|Caption\na1|one x\nb2|\nc3|\n", []),
         ("2021", "a1|C1;C2;C1\nb2\nc3|\n", [(1, "repeated code")]),
@@ -81,6 +82,11 @@ def test_every_fault_is_named_with_its_row(edition, text, problems):
 def test_bytes_that_are_not_utf8():
     found = check("a1|café x\n".encode("latin-1"), "run", IDS, "2021")
     assert kinds(found) == [(1, "not UTF-8")]
+
+
+def test_captions_of_one_word_are_captions_when_written(tmp_path):
+    path = write(tmp_path, CAPTIONS, [("a1", "cyst;cyst"), ("b2", "mass")], "2021")
+    assert path.read_text() == "a1|cyst;cyst\nb2|mass\n"
 
 
 def test_another_order_is_remarked_and_no_fault():
