@@ -109,13 +109,13 @@ def test_compare_names_the_table_and_the_ids_that_differ(three_tables):
 
 def test_submit_checks_a_file(phantoms, tmp_path):
     run = tmp_path / "captions.csv"
-    run.write_text("".join(f"test{n:05}|a finding\n" for n in range(1, 9)))
+    run.write_text("".join(f"test{n:05}|a finding\n" for n in range(8)))
     arguments = ("submit", "--check", run, "--data", phantoms, "--split", "test", "--format", "2021")
     assert "a valid 2021 run of captions for 8 images" in medcap(*arguments).stdout
     run.write_text(run.read_text().replace("test00003|", "test00002|"))
     done = medcap(*arguments, check=False)
     assert done.returncode == 1
-    assert f"{run}:3: duplicate ID: 'test00002' is in row 2" in done.stdout
+    assert f"{run}:4: duplicate ID: 'test00002' is in row 3" in done.stdout
     assert f"{run}:0: missing IDs: 1 of 8 images have no row (test00003)" in done.stdout
     assert "2 problems" in done.stderr and "Traceback" not in done.stderr
     done = medcap("submit", "--data", phantoms, "--format", "2021", check=False)
