@@ -14,7 +14,7 @@ PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO
 DEMO := runs/demo
 # The modules without TensorFlow: TensorFlow 2.15 ships no types to check the others against.
 TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
-	config files sheets tables records text images metrics phantoms/* errors doctor \
+	config files sheets tables records text images metrics/* phantoms/* errors doctor groups submission \
 	serving/protos serving/capi serving/client serving/check serving/files serving/answers)))
 
 .DEFAULT_GOAL := help

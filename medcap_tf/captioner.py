@@ -268,6 +268,7 @@ class Caption:
     attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
     word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
+    concept_scores: np.ndarray | None = None  # float32 [K] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region
     error: str = ""
 
@@ -547,6 +548,7 @@ class Captioner:
             attention=row["attention"][:length],
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
+            concept_scores=row.get("concept_score"),
         )
 
 

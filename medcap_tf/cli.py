@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from medcap_tf import __version__, cli_serving
+from medcap_tf import __version__, cli_options, cli_scores, cli_serving
 from medcap_tf import config as configuration
 from medcap_tf.errors import InputError
 
@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit, _add_evaluate, _add_score):
+    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit):
+        add(commands)
+    for add in (cli_scores.add_evaluate, cli_scores.add_score, cli_scores.add_compare, cli_scores.add_submit):
         add(commands)
     cli_serving.add_client(commands)
     chosen = parser.parse_args(arguments)
@@ -55,7 +57,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--config", type=Path, help="a JSON file of settings, {section: {field: value}}")
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="section.field=value", dest="settings")
     parser.add_argument("--resume", action="store_true", help="go on with RUN if it was begun; else begin it")
-    _add_verbose(parser)
+    cli_options.add_verbose(parser)
     _finish(parser.parse_args(arguments), _train)
 
 
@@ -69,7 +71,7 @@ def export(arguments: Sequence[str] | None = None) -> NoReturn:
         epilog=f"example:\n  python export.py runs/first --out served/medcap\n\n{_RESEARCH}",
     )
     cli_serving.add_export(parser)
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     _finish(parser.parse_args(arguments), cli_serving.export)
 
 
@@ -105,7 +107,7 @@ def _train(chosen: argparse.Namespace) -> None:
         print(f"{stop}. To go on, give the same command with --resume", file=sys.stderr)
         sys.exit(130)
     print(format_scores(scores))
-    print(f"\n{chosen.out}: config.json, history.csv, history.png, predictions.csv, concepts.csv, scores.json")
+    print(f"\n{chosen.out}: config.json, history.png, predictions.csv, concepts.csv, scores.json, groups.png")
 
 
 def _add_records(commands: Any) -> None:
@@ -149,7 +151,7 @@ def _add_caption(commands: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN_OR_EXPORT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_caption)
 
 
@@ -157,7 +159,7 @@ def _caption(chosen: argparse.Namespace) -> None:
     from medcap_tf.images import find_files
 
     paths = find_files(chosen.images)
-    captioner = cli_serving.exported(chosen) or _load(chosen)
+    captioner = cli_serving.exported(chosen) or cli_options.load(chosen)
     failed = 0
     for caption in captioner.caption(paths):
         if chosen.json:
@@ -205,7 +207,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
     parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_explain)
 
 
@@ -215,7 +217,7 @@ def _explain(chosen: argparse.Namespace) -> None:
 
     paths = find_files(chosen.images)
     references = dict(read_captions(chosen.references).values) if chosen.references else {}
-    captioner = _load(chosen)
+    captioner = cli_options.load(chosen)
     from tqdm import tqdm
 
     from medcap_tf.explain.methods import METHODS
@@ -253,20 +255,19 @@ def _explain(chosen: argparse.Namespace) -> None:
 def _add_audit(commands: Any) -> None:
     parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
     parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--split", default="test")
+    cli_options.add_split(parser)
     parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_audit)
 
 
 def _audit(chosen: argparse.Namespace) -> None:
     if chosen.images < 1:
         raise InputError(f"--images {chosen.images}: give at least 1")
-    records = _read_split(chosen)
-    captioner = _load(chosen)
+    records, _ = cli_options.read_split(chosen)
+    captioner = cli_options.load(chosen)
     from medcap_tf.explain.audit import audit, format_audit, write_audit
     from medcap_tf.explain.audit_figure import audit_figure
     from medcap_tf.explain.figures import save
@@ -277,73 +278,3 @@ def _audit(chosen: argparse.Namespace) -> None:
     save(audit_figure(found), out / "audit.png", dpi=110)
     print(format_audit(found))
     print(f"\n{out}: audit.json, audit.png", file=sys.stderr)
-
-
-def _read_split(chosen: argparse.Namespace) -> Any:
-    from medcap_tf.records import read_dataset
-
-    dataset = read_dataset(chosen.data)
-    if chosen.split not in dataset.splits:
-        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
-    return dataset.splits[chosen.split]
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="caption a split and score it, beside both baselines")
-    parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--out", type=Path, help="where predictions.csv, concepts.csv, scores.json go (default: RUN)")
-    _add_decoding(parser)
-    parser.set_defaults(run=_evaluate)
-
-
-def _evaluate(chosen: argparse.Namespace) -> None:
-    records = _read_split(chosen)
-    captioner = _load(chosen)
-    from medcap_tf.evaluation import evaluate, format_scores
-    from medcap_tf.library import Library
-
-    out = chosen.out or chosen.model
-    print(format_scores(evaluate(captioner, records, chosen.split, Library.load(chosen.model), out)))
-    print(f"\n{out}: predictions.csv, concepts.csv, scores.json", file=sys.stderr)
-
-
-def _add_score(commands: Any) -> None:
-    parser = commands.add_parser("score", help="score one table of captions against another")
-    parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
-    parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
-    parser.set_defaults(run=_score)
-
-
-def _score(chosen: argparse.Namespace) -> None:
-    from medcap_tf.metrics import caption_scores
-    from medcap_tf.tables import read_captions
-
-    references, predictions = read_captions(chosen.references), read_captions(chosen.predictions)
-    ids = sorted(references.values)
-    # An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
-    missing, unknown = set(ids) - set(predictions.rows), set(predictions.rows) - set(references.rows)
-    for wrong, message in ((missing, "has no caption for"), (unknown, "has captions for unknown")):
-        if wrong:
-            shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
-            raise InputError(f"{chosen.predictions}: {message} {len(wrong)} IDs of {chosen.references} ({shown})")
-    pairs = [references.values[i] for i in ids], [predictions.values.get(i, "") for i in ids]
-    print(json.dumps(caption_scores(*pairs), indent=2))
-
-
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
-    parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
-    _add_verbose(parser)
-
-
-def _add_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages too")
-
-
-def _load(chosen: argparse.Namespace) -> Any:
-    from medcap_tf.captioner import Captioner
-
-    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
-    return Captioner.load(chosen.model, {name: value for name, value in given.items() if value is not None})

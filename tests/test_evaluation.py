@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcap_tf.evaluation import best_threshold, nearest, popular_concepts, popular_words
+from medcap_tf.baselines import nearest, popular_concepts, popular_words
+from medcap_tf.evaluation import best_threshold, format_scores
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from tests.conftest import run_command
@@ -50,11 +51,27 @@ def test_without_true_concepts_there_is_no_threshold_to_choose():
     assert best_threshold(np.ones((1, 1), np.float32), [record()], ["A"]) == (0.5, 0.0)
 
 
+def test_scores_are_printed_with_their_intervals():
+    scores = {
+        "split": "test",
+        "images": 2,
+        "model": {"bleu_4": 0.5, "mean_length": 7.25},
+        "nearest_image": {"bleu_4": 0.25, "mean_length": 9.0},
+        "intervals": {"model": {"bleu_4": [0.4, 0.6]}, "nearest_image": {"bleu_4": [0.125, 0.5]}},
+    }
+    header, bleu, length = format_scores(scores).splitlines()
+    assert header.split() == ["test:", "2", "images", "model", "nearest_image"]
+    assert " ".join(bleu.split()) == "bleu_4 0.5000 [0.400, 0.600] 0.2500 [0.125, 0.500]"
+    assert length.split() == ["mean_length", "7.2500", "9.0000"]
+    assert length.index("7.25") == bleu.index("0.5")
+
+
 @pytest.mark.slow
 def test_evaluating_again_gives_the_scores_of_the_training(small_run, phantoms, tmp_path):
     run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--out", tmp_path)
     again, first = (json.loads((folder / "scores.json").read_text()) for folder in (tmp_path, small_run))
     assert again == first
+    assert (tmp_path / "groups.csv").read_bytes() == (small_run / "groups.csv").read_bytes()
     one, other = (pd.read_csv(f / "predictions.csv", keep_default_na=False) for f in (tmp_path, small_run))
     assert one.equals(other)
     assert list(one.columns) == ["ID", "Caption"]

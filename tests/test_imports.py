@@ -1,8 +1,8 @@
 """Who may import whom, read from the sources with `ast`: imports run downwards only, siblings stay apart.
 
-A unit is a module (`config`, `models/visual`) or, where a folder is one thing, the folder (`phantoms`, `explain`,
-`serving`, `training`). Inside a folder's unit anything may import anything. Imports count wherever they stand, inside
-functions and under `TYPE_CHECKING` too.
+A unit is a module (`config`, `models/visual`) or, where a folder is one thing, the folder (`phantoms`, `metrics`,
+`explain`, `serving`, `training`). Inside a folder's unit anything may import anything. Imports count wherever they
+stand, inside functions and under `TYPE_CHECKING` too.
 """
 
 from __future__ import annotations
@@ -46,33 +46,26 @@ ALLOWED: dict[str, set[str]] = {
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "captioner": MODELS | {"decoding", "library", "neighbours", "text", "images", "config"},
-    "evaluation": {"captioner", "data", "library", "metrics", "records", "config", "text"},
+    "groups": {"metrics", "records"},
+    "submission": {"sheets"},
+    "baselines": {"metrics", "records", "text"},
+    "evaluation": {"baselines", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "library", "phantoms", "doctor"} | MODELS | LEAVES,
 }
+ALLOWED["cli_options"] = {"captioner", "records"}
 ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
+ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()
 
-FOLDERS = {"phantoms", "explain", "serving", "training"}  # one unit each
+FOLDERS = {"phantoms", "explain", "serving", "training", "metrics"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
-    *(
-        "errors",
-        "files",
-        "config",
-        "sheets",
-        "tables",
-        "records",
-        "library",
-        "text",
-        "images",
-        "metrics",
-        "phantoms",
-        "doctor",
-    ),
+    *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
+    *("groups", "library", "submission"),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 

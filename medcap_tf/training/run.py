@@ -87,7 +87,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     load_weights(task.models, task.best, ["decoder"])
     trained = {path.stem for path in task.best.glob("*.h5")}
     save_weights(task.models, task.best, set(task.models.parts()) - trained)
-    return _score(task, splits, run)
+    return _score(task, splits, run, dataset.concept_names)
 
 
 def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
@@ -234,19 +234,18 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
     scores = word_concept_scores(task, examples)
-    named = [[task.concepts[i] for i in np.flatnonzero(row >= thresholds["words"])] for row in scores]
-    result = score_concepts(split, records, named, splits.train)
+    result = score_concepts(split, records, scores, thresholds["words"], task.concepts, splits.train)
     write_scores(run, result)
     return result
 
 
-def _score(task: Task, splits: Splits, run: Path) -> dict[str, Any]:
+def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str]) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
     library = _library(splits.train, Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0})), run)
     library.save(run)
     captioner = Captioner.from_run(run, task.config)
     split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
-    return evaluate(captioner, records, split, library, run)
+    return evaluate(captioner, records, split, library, run, concept_names)
 
 
 def _library(records: list[Record], captioner: Captioner, run: Path) -> Library:
