@@ -28,9 +28,10 @@ class Neighbours(NamedTuple):
 
 
 class Retriever(tf.Module):
-    """Nearest neighbours by the cosine of mean regions, weighed against the decoder.
+    """Nearest neighbours by the mean regions, weighed against the decoder.
 
-    The decoder stands among the neighbours as one of similarity `level`: weights are the softmax over all of them of
+    Similarity is the cosine of the activations' square roots (Hellinger's kernel; Perronnin et al. 2010), which a few
+    strong channels do not rule. The decoder stands among the neighbours as one of similarity `level`: weights are the softmax over all of them of
     similarity / temperature. So an image that training has shown nearly as it is follows its twin, and one unlike all
     of them is left to the decoder.
     """
@@ -117,4 +118,5 @@ def votes_along(near: Neighbours, inputs: tf.Tensor, vocabulary: int) -> tf.Tens
 
 
 def _unit(rows: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(rows, axis=-1, epsilon=1e-12)
+    # Activations after a ReLU are not negative; a layer cut elsewhere loses what is.
+    return tf.math.l2_normalize(tf.sqrt(tf.maximum(rows, 1e-12)), axis=-1)
