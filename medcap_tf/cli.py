@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit, _add_evaluate, _add_score):
         add(commands)
     cli_serving.add_client(commands)
+    cli_serving.add_demo(commands, _load)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
 

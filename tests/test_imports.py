@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "medcap_tf"
 
 # What the layers above the waist may use beside it.
-LEAVES = {"config", "tables", "records", "text", "images", "metrics"}
+LEAVES = {"caption", "config", "tables", "records", "text", "images", "metrics"}
 MODELS = {"models", "models/attention", "models/dropout", "models/visual", "models/semantic", "models/decoder"}
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "images": set(),
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
+    "caption": set(),
     "decoding": set(),
     "phantoms": set(),
     "doctor": {"records", "text", "images"},
@@ -43,13 +44,15 @@ ALLOWED: dict[str, set[str]] = {
     "models/visual": {"models/dropout", "config"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"decoding", "text", "images", "config"},
-    "evaluation": {"captioner", "data", "metrics", "records", "config", "text"},
+    "captioner": MODELS | {"caption", "decoding", "text", "images", "config"},
+    "evaluation": {"caption", "captioner", "data", "metrics", "records", "config", "text"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "phantoms", "doctor"} | MODELS | LEAVES,
 }
-ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
+# What a person sees of both siblings: a server's answer, in the report's view.
+ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
+ALLOWED["cli_serving"] = {"webpage", "serving", "explain", "captioner", "images"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()
@@ -57,7 +60,20 @@ ALLOWED["__init__"] = set()
 FOLDERS = {"phantoms", "explain", "serving", "training"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
-    *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
+    *(
+        "errors",
+        "files",
+        "config",
+        "sheets",
+        "tables",
+        "records",
+        "text",
+        "images",
+        "metrics",
+        "phantoms",
+        "doctor",
+        "caption",
+    ),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 
