@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import html
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
@@ -27,7 +29,7 @@ os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1"
 _TITLE = "Captions for medical images, and why"
 _LEAD = "Drop an image in; point at a word of its caption to see where the model looked when it wrote it."
 _RESEARCH = "Software for research, not a medical device."
-_KEPT = 1800  # seconds that uploads are kept; they are looked through as often
+_KEPT = 1800  # seconds that uploads and pages to download are kept; they are looked through as often
 _AT_ONCE = 2  # images captioned at a time; the others wait in the queue
 
 # The browser is told what Gradio is told: this page and nothing else. Gradio's own pages compile their templates.
@@ -36,7 +38,10 @@ _POLICY = (
     "frame-ancestors 'self'; form-action 'self'"
 )
 _STYLE = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important; }
+#image [data-testid="status-tracker"] { display: none; }
+#view, #view > * { padding: 0; }
+#download { align-self: start; flex: none; }
 #view iframe { display: block; width: 100%; height: 640px; border: 0; }
 """
 # The frame says how tall its content is; an image in the clipboard goes in by Ctrl+V, wherever the focus is.
@@ -44,7 +49,7 @@ _SCRIPT = """() => {
   addEventListener("message", ({ source, data }) => {
     const frame = document.querySelector("#view iframe");
     if (frame && source === frame.contentWindow && Number.isFinite(data?.height)) {
-      frame.style.height = `${Math.min(4000, Math.max(80, Math.ceil(data.height)))}px`;
+      frame.style.height = `${Math.min(20000, Math.max(80, Math.ceil(data.height)))}px`;
     }
   });
   addEventListener("paste", (event) => {
@@ -75,6 +80,8 @@ class Address(NamedTuple):
 
 def serve(captioner: CaptionsImages, address: Address) -> None:
     """Show the page until interrupted; raises InputError where Gradio is missing or the port is taken."""
+    # People's images go when the page ends, also where it is asked to end as a service is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="medcap-page-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = _build(captioner, Path(folder))
@@ -118,23 +125,22 @@ def _gradio() -> Any:
 def _build(captioner: CaptionsImages, folder: Path) -> Any:
     gradio = _gradio()
 
-    def answer(upload: str | None) -> tuple[Any, Any]:
-        if upload is None:
-            return "", gradio.update(visible=False)
+    def answer(upload: str) -> tuple[None, str, Any]:
+        """An emptied place for the next image, the view, the button with the page behind it."""
         reasons = reasons_of(captioner, Path(upload))
         if reasons.caption.error:
-            return framed(reasons), gradio.update(visible=False)
+            return None, framed(reasons), gradio.update(visible=False)
         page = Path(tempfile.mkdtemp(dir=folder)) / "report.html"
         write_report(page, [reasons], _TITLE)
-        return framed(reasons), gradio.update(value=str(page), visible=True)
+        return None, framed(reasons), gradio.update(value=str(page), visible=True)
 
     with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as blocks:
         gradio.Markdown(f"# {_TITLE}\n{_LEAD} **{_RESEARCH}**")
         upload = gradio.File(label="Image: drop, paste or choose", elem_id="image", height=140)
         view = gradio.HTML(elem_id="view", js_on_load=None)
-        page = gradio.DownloadButton("Download this page", visible=False, elem_id="download", size="md")
-        gradio.on(
-            [upload.upload, upload.clear], answer, upload, [view, page],
+        page = gradio.DownloadButton("Download the page", visible=False, elem_id="download", size="md")
+        upload.upload(
+            answer, upload, [upload, view, page],
             api_visibility="private", concurrency_limit=_AT_ONCE, show_progress="minimal", show_progress_on=view,
         )  # fmt: skip
     return blocks.queue(max_size=64, api_open=False)
