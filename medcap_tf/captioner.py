@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import images
+from medcap_tf.caption import Caption
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.config import load as load_config
 from medcap_tf.decoding import Sentences, beam_search
@@ -254,28 +254,6 @@ def load_weights(models: Models, folder: Path, names: Iterable[str] | None = Non
             models.parts()[name].load_weights(path)
         except (ValueError, OSError) as error:
             raise InputError(f"{path}: does not fit the run's config.json ({error})") from error
-
-
-@dataclass(frozen=True)
-class Caption:
-    """What the captioner has to say of one image; `error` says why where it could not be read."""
-
-    path: Path
-    words: tuple[str, ...] = ()  # as people write them
-    stems: tuple[str, ...] = ()  # as the model writes them
-    tokens: np.ndarray | None = None  # int32 [len(words)], the stems' ids
-    score: float = 0.0  # mean log-probability a token, nats
-    attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
-    word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
-    concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
-    concept_scores: np.ndarray | None = None  # float32 [K] in 0..1, of all codes the run knows, named or not
-    pooled: np.ndarray | None = None  # float32 [C], mean region
-    error: str = ""
-
-    @property
-    def text(self) -> str:
-        """The caption as one line."""
-        return " ".join(self.words)
 
 
 class Captioner:

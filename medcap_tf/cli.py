@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for add in (cli_scores.add_evaluate, cli_scores.add_score, cli_scores.add_compare, cli_scores.add_submit):
         add(commands)
     cli_serving.add_client(commands)
+    cli_serving.add_demo(commands, _load)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
 

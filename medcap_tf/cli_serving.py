@@ -1,11 +1,12 @@
-"""The commands around TensorFlow Serving: `export.py`, and the client of a running server."""
+"""The commands around TensorFlow Serving: `export.py`, the client of a running server, and the web page."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """The arguments of `export.py`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="the run folder that train.py wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BASE", help="the model's folder; versions go in it")
-    parser.add_argument("--version", type=_version, metavar="N", help="default: one more than the highest there is")
+    parser.add_argument("--version", type=_whole, metavar="N", help="default: one more than the highest there is")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="ResNet50 layers that `activations` shows")
     parser.add_argument(
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
@@ -66,7 +67,7 @@ def add_client(commands: Any) -> None:
     parser.add_argument("--explain", action="store_true", help="pictures of where it looked for each word, too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument("--json", action="store_true", help="an object a line")
-    parser.add_argument("--batch-size", type=_version, default=8, metavar="B", help="images a request (default: 8)")
+    parser.add_argument("--batch-size", type=_whole, default=8, metavar="B", help="images a request (default: 8)")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer (default: 60)")
     parser.set_defaults(run=client)
 
@@ -108,15 +109,13 @@ def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
 
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
-    from medcap_tf.captioner import Caption
     from medcap_tf.explain.figures import save, words_figure
     from medcap_tf.explain.pictures import file_name
-    from medcap_tf.explain.reasons import Reasons
+    from medcap_tf.explain.reasons import told
     from medcap_tf.images import read_image
-    from medcap_tf.serving.answers import caption_fields
+    from medcap_tf.serving.answers import to_caption
 
-    caption = Caption(path, **caption_fields(row, threshold=0.0))
-    reasons = Reasons(caption, read_image(path), caption.attention)
+    reasons = told(to_caption(path, row, threshold=0.0), read_image(path))
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{file_name(path)}.attention.png"
     save(
@@ -127,7 +126,40 @@ def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     return picture
 
 
-def _version(text: str) -> int:
+def add_demo(commands: Any, load: Callable[[argparse.Namespace], Any]) -> None:
+    """`demo`, the web page; `load` makes a run folder's captioner of the arguments."""
+    parser = commands.add_parser("demo", help="a web page: drop an image in, read its caption and see why")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--url", help="a running server: http://HOST:8501 or grpc://HOST:8500")
+    source.add_argument("--model", type=Path, metavar="RUN_OR_EXPORT", help="or a model of this machine")
+    parser.add_argument("--name", default="medcap", help="with --url: the model's name there (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="with --url: seconds for one answer")
+    parser.add_argument(
+        "--concept-threshold", type=float, default=0.5, metavar="P",
+        help="with --url: concepts from this score on are shown; an export's own is in signatures.json (default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
+    parser.add_argument("--port", type=_whole, metavar="N", help="default: 7860 or the next that is free")
+    parser.add_argument("--max-megabytes", type=_whole, default=20, metavar="M", help="largest file (default: 20)")
+    parser.set_defaults(run=partial(_demo, load), beam_width=None, max_length=None)
+
+
+def _demo(load: Callable[[argparse.Namespace], Any], chosen: argparse.Namespace) -> None:
+    """Show the page until interrupted."""
+    from medcap_tf.webpage import Address, serve
+
+    if chosen.url:
+        from medcap_tf.serving.client import Options, connect
+        from medcap_tf.serving.remote import RemoteCaptioner
+
+        remote = connect(chosen.url, Options(chosen.name, chosen.timeout))
+        captioner: Any = RemoteCaptioner(remote, chosen.concept_threshold)
+    else:
+        captioner = exported(chosen) or load(chosen)
+    serve(captioner, Address(chosen.host, chosen.port, chosen.max_megabytes))
+
+
+def _whole(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} should be 1 or more")

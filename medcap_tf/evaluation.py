@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from medcap_tf.baselines import nearest, popular_concepts, popular_words
-from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import Captioner
 from medcap_tf.data import concept_matrix
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text

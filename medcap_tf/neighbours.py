@@ -31,9 +31,9 @@ class Retriever(tf.Module):
     """Nearest neighbours by the mean regions, weighed against the decoder.
 
     Similarity is the cosine of the activations' square roots (Hellinger's kernel; Perronnin et al. 2010), which a few
-    strong channels do not rule. The decoder stands among the neighbours as one of similarity `level`: weights are the softmax over all of them of
-    similarity / temperature. So an image that training has shown nearly as it is follows its twin, and one unlike all
-    of them is left to the decoder.
+    strong channels do not rule. The decoder stands among the neighbours as one of similarity `level`: weights are the
+    softmax over all of them of similarity / temperature. So an image that training has shown nearly as it is follows
+    its twin, and one unlike all of them is left to the decoder.
     """
 
     def __init__(self, library: Library, vocabulary: Vocabulary, concepts: Sequence[str], config: DecodingConfig):

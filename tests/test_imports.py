@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "medcap_tf"
 
 # What the layers above the waist may use beside it.
-LEAVES = {"config", "tables", "records", "text", "images", "metrics"}
+LEAVES = {"caption", "config", "tables", "records", "text", "images", "metrics"}
 MODELS = {"models", "models/attention", "models/dropout", "models/visual", "models/semantic", "models/decoder"}
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "images": set(),
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
+    "caption": set(),
     "decoding": set(),
     "phantoms": set(),
     "doctor": {"records", "text", "images"},
@@ -45,17 +46,19 @@ ALLOWED: dict[str, set[str]] = {
     "models/visual": {"models/dropout", "config"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"decoding", "library", "neighbours", "text", "images", "config"},
+    "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "text", "images", "config"},
     "groups": {"metrics", "records"},
     "submission": {"sheets"},
     "baselines": {"metrics", "records", "text"},
-    "evaluation": {"baselines", "captioner", "data", "groups", "library", "metrics", "records"},
+    "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "library", "phantoms", "doctor"} | MODELS | LEAVES,
 }
+# What a person sees of both siblings: a server's answer, in the report's view.
+ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
 ALLOWED["cli_options"] = {"captioner", "records"}
-ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
+ALLOWED["cli_serving"] = {"webpage", "serving", "explain", "captioner", "images"}
 ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
@@ -65,7 +68,7 @@ FOLDERS = {"phantoms", "explain", "serving", "training", "metrics"}  # one unit 
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
     *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
-    *("groups", "library", "submission"),
+    *("caption", "groups", "library", "submission"),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 

@@ -33,15 +33,16 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
     Returns:
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
         (data URI `src`, `width` and `height` of the original); `caption`; `certainty`, the geometric mean of the
-        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam` as [n][h][w] in shares of an even spread;
-        `concepts`, each with what the words gave it in logits (None: it was named from the image); `reference` (None
-        where unknown); `layers`.
+        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
+        even spread; `concepts`, each with what the words gave it in logits (None: unknown, or it was named from the
+        image); `reference` (None where unknown); `layers`.
     """
     caption = reasons.caption
     entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}
     if caption.error:
         return entry
     spoken = len(caption.words) > 0
+    known = {"attention": reasons.attention, "grad_cam": reasons.grad_cam}
     return {
         **entry,
         "notes": _notes(reasons),
@@ -49,7 +50,7 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
         "words": _words(reasons),
-        "maps": {"attention": _shares(reasons.attention), "grad_cam": _shares(reasons.grad_cam)} if spoken else {},
+        "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if spoken else {},
         "concepts": _concepts(reasons, concept_names or {}),
         "reference": _reference(reasons) if reasons.reference else None,
         "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],

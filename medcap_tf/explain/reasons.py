@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from medcap_tf import images
-from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
-from medcap_tf.explain.methods import method_pictures
 from medcap_tf.text import Normalizer
+
+# A page of captions that came from a server holds no TensorFlow.
+if TYPE_CHECKING:
+    from medcap_tf.captioner import Captioner
 
 CONCEPTS_SHOWN = 6
 METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
@@ -40,7 +43,7 @@ class Reasons:
     caption: Caption
     image: np.ndarray | None = None  # uint8 [H, W, 3]
     attention: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word
-    grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0
+    grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0; None without the model
     reading: WordReading | None = None
     reference: str = ""
     reference_reading: WordReading | None = None
@@ -87,9 +90,24 @@ def explain(
         )
 
 
+def told(caption: Caption, image: np.ndarray) -> Reasons:
+    """What a caption says by itself, as a server answers it: attention and the words' weights, no gradients, no layers.
+
+    Args:
+        caption: of a readable image, with or without words.
+        image: uint8 [H, W, 3], what was captioned.
+    """
+    weights, words = caption.word_importance, caption.words
+    known = weights is not None and len(words)
+    reading = WordReading(words, weights, (), np.zeros((0, len(words)), np.float32)) if known else None
+    return Reasons(caption, image, caption.attention, reading=reading)
+
+
 def _methods(
     captioner: Captioner, view: Any, pixels: np.ndarray, caption: Caption, methods: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
+    from medcap_tf.explain.methods import method_pictures
+
     layer = captioner.models.encoder.layers[-1].name
     return {
         f"{code}  {score:.2f}": method_pictures(view, pixels, captioner.concepts.index(code), layer, methods)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medcap_tf.explain.audit import MEASURES
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.figures import MAP_COLOURS
+from medcap_tf.explain.measures import MEASURES
 from medcap_tf.explain.reasons import Reasons
 
 
@@ -53,14 +53,21 @@ def write_report(
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(title, audit_tables(audit or {}), entries))
+            file.writelines(_page(title, entries, audit_tables(audit or {})))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return path
 
 
-def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+def one_page(entry: dict[str, Any]) -> str:
+    """The report of a single image as text, without heading and search: to be shown inside another page."""
+    return "".join(_page(entry["name"], [entry], alone=True))
+
+
+def _page(
+    title: str, entries: Iterable[dict[str, Any]], audit: Sequence[Table] = (), alone: bool = False
+) -> Iterator[str]:
     environment = Environment(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -68,6 +75,7 @@ def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> 
     style, script = _asset("report.css"), _asset("report.js")
     return environment.get_template("report.html").generate(
         title=title,
+        alone=alone,
         audit=audit,
         entries=entries,
         colours=colour_table(),

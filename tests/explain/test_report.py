@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Caption
+from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.reasons import Reasons, WordReading, over_image
 from medcap_tf.explain.report import audit_tables, colour_table, write_report
@@ -137,24 +136,6 @@ def test_an_audit_becomes_tables():
 
 
 # In the browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    selenium = pytest.importorskip("selenium", reason="selenium is not installed (pip install -e '.[dev]')")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = selenium.webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = selenium.webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
 
 
 @pytest.fixture(scope="module")

@@ -133,13 +133,13 @@
     }
 
     buildControls() {
-      this.kinds = Object.entries(KINDS).map(([kind, label]) =>
-        element("button", { type: "button", onclick: () => change({ kind }) }, label));
+      this.kinds = Object.keys(this.entry.maps).map((kind) =>
+        element("button", { type: "button", onclick: () => change({ kind }) }, KINDS[kind]));
       this.strength = element("input", {
         type: "range", min: "0", max: "1", step: "0.05", oninput: (event) => change({ strength: +event.target.value }),
       });
       const group = element("div", { className: "switch", role: "group", ariaLabel: "Map" }, ...this.kinds);
-      return element("div", { className: "show" }, group, element("label", {}, "Strength", this.strength));
+      return element("div", { className: "show" }, this.kinds.length > 1 ? group : null, element("label", {}, "Strength", this.strength));
     }
 
     buildRight() {
@@ -182,7 +182,7 @@
       this.chips = concepts.map((concept) => {
         const label = `${concept.name || concept.code}  ${concept.score.toFixed(2)}`;
         if (!concept.contributions) {
-          return element("span", { className: "chip", title: `${concept.code}: named from the image` }, label);
+          return element("span", { className: "chip", title: concept.code }, label);
         }
         const chip = element("button", { type: "button", className: "chip", title: concept.code }, label);
         chip.concept = concept;
@@ -231,8 +231,9 @@
 
     refresh() {
       if (!this.built || !this.words.length) return;
-      const maps = this.entry.maps[view.kind];
-      this.kinds.forEach((node, k) => { node.ariaPressed = String(Object.keys(KINDS)[k] === view.kind); });
+      const kind = view.kind in this.entry.maps ? view.kind : "attention";
+      const maps = this.entry.maps[kind];
+      this.kinds.forEach((node) => { node.ariaPressed = String(node.textContent === KINDS[kind]); });
       this.strength.value = view.strength;
       this.top.textContent = highest(maps).toFixed(1);
       this.words.forEach((node, i) => { node.ariaPressed = String(i === this.word); });
@@ -240,10 +241,10 @@
       shade(this.words, this.entry.words, this.chip?.contributions);
       const given = this.chip && this.entry.reference?.contributions[this.chip.code];
       shade(this.referenceWords, this.entry.reference?.words, given);
-      this.overlay(maps);
+      this.overlay(maps, kind);
     }
 
-    overlay(maps) {
+    overlay(maps, kind) {
       this.node.classList.toggle("lit", this.word !== null);
       if (this.word === null) {
         this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -252,7 +253,7 @@
       }
       const { best, place } = whereHighest(maps[this.word]);
       const found = best > 0 ? `highest ${place}, ${best.toFixed(1)} times an even share` : "no region speaks for it";
-      this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[view.kind]}: ${found}.`;
+      this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[kind]}: ${found}.`;
       paint(this.canvas, maps[this.word], highest(maps));
     }
   }
@@ -381,4 +382,9 @@
   sort();
   find();
   for (const card of cards) watcher.observe(card.node);
+
+  // A page that shows this one in a frame cannot look into it, only be told how tall it is.
+  if (parent !== window) {
+    new ResizeObserver(() => parent.postMessage({ height: document.body.scrollHeight }, "*")).observe(document.body);
+  }
 })();
