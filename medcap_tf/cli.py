@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
@@ -269,12 +270,12 @@ def _audit(chosen: argparse.Namespace) -> None:
     captioner = _load(chosen)
     from medcap_tf.explain.audit import audit, format_audit, write_audit
     from medcap_tf.explain.audit_figure import audit_figure
-    from medcap_tf.explain.figures import save
+    from medcap_tf.explain.plate import save
 
     found = audit(captioner, records, chosen.split, chosen.images, chosen.seed)
     out = chosen.out or chosen.model
     write_audit(out / "audit.json", found)
-    save(audit_figure(found), out / "audit.png", dpi=110)
+    save(partial(audit_figure, found), out / "audit.png", dpi=110)
     print(format_audit(found))
     print(f"\n{out}: audit.json, audit.png", file=sys.stderr)
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,9 @@ def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
     from medcap_tf.captioner import Caption
-    from medcap_tf.explain.figures import save, words_figure
+    from medcap_tf.explain.figures import words_figure
     from medcap_tf.explain.pictures import file_name
+    from medcap_tf.explain.plate import save
     from medcap_tf.explain.reasons import Reasons
     from medcap_tf.images import read_image
     from medcap_tf.serving.answers import caption_fields
@@ -119,11 +121,8 @@ def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     reasons = Reasons(caption, read_image(path), caption.attention)
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{file_name(path)}.attention.png"
-    save(
-        words_figure(reasons, reasons.attention, "where it looked", "attention, in shares of an even spread"),
-        picture,
-        110,
-    )
+    told = ("where it looked", "attention, in shares of an even spread")
+    save(partial(words_figure, reasons, reasons.attention, *told), picture, dpi=110)
     return picture
 
 

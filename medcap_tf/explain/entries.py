@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medcap_tf.explain.figures import MAP_COLOURS_OPENCV, active_share, strongest
+from medcap_tf.explain.figures import MAP_COLOURS, active_share, strongest
+from medcap_tf.explain.plate import colours
 from medcap_tf.explain.reasons import Reasons, shared_words
 from medcap_tf.metrics import caption_scores
 
@@ -142,4 +143,4 @@ def _channel(levels: np.ndarray) -> str:
     scale = min(1.0, CHANNEL_SIDE / max(levels.shape))
     size = tuple(max(1, round(side * scale)) for side in levels.shape[::-1])
     small = cv2.resize(np.ascontiguousarray(levels), size, interpolation=cv2.INTER_AREA)
-    return _data_uri("image/png", cv2.imencode(".png", cv2.applyColorMap(small, MAP_COLOURS_OPENCV))[1])
+    return _data_uri("image/png", cv2.imencode(".png", colours(small / 255, MAP_COLOURS)[..., ::-1])[1])

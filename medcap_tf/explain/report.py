@@ -10,14 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medcap_tf.explain.audit import MEASURES
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.figures import MAP_COLOURS
+from medcap_tf.explain.plate import colour_table
 from medcap_tf.explain.reasons import Reasons
 
 
@@ -70,7 +69,7 @@ def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> 
         title=title,
         audit=audit,
         entries=entries,
-        colours=colour_table(),
+        colours=colour_table(MAP_COLOURS).tolist(),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
@@ -85,11 +84,6 @@ def _asset(name: str) -> str:
 def _hash(text: str) -> str:
     """The source expression by which a Content-Security-Policy allows this text and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
-
-
-def colour_table() -> list[list[int]]:
-    """The maps' colours, 256 of [red, green, blue], 0..255, from low to high."""
-    return np.rint(matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, :3] * 255).astype(int).tolist()
 
 
 def audit_tables(audit: Mapping[str, Any]) -> list[Table]:
