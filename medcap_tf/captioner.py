@@ -247,10 +247,17 @@ class Captioner:
     """A trained run, ready to caption."""
 
     def __init__(
-        self, config: Config, models: Models, vocabulary: Vocabulary, concepts: Sequence[str], thresholds: dict
+        self,
+        config: Config,
+        models: Models,
+        vocabulary: Vocabulary,
+        concepts: Sequence[str],
+        thresholds: dict[str, float],
+        concept_names: dict[str, str] | None = None,
     ):
         self.config, self.models, self.vocabulary = config, models, vocabulary
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
+        self.concept_names = dict(concept_names or {})  # of the codes that the training data named
         size = config.visual.image_size
         pixels = tf.TensorSpec([None, size, size, 3], tf.uint8)
         self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
@@ -281,7 +288,9 @@ class Captioner:
         if not (run / "checkpoints" / "best" / "decoder.h5").is_file():
             raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
         load_weights(models, run / "checkpoints" / "best")
-        return cls(config, models, vocabulary, concepts["codes"], concepts["thresholds"])
+        # Runs of earlier versions hold no names.
+        names = concepts.get("names", {})
+        return cls(config, models, vocabulary, concepts["codes"], concepts["thresholds"], names)
 
     def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
         """Caption image files in their order; the next batch is decoded while the models work on one.

@@ -33,7 +33,7 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
 
     Returns:
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
-        (data URI `src`, `width` and `height` of the original); `caption`; `certainty`, the geometric mean of the
+        (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`; `maps`, `attention` and `grad_cam` as [n][h][w] in shares of an even spread;
         `concepts`, each with what the words gave it in logits (None: it was named from the image); `reference` (None
         where unknown); `layers`.

@@ -35,6 +35,7 @@ def write_report(
     title: str = "Captions and their reasons",
     audit: Mapping[str, Any] | None = None,
     concept_names: Mapping[str, str] | None = None,
+    worst_by: str = "",
 ) -> Path:
     """Write the page, by rename; memory holds one image at a time.
 
@@ -44,6 +45,8 @@ def write_report(
         title: the page's heading.
         audit: the content of `audit.json`; its tables stand ahead of the images.
         concept_names: what to call the concepts' codes, where known.
+        worst_by: a score by which the page opens, lowest first, among those of `entries.SCORES_SHOWN`; empty: the
+            page opens in the order given.
 
     Returns:
         The path.
@@ -52,14 +55,14 @@ def write_report(
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(title, audit_tables(audit or {}), entries))
+            file.writelines(_page(title, audit_tables(audit or {}), entries, worst_by))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return path
 
 
-def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]], worst_by: str) -> Iterator[str]:
     environment = Environment(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -69,6 +72,7 @@ def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> 
         title=title,
         audit=audit,
         entries=entries,
+        worst_by=worst_by,
         colours=colour_table(MAP_COLOURS).tolist(),
         style=Markup(style),
         script=Markup(script),

@@ -37,7 +37,7 @@ def test_an_image_of_one_colour_is_drawn_too(small_run):
 def test_methods_are_drawn_for_the_concepts_named(small_run, phantoms):
     captioner = Captioner.load(small_run)
     path = min((phantoms / "test" / "images").iterdir())
-    reasons = next(iter(explain(captioner, [path], methods=["grad_cam"])))
+    reasons = next(iter(explain(captioner, captioner.caption([path]), methods=["grad_cam"])))
     assert len(reasons.methods) == min(3, len(reasons.caption.concepts))
 
 

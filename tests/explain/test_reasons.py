@@ -104,7 +104,7 @@ class TestOnARun:
 
     def test_pictures_and_numbers(self, captioner, paths, tmp_path):
         references = {paths[0].stem: "Axial CT of the brain showing a mass."}
-        reasons = next(explain(captioner, paths[:1], ["conv2_block3_out"], references))
+        reasons = next(explain(captioner, captioner.caption(paths[:1]), ["conv2_block3_out"], references))
         written = write_pictures(reasons, tmp_path, pdf=True)
         name = file_name(paths[0])
         kinds = {path.name.removeprefix(f"{name}.") for path in written}
