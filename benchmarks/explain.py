@@ -2,7 +2,8 @@
 
 One run of the command's own steps: captions, reasons (Grad-CAM, what each word gives, three layers), six pictures an
 image, and the report. After every image the bare ResNet50 forward pass of one image is measured too, so that a machine
-that slows down slows all of them. Weights are random: no caption ends before its --steps, and concepts are named.
+that slows down slows all of them. Seconds are of processor time, all threads together; drawing has one thread. Weights
+are random: no caption ends before its --steps, and concepts are named.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ def measure(captioner: Captioner, paths: list[Path], folder: Path) -> None:
     size = captioner.config.visual.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     forward(pixels)
-    began = time.perf_counter()
+    began = time.process_time()
     draw(next(explain(captioner, captioner.caption(paths[:1]), LAYERS)), folder)
-    print(f"first image: {time.perf_counter() - began:.1f} s with the tracing of the graphs")
-    clock, count = Clock(), len(paths) - 1
+    print(f"first image: {time.process_time() - began:.1f} s with the tracing of the graphs")
+    clock, count = Clock(time.process_time), len(paths) - 1
 
     def each():  # type: ignore[no-untyped-def]
         captions = clock.each("captions", captioner.caption(paths[1:]))

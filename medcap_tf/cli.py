@@ -248,14 +248,16 @@ def _explain(chosen: argparse.Namespace) -> None:
     clock, failed = Clock(), 0
     clock.seconds["start-up"] = time.perf_counter() - _BEGAN
     captions = clock.each("captions", captioner.caption(paths))
+    count = len(paths)
     if chosen.worst:
-        told = tqdm(captions, total=len(paths), desc="captions", unit="image", leave=False)
-        captions = worst(told, references, chosen.limit or len(paths))
+        told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
+        captions = worst(told, references, chosen.limit or count)
+        count = len(captions)
 
     def each() -> Iterator[Any]:
         nonlocal failed
         found = clock.each("reasons", explain(captioner, captions, layers, references, methods))
-        for reasons in tqdm(found, total=len(paths), unit="image", leave=False):
+        for reasons in tqdm(found, total=count, unit="image", leave=False):
             if reasons.caption.error:
                 failed += 1
                 tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
@@ -272,7 +274,7 @@ def _explain(chosen: argparse.Namespace) -> None:
         print(write_report(chosen.out / "report.html", each(), title, audit, names, worst_by))
     print(clock, file=sys.stderr)
     if failed:
-        raise InputError(f"{failed} of {len(paths)} images could not be read")
+        raise InputError(f"{failed} of {count} images could not be read")
 
 
 def _explained(chosen: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:

@@ -192,7 +192,7 @@
         return chip;
       });
       const hint = element("p", { className: "hint" }, "The first thing to trust: point at a concept for what each word gave it, in logits (gradient × embedding):",
-        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against");
+        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against. Dashed: named from the image alone.");
       const any = concepts.some((concept) => concept.contributions);
       return [element("h3", {}, "Concepts"), element("div", { className: "chips" }, ...this.chips), any ? hint : ""];
     }
