@@ -265,15 +265,23 @@ class Captioner:
         models: Models,
         vocabulary: Vocabulary,
         concepts: Sequence[str],
-        thresholds: dict,
+        thresholds: dict[str, float],
+        concept_names: dict[str, str] | None = None,
         retriever: Retriever | None = None,
     ):
         self.config, self.models, self.vocabulary, self.retriever = config, models, vocabulary, retriever
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
+        self.concept_names = dict(concept_names or {})  # of the codes that the training data named
         size = config.visual.image_size
-        pixels = tf.TensorSpec([None, size, size, 3], tf.uint8)
+        pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
         self._pool = tf.function(self._mean_region, input_signature=[pixels])
+        # Signatures, so that sentences of all lengths share one graph: tracing takes seconds.
+        self._log_probs = tf.function(self._sentence_log_probs, input_signature=[pixels, tokens])
+        self._attend = tf.function(self._sentence_attention, input_signature=[pixels, tokens])
+        self._grad_cam = tf.function(self._sentence_grad_cam, input_signature=[pixels, tokens])
+        self._copied = tf.function(self._sentence_copied, input_signature=[pixels, tokens])
+        self._word_gradients = tf.function(self._concept_gradients, input_signature=[tokens, tokens])
 
     @classmethod
     def load(cls, run: Path, settings: dict[str, Any] | None = None) -> Captioner:
@@ -303,7 +311,9 @@ class Captioner:
         codes, retriever = concepts["codes"], None
         if config.decoding.neighbours:
             retriever = Retriever(Library.load(run), vocabulary, codes, config.decoding)
-        return cls(config, models, vocabulary, codes, concepts["thresholds"], retriever)
+        # Runs of earlier versions hold no names.
+        names = concepts.get("names", {})
+        return cls(config, models, vocabulary, codes, concepts["thresholds"], names, retriever)
 
     def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
         """Caption image files in their order; the next batch is decoded while the models work on one.
@@ -442,12 +452,10 @@ class Captioner:
             raise InputError("this run has no trained concept head: train with visual.concept_epochs above 0")
         return concept_view(self.models.encoder, self.models.head)
 
-    @tf.function(reduce_retracing=True)
-    def _log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._spoken(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)
 
-    @tf.function(reduce_retracing=True)
-    def _attend(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_attention(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._told(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)["attention"]
 
     def _told(self, regions: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -467,15 +475,13 @@ class Captioner:
         inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
         return votes_along(near, inputs, vocabulary)
 
-    @tf.function(reduce_retracing=True)
-    def _copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
         votes = self._votes(regions, tokens, len(self.vocabulary))
         said = tf.gather(votes, tokens[None], batch_dims=2)
         return said / tf.exp(self._spoken(regions, tokens))
 
-    @tf.function(reduce_retracing=True)
-    def _grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         # One copy of the regions for each word: one backward pass then gives each word its own gradient.
         words = tf.shape(tokens)[0]
         regions = tf.repeat(self.models.encoder(tf.cast(pixels, tf.float32), training=False), words, axis=0)
@@ -486,8 +492,7 @@ class Captioner:
         weights = tf.reduce_mean(gradient, axis=[1, 2], keepdims=True)
         return tf.nn.relu(tf.reduce_sum(weights * regions, -1))
 
-    @tf.function(reduce_retracing=True)
-    def _word_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def _concept_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         words = tf.tile(tokens[None], [tf.shape(rows)[0], 1])
         embedded = self.models.semantic.embed(words)  # type: ignore[union-attr]
         with tf.GradientTape() as tape:

@@ -13,6 +13,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     """The options that a run may be decoded with."""
     parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
     parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
+    parser.add_argument("--neighbours", type=int, metavar="N", help="similar training images with a say; 0: none")
     add_verbose(parser)
 
 
@@ -31,8 +32,13 @@ def load(chosen: argparse.Namespace) -> Any:
     """The captioner of the run `chosen.model`, with the decoding options given."""
     from medcap_tf.captioner import Captioner
 
-    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
-    return Captioner.load(chosen.model, {name: value for name, value in given.items() if value is not None})
+    return Captioner.load(chosen.model, decoding(chosen))
+
+
+def decoding(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The decoding options given, as settings."""
+    names = ("beam_width", "max_length", "neighbours")
+    return {f"decoding.{name}": getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
 
 
 def read_split(chosen: argparse.Namespace) -> tuple[Any, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medcap_tf import cli_options
 from medcap_tf.errors import InputError
 
 
@@ -29,12 +30,11 @@ def export(chosen: argparse.Namespace) -> None:
     """Write the version; the last line printed starts a server."""
     from medcap_tf.serving.export import export as write_export
 
-    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
     done = write_export(
         chosen.model,
         chosen.out,
         version=chosen.version,
-        settings={name: value for name, value in given.items() if value is not None},
+        settings=cli_options.decoding(chosen),
         layers=chosen.layers,
         precision=chosen.precision,
     )
@@ -51,7 +51,7 @@ def exported(chosen: argparse.Namespace) -> Any:
     folder = find_version(chosen.model)
     if folder is None:
         return None
-    if chosen.beam_width or chosen.max_length:
+    if cli_options.decoding(chosen):
         raise InputError(f"{chosen.model}: an export's decoding options are fixed; export the run again with others")
     from medcap_tf.serving.exported import ExportedCaptioner
 
@@ -109,8 +109,9 @@ def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
 
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
-    from medcap_tf.explain.figures import save, words_figure
+    from medcap_tf.explain.figures import words_figure
     from medcap_tf.explain.pictures import file_name
+    from medcap_tf.explain.plate import save
     from medcap_tf.explain.reasons import told
     from medcap_tf.images import read_image
     from medcap_tf.serving.answers import to_caption
@@ -118,16 +119,13 @@ def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     reasons = told(to_caption(path, row, threshold=0.0), read_image(path))
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{file_name(path)}.attention.png"
-    save(
-        words_figure(reasons, reasons.attention, "where it looked", "attention, in shares of an even spread"),
-        picture,
-        110,
-    )
+    titles = ("where it looked", "attention, in shares of an even spread")
+    save(partial(words_figure, reasons, reasons.attention, *titles), picture, dpi=110)
     return picture
 
 
-def add_demo(commands: Any, load: Callable[[argparse.Namespace], Any]) -> None:
-    """`demo`, the web page; `load` makes a run folder's captioner of the arguments."""
+def add_demo(commands: Any) -> None:
+    """`demo`, the web page."""
     parser = commands.add_parser("demo", help="a web page: drop an image in, read its caption and see why")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--url", help="a running server: http://HOST:8501 or grpc://HOST:8500")
@@ -141,10 +139,10 @@ def add_demo(commands: Any, load: Callable[[argparse.Namespace], Any]) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
     parser.add_argument("--port", type=_whole, metavar="N", help="default: 7860 or the next that is free")
     parser.add_argument("--max-megabytes", type=_whole, default=20, metavar="M", help="largest file (default: 20)")
-    parser.set_defaults(run=partial(_demo, load), beam_width=None, max_length=None)
+    parser.set_defaults(run=_demo, beam_width=None, max_length=None, neighbours=None)
 
 
-def _demo(load: Callable[[argparse.Namespace], Any], chosen: argparse.Namespace) -> None:
+def _demo(chosen: argparse.Namespace) -> None:
     """Show the page until interrupted."""
     from medcap_tf.webpage import Address, serve
 
@@ -155,7 +153,7 @@ def _demo(load: Callable[[argparse.Namespace], Any], chosen: argparse.Namespace)
         remote = connect(chosen.url, Options(chosen.name, chosen.timeout))
         captioner: Any = RemoteCaptioner(remote, chosen.concept_threshold)
     else:
-        captioner = exported(chosen) or load(chosen)
+        captioner = exported(chosen) or cli_options.load(chosen)
     serve(captioner, Address(chosen.host, chosen.port, chosen.max_megabytes))
 
 

@@ -58,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
 # What a person sees of both siblings: a server's answer, in the report's view.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
 ALLOWED["cli_options"] = {"captioner", "records"}
-ALLOWED["cli_serving"] = {"webpage", "serving", "explain", "captioner", "images"}
+ALLOWED["cli_serving"] = {"cli_options", "webpage", "serving", "explain", "captioner", "images"}
 ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}

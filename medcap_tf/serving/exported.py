@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -18,6 +18,8 @@ _BATCH = 16
 
 class ExportedCaptioner:
     """A version folder, ready to caption."""
+
+    concept_names: ClassVar[dict[str, str]] = {}  # an export holds codes alone
 
     def __init__(self, folder: Path):
         """Load; raises InputError where the folder is no export of this package."""

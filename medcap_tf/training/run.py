@@ -80,6 +80,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     )
     history = History(run)
     thresholds = _train_concepts(task, splits, device, run, history, has_images)
+    _write_concepts(run, task.concepts, thresholds, dataset.concept_names)
     if not has_images:
         return _finish_text_only(task, splits, thresholds, run)
     source = _caption_source(task, splits, run)
@@ -156,7 +157,7 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
 def _train_concepts(
     task: Task, splits: Splits, device: Device, run: Path, history: History, has_images: bool
 ) -> dict[str, float]:
-    """Both concept stages; returns the thresholds of what was trained, which `concepts.json` keeps."""
+    """Both concept stages; returns the thresholds of what was trained."""
     config, thresholds = task.config, {}
     if task.concepts and config.visual.names_concepts and has_images:
         source = _image_source(task, splits, augment=True)
@@ -171,8 +172,13 @@ def _train_concepts(
         load_weights(task.models, task.best, ["semantic"])
         scores = word_concept_scores(task, task.valid)
         thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
-    write_text(run / "concepts.json", json.dumps({"codes": task.concepts, "thresholds": thresholds}, indent=2) + "\n")
     return thresholds
+
+
+def _write_concepts(run: Path, codes: list[str], thresholds: dict[str, float], names: dict[str, str]) -> None:
+    known = {code: names[code] for code in codes if code in names}
+    values = {"codes": codes, "thresholds": thresholds, "names": known}
+    write_text(run / "concepts.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def _take_concept_head(task: Task, run: Path) -> None:

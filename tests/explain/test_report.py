@@ -13,8 +13,9 @@ import pytest
 
 from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
+from medcap_tf.explain.plate import colour_table
 from medcap_tf.explain.reasons import Reasons, WordReading, over_image
-from medcap_tf.explain.report import audit_tables, colour_table, write_report
+from medcap_tf.explain.report import audit_tables, write_report
 
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=document.title='broken'>"
 CUI = "C0000001"
@@ -212,7 +213,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         level = np.clip(over_image(peak(*place), drawn.shape[:2]), 0, 1)
         np.testing.assert_allclose(drawn[..., 3], 255 * 0.75 * (0.2 + 0.8 * level), atol=2)
         row, column = np.unravel_index(level.argmax(), level.shape)
-        np.testing.assert_allclose(drawn[row, column, :3], colour_table()[255], atol=8)
+        np.testing.assert_allclose(drawn[row, column, :3], colour_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
     assert said == "“left”, Attention: highest centre, 16.0 times an even share."
 

@@ -151,8 +151,9 @@
         right.append(
           element("h3", {}, "The model wrote"),
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
-          element("p", { className: "hint" }, "The stronger the shade, the heavier: the word's share in what the caption means"
-            + (reference ? "; red and underlined: in the reference too." : ".")),
+          element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the share of the classifier's attention that the word "
+            + "had. That is where it looked, not what decided: for that, point at a concept below. ")
+            + (reference ? "Red and underlined: in the reference too." : "")),
         );
       }
       if (concepts.length) right.append(...this.buildConcepts(concepts));
@@ -170,7 +171,7 @@
       if (tag !== "button") return node;
       node.type = "button";
       node.tabIndex = i ? -1 : 0;
-      const share = word.importance === null ? "" : `, importance ${word.importance.toFixed(2)}`;
+      const share = word.importance === null ? "" : `, attention ${word.importance.toFixed(2)}`;
       node.ariaLabel = `${word.word}, word ${i + 1}${share}${word.shared ? ", also in the reference" : ""}`;
       node.addEventListener("pointerenter", () => this.point(i));
       node.addEventListener("focus", () => this.point(i));
@@ -190,8 +191,8 @@
         for (const event of ["pointerleave", "blur"]) chip.addEventListener(event, () => this.light(null));
         return chip;
       });
-      const hint = element("p", { className: "hint" }, "Point at a concept for what each word gave it, in logits:",
-        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against");
+      const hint = element("p", { className: "hint" }, "The first thing to trust: point at a concept for what each word gave it, in logits (gradient × embedding):",
+        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against. Dashed: named from the image alone.");
       const any = concepts.some((concept) => concept.contributions);
       return [element("h3", {}, "Concepts"), element("div", { className: "chips" }, ...this.chips), any ? hint : ""];
     }
@@ -374,6 +375,8 @@
 
   const known = Object.keys(SCORES).filter((name) => cards.some((card) => card.score(name) >= 0));
   byId("score").append(...known.map((name) => element("option", { value: name }, SCORES[name])));
+  const { first } = byId("score").dataset;
+  if (known.includes(first)) byId("score").value = first;
   byId("search").addEventListener("input", find);
   byId("least").addEventListener("input", find);
   byId("score").addEventListener("change", () => { find(); sort(); });
