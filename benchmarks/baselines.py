@@ -15,19 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.baselines import popular_words
 from medcap_tf.decoding import beam_search
-from medcap_tf.evaluation import popular_words
 from medcap_tf.metrics import caption_scores, official_tokens
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
-def popular(captions: Sequence[str], count: int) -> list[str]:
-    """The ten most frequent words of the training captions, for every image."""
-    return [popular_words(captions)] * count
-
-
 def popular_shuffled(captions: Sequence[str], count: int, seed: int = 0) -> list[str]:
-    """The same words in another order for each image."""
+    """The most frequent words of the training captions, in another order for each image."""
     rng = np.random.default_rng(seed)
     words = popular_words(captions).split()
     return [" ".join(rng.permutation(words)) for _ in range(count)]
@@ -60,9 +55,12 @@ def language_model(captions: Sequence[str], vocabulary: Vocabulary, count: int, 
     return [" ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))] * count
 
 
-def nearest(near: np.ndarray) -> np.ndarray:
-    """Row of the most similar training image: float32 [N, M] similarities -> int64 [N]."""
-    return near.argmax(1)
+def similarity(features: np.ndarray, library: np.ndarray) -> np.ndarray:
+    """Cosine of float [N, C] with float [M, C]: float32 [N, M]."""
+    unit = [
+        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in map(np.float32, (features, library))
+    ]
+    return unit[0] @ unit[1].T
 
 
 def consensus(captions: Sequence[str], near: np.ndarray, neighbours: int) -> np.ndarray:

@@ -26,12 +26,23 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import baselines
 import numpy as np
 
+from medcap_tf.baselines import popular_concepts, popular_words
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import Captioner
+from medcap_tf.evaluation import write_predictions, write_scores
 from medcap_tf.files import write_text
+from medcap_tf.images import read_image
+from medcap_tf.library import Library
+from medcap_tf.metrics import caption_scores, caption_statistics, concept_f1
+from medcap_tf.records import read_dataset
+from medcap_tf.tables import read_captions
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("valid", "test")
+ATTENTION = "attention between words"
 SHOWN = {
     "valid": ("bleu_4", "cider"),
     "test": (
@@ -43,6 +54,7 @@ SHOWN = {
         "imageclef_2021_bleu",
         "concept_f1",
         "distinct_captions",
+        ATTENTION,
     ),
 }
 ENCODER = {
@@ -86,10 +98,11 @@ TRAINED = (
 )
 # The first seed of the full model searched otherwise: options of `evaluate`.
 DECODED = {
+    "alone": ("full, decoder alone (no similar images)", ("--neighbours", "0")),
     "greedy": ("full, greedy", ("--beam-width", "1")),
     "beam_5": ("full, beam 5", ("--beam-width", "5")),
 }
-COPIED = {
+RIVALS = {
     "popular_words": "ten popular words, no image",
     "popular_shuffled": "the same, shuffled",
     "language_model": "GRU language model, no image",
@@ -105,6 +118,9 @@ class Study:
 
     def __init__(self, data: Path, out: Path):
         self.data, self.out = data.resolve(), out.resolve()
+        splits = read_dataset(self.data).splits
+        self.known = [record.caption for record in splits["train"] if record.caption]
+        self.splits = {split: [record for record in splits[split] if record.caption] for split in SPLITS}
         self.minutes = json.loads(self._minutes.read_text()) if self._minutes.is_file() else {}
 
     @property
@@ -115,22 +131,58 @@ class Study:
         """A run of `train.py`, which scores the test split, and its scores on the validation split."""
         run = self.out / name
         if not (run / "scores.json").is_file():
-            flags = [
-                f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()
-            ]
+            values = {key: str(x).lower() if isinstance(x, bool) else x for key, x in settings.items()}
+            flags = [f"{key}={value}" for key, value in values.items()]
             self._call(name, "train.py", "--data", self.data, "--out", run, "--resume", "--set", *flags)
         if settings.get("decoder.semantic_source") != "reference":  # an oracle cannot caption by itself
-            self.decode(name, name, ("valid",))
+            self.evaluate(name, name, ("valid",))
 
-    def decode(self, name: str, run: str, splits: Sequence[str] = SPLITS, options: Sequence[str] = ()) -> None:
+    def evaluate(self, name: str, run: str, splits: Sequence[str] = SPLITS, options: Sequence[str] = ()) -> None:
         """`evaluate` a run on splits that have no scores yet, into the folder of another name."""
         for split in splits:
             folder = self.out / name / split
             if not (folder / "scores.json").is_file():
-                self._call(
-                    name, "-m", "medcap_tf", "evaluate", self.out / run, "--data", self.data, "--split", split, "--out",
-                    folder, *options,
-                )  # fmt: skip
+                where = ("--data", self.data, "--split", split, "--out", folder)
+                self._call(name, "-m", "medcap_tf", "evaluate", self.out / run, *where, *options)
+
+    def rivals(self) -> None:
+        """The methods of `baselines.py`, on the encoder's features."""
+        if all((self.out / name / split / "scores.json").is_file() for name in RIVALS for split in SPLITS):
+            return
+        began = time.monotonic()
+        captioner, library = Captioner.load(self.out / "encoder"), Library.load(self.out / "encoder")
+        features = {split: pooled(captioner, records) for split, records in self.splits.items()}
+        placed = baselines.PlacedWords(self.known, library.features)
+        placed.tune(features["valid"], [record.caption for record in self.splits["valid"]])
+        model = baselines.language_model(self.known, captioner.vocabulary)
+        for split, records in self.splits.items():
+            near = baselines.similarity(features[split], library.features)
+            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(self.known, near, 10)}
+            captions = {
+                "popular_words": [popular_words(self.known)] * len(records),
+                "popular_shuffled": baselines.popular_shuffled(self.known, len(records)),
+                "language_model": [model] * len(records),
+                "placed_words": placed.captions(features[split]),
+                **{name: [self.known[row] for row in rows] for name, rows in copied.items()},
+            }
+            concepts: dict[str, list] = {
+                name: [library.records[x].concepts for x in rows] for name, rows in copied.items()
+            }
+            concepts["popular_words"] = [popular_concepts(library.records)] * len(records)
+            for name, texts in captions.items():
+                self._score(name, split, texts, concepts.get(name))
+        self._spent("rivals", began)
+
+    def transformer(self, python: str) -> None:
+        """`transformer.py`, for as long as the encoder's run took, its captioner included."""
+        folder = self.out / "transformer"
+        if (folder / "test" / "scores.json").is_file():
+            return
+        where = ("--data", self.data, "--out", folder, "--minutes", self.minutes["encoder"])
+        self._call("transformer", "benchmarks/transformer.py", *where, python=python)
+        for split, records in self.splits.items():
+            written = read_captions(folder / split / "predictions.csv").values
+            self._score("transformer", split, [written.get(record.image_id, "") for record in records])
 
     def _call(self, name: str, *arguments: Any, python: str = sys.executable) -> None:
         began = time.monotonic()
@@ -140,55 +192,19 @@ class Study:
             sys.exit(f"{name} failed; mend it and give the same command again")
         self._spent(name, began)
 
-    def rivals(self) -> None:
-        """The methods of `baselines.py`, on the encoder's features."""
-        if all((self.out / name / split / "scores.json").is_file() for name in COPIED for split in SPLITS):
-            return
-        import baselines
-
-        from medcap_tf.captioner import Captioner
-        from medcap_tf.evaluation import popular_concepts, popular_words
-        from medcap_tf.library import Library
-        from medcap_tf.records import read_dataset
-
-        began = time.monotonic()
-        captioner, library = Captioner.load(self.out / "encoder"), Library.load(self.out / "encoder")
-        splits = {split: read_dataset(self.data).splits[split] for split in SPLITS}
-        features = {split: pooled(captioner, records) for split, records in splits.items()}
-        known = [record.caption for record in library.records]
-        placed = baselines.PlacedWords(known, library.features)
-        placed.tune(features["valid"], [record.caption for record in splits["valid"]])
-        model = baselines.language_model(known, captioner.vocabulary)
-        usual = popular_concepts(library.records)
-        for split, records in splits.items():
-            near = baselines.similarity(features[split], library.features)
-            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(known, near, 10)}
-            captions = {
-                "popular_words": [popular_words(known)] * len(records),
-                "popular_shuffled": baselines.popular_shuffled(known, len(records)),
-                "language_model": [model] * len(records),
-                "placed_words": placed.captions(features[split]),
-                **{name: [known[row] for row in rows] for name, rows in copied.items()},
-            }
-            concepts = {name: [library.records[row].concepts for row in rows] for name, rows in copied.items()}
-            concepts["popular_words"] = [usual] * len(records)
-            for name, texts in captions.items():
-                self._score(name, split, records, texts, concepts.get(name))
-        self._spent("rivals", began)
-
-    def _score(
-        self, name: str, split: str, records: Sequence[Any], captions: Sequence[str], concepts: Sequence[Any] | None
-    ) -> None:
+    def _score(self, name: str, split: str, captions: Sequence[str], concepts: Sequence[Any] | None = None) -> None:
         """`predictions.csv` and `scores.json`, as `evaluate` writes them."""
-        from medcap_tf.evaluation import write_captions, write_scores
-        from medcap_tf.metrics import caption_scores, concept_f1
-
-        folder = self.out / name / split
-        scores = caption_scores([record.caption for record in records], list(captions))
-        scores["distinct_captions"] = len(set(captions)) / len(captions)
+        folder, records = self.out / name / split, self.splits[split]
+        named = concepts or [()] * len(records)
+        said = [
+            Caption(record.image_path, tuple(text.split()), concepts=tuple((code, 1.0) for code in codes))
+            for record, text, codes in zip(records, captions, named)
+        ]
+        scores = caption_scores([record.caption for record in records], captions)
+        scores.update(caption_statistics(captions, self.known))
         if concepts is not None:
             scores["concept_f1"] = concept_f1([record.concepts for record in records], concepts)
-        write_captions(folder, records, captions)
+        write_predictions(folder, records, said)
         write_scores(folder, {"split": split, "images": len(records), "model": scores})
 
     def _spent(self, name: str, began: float) -> None:
@@ -196,29 +212,9 @@ class Study:
         self.minutes[name] = round(self.minutes.get(name, 0) + (time.monotonic() - began) / 60, 2)
         write_text(self._minutes, json.dumps(self.minutes, indent=2) + "\n")
 
-    def transformer(self, python: str) -> None:
-        """`transformer.py`, for as long as the encoder and the full model took."""
-        folder = self.out / "transformer"
-        if (folder / "test" / "scores.json").is_file():
-            return
-        from medcap_tf.records import read_dataset
-        from medcap_tf.tables import read_captions
-
-        minutes = round(self.minutes["encoder"], 1)
-        self._call(
-            "transformer", "benchmarks/transformer.py", "--data", self.data, "--out", folder, "--minutes", minutes,
-            python=python,
-        )  # fmt: skip
-        for split in SPLITS:
-            written = read_captions(folder / split / "predictions.csv").values
-            records = read_dataset(self.data).splits[split]
-            self._score("transformer", split, records, [written.get(r.image_id, "") for r in records], None)
-
 
 def pooled(captioner: Any, records: Sequence[Any]) -> np.ndarray:
     """Mean regions of the records' images: float32 [N, C]."""
-    from medcap_tf.images import read_image
-
     chunks = [records[start : start + 32] for start in range(0, len(records), 32)]
     pixels = (np.stack([captioner.prepare(read_image(record.image_path)) for record in chunk]) for chunk in chunks)
     return np.concatenate([captioner.pooled_features(batch) for batch in pixels])
@@ -231,13 +227,15 @@ def read_scores(out: Path, name: str, split: str) -> dict[str, float]:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["split"] == split:
-                return found.get("model") or found["oracle"]
+                differs = found.get("attention", {}).get("between_words")
+                scores = found.get("model") or found["oracle"]
+                return scores if differs is None else {**scores, ATTENTION: differs}
     return {}
 
 
 def write_tables(study: Study) -> None:
     """`results.csv`, a line a method, seed and split, and `results.md`, a line a method with mean and spread."""
-    titles = {**COPIED, "transformer": TRANSFORMER, **{row.name: row.title for row in TRAINED}}
+    titles = {**RIVALS, "transformer": TRANSFORMER, **{row.name: row.title for row in TRAINED}}
     titles.update({name: title for name, (title, _) in DECODED.items()})
     lines, table = [], []
     for name, title in titles.items():
@@ -292,7 +290,7 @@ def steps(study: Study, chosen: argparse.Namespace) -> dict[str, Callable[[], No
     for row in TRAINED:
         found[row.name] = functools.partial(train_row, study, row, min(row.seeds, chosen.seeds))
     for name, (_, options) in DECODED.items():
-        found[name] = functools.partial(study.decode, f"{name}_0", "full_0", options=options)
+        found[name] = functools.partial(study.evaluate, f"{name}_0", "full_0", options=options)
     if chosen.torch_python:
         found["transformer"] = functools.partial(study.transformer, chosen.torch_python)
     return found

@@ -95,6 +95,7 @@ def evaluate(
         "images": len(records),
         **{name: _score(parts[name], records, answers[name], captioner.concepts, training) for name in answers},
         "intervals": {name: intervals(own) for name, own in parts.items()},
+        "attention": attention_statistics(captions),
     }
     write_scores(folder, scores)
     write_groups(folder, score_groups(find_groups(records, training, concept_names), parts[method]))
@@ -106,6 +107,24 @@ def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
     strength = [nothing if caption.concept_scores is None else caption.concept_scores for caption in captions]
     named = [[code for code, _ in caption.concepts] for caption in captions]
     return Answers([caption.text for caption in captions], named, np.stack(strength))
+
+
+def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
+    """Whether the attention says anything: a captioner that has collapsed looks at the same place for every word, or in
+    every image.
+
+    Returns:
+        `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
+        `between_images`, that between the mean maps of two images, each over neighbouring pairs.
+    """
+    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]  # type: ignore[union-attr]
+    words = [_variation(x) for x in maps if len(x) > 1]
+    images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
+    return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
+
+
+def _variation(rows: np.ndarray) -> float:
+    return float(np.abs(np.diff(rows, axis=0)).sum(1).mean() / 2)
 
 
 def _baselines(captions: Sequence[Caption], library: Library, concepts: Sequence[str]) -> dict[str, Answers]:
@@ -217,4 +236,7 @@ def format_scores(scores: dict[str, Any]) -> str:
             for method, end in zip(methods, ends)
         ]
         lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
+    if "attention" in scores:
+        differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
+        lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
     return "\n".join(line.rstrip() for line in lines)

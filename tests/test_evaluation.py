@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from medcap_tf.baselines import nearest, popular_concepts, popular_words
-from medcap_tf.evaluation import best_threshold, format_scores
+from medcap_tf.caption import Caption
+from medcap_tf.evaluation import attention_statistics, best_threshold, format_scores
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from tests.conftest import run_command
@@ -82,3 +84,15 @@ def test_a_split_that_is_not_there_is_named(small_run, phantoms):
     done = run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--split", "exam", check=False)
     assert done.returncode == 1
     assert "no split 'exam'; there are train, valid, test" in done.stderr
+
+
+def test_attention_that_never_moves_has_collapsed():
+    def caption(*maps):
+        return Caption(Path("i"), tuple("ab"[: len(maps)]), attention=np.array(maps, np.float32).reshape(-1, 1, 2))
+
+    moving = [caption([1, 0], [0, 1]), caption([0.5, 0.5], [0.5, 0.5]), Caption(Path("empty"))]
+    # The words of the first differ wholly, those of the second not; their means are the same map.
+    assert attention_statistics(moving) == {"between_words": 0.5, "between_images": 0.0}
+    still = [caption([1, 0]), caption([0.25, 0.75])]
+    assert attention_statistics(still) == {"between_words": 0.0, "between_images": 0.75}
+    assert attention_statistics([]) == {"between_words": 0.0, "between_images": 0.0}
