@@ -27,7 +27,16 @@ from medcap_tf.library import Library
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
 from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
-from medcap_tf.neighbours import Neighbours, Retriever, first_match, follow, vote, votes_along
+from medcap_tf.neighbours import (
+    Neighbours,
+    Retriever,
+    Strength,
+    first_match,
+    follow,
+    vote,
+    votes_along,
+    with_concepts,
+)
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -190,7 +199,9 @@ def mixed(logits: tf.Tensor, votes: tf.Tensor) -> tf.Tensor:
     return tf.math.log(own * tf.nn.softmax(logits) + votes + 1e-20)
 
 
-def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool) -> dict[str, tf.Tensor]:
+def read_captions(
+    models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool, near: Neighbours | None = None
+) -> dict[str, tf.Tensor]:
     """What a run with concepts has to say of captions that were written.
 
     Args:
@@ -198,13 +209,18 @@ def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_im
         regions: float [B, h, w, C].
         tokens: int32 [B, T], padded.
         from_image: whether the image names the concepts, or the words do.
+        near: training images whose concepts have a say too.
 
     Returns:
         `word_importance` float32 [B, T] and `concept_score` float32 [B, K] in 0..1.
     """
     read = models.semantic.classifier(tokens)
     logits = models.head(regions) if from_image else read["concept_logits"]
-    return {"word_importance": read["word_importance"], "concept_score": tf.sigmoid(logits)}
+    score = tf.sigmoid(logits)
+    return {
+        "word_importance": read["word_importance"],
+        "concept_score": score if near is None else with_concepts(score, near),
+    }
 
 
 def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
@@ -309,8 +325,9 @@ class Captioner:
             raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
         load_weights(models, run / "checkpoints" / "best")
         codes, retriever = concepts["codes"], None
-        if config.decoding.neighbours:
-            retriever = Retriever(Library.load(run), vocabulary, codes, config.decoding)
+        count, strength = config.decoding.neighbours, Strength.load(run)
+        if count and strength:
+            retriever = Retriever(Library.load(run), vocabulary, codes, count, strength)
         # Runs of earlier versions hold no names.
         names = concepts.get("names", {})
         return cls(config, models, vocabulary, codes, concepts["thresholds"], names, retriever)
@@ -368,8 +385,15 @@ class Captioner:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
 
     @property
+    def names_from_image(self) -> bool:
+        """Whether the concepts are those seen in the image, or those of the words that were written."""
+        return "image" in self.thresholds
+
+    @property
     def concept_threshold(self) -> float:
-        """The score from which on a concept is named, by the image or else by the words."""
+        """The score from which on a concept is named, by the image (and its neighbours) or else by the words."""
+        if self.retriever:
+            return self.retriever.strength.concept_threshold
         return self.thresholds.get("image", self.thresholds.get("words", 0.5))
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -512,7 +536,7 @@ class Captioner:
         out["pooled"] = pooled
         out["attention"] = tf.reshape(found.attention, shape)
         if self.models.semantic is not None:
-            out.update(read_captions(self.models, regions, found.tokens, "image" in self.thresholds))
+            out.update(read_captions(self.models, regions, found.tokens, self.names_from_image, near))
         return out
 
     def _to_caption(self, row: dict[str, Any]) -> Caption:

@@ -124,9 +124,7 @@ class DecodingConfig:
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1)  # tokens, <end> included
     length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
-    neighbours: int = _number(0, 0, 1000)  # training images whose captions have a say; 0: none
-    neighbour_level: float = _number(0.995, 0, 2)  # similarity at which a neighbour counts as much as the decoder
-    neighbour_temperature: float = _number(0.01, 1e-4)  # lower: the nearest alone count
+    neighbours: int = _number(32, 0, 1000)  # similar training images with a say in each word and concept; 0: none
     batch_size: int = _number(16, 1)
 
 

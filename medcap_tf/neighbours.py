@@ -6,14 +6,17 @@ Axes: M training images, B images, N neighbours of each, K beams, L places of a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.config import DecodingConfig
 from medcap_tf.data import concept_matrix
+from medcap_tf.errors import InputError
+from medcap_tf.files import write_text
 from medcap_tf.library import Library
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
@@ -27,6 +30,27 @@ class Neighbours(NamedTuple):
     concepts: tf.Tensor  # float32 [B, N, Q], 0 or 1
 
 
+class Strength(NamedTuple):
+    """How much similar images count, as it was chosen on validation captions; `neighbours.json` of a run."""
+
+    level: float  # similarity at which a neighbour counts as much as the decoder
+    temperature: float  # the lower, the more the nearest alone count
+    concept_threshold: float  # from this score on a concept is named by the image and its neighbours together
+
+    def save(self, run: Path) -> None:
+        """Write `neighbours.json`."""
+        write_text(run / "neighbours.json", json.dumps(self._asdict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, run: Path) -> Strength | None:
+        """What `save` wrote; None in a run where similar images have no say."""
+        path = run / "neighbours.json"
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); finish the run again by train.py --resume") from error
+
+
 class Retriever(tf.Module):
     """Nearest neighbours by the mean regions, weighed against the decoder.
 
@@ -36,12 +60,16 @@ class Retriever(tf.Module):
     its twin, and one unlike all of them is left to the decoder.
     """
 
-    def __init__(self, library: Library, vocabulary: Vocabulary, concepts: Sequence[str], config: DecodingConfig):
+    def __init__(
+        self, library: Library, vocabulary: Vocabulary, concepts: Sequence[str], count: int, strength: Strength
+    ):
         """Build over a run's training images; words and concepts that the run does not know are left out."""
         super().__init__()
         words = [vocabulary.encode(record.caption) for record in library.records]
-        self.count = min(config.neighbours, len(words))
-        self.level, self.temperature = float(config.neighbour_level), config.neighbour_temperature
+        self.count, self.strength = min(count, len(words)), strength
+        # Weights, so that a search for the best ones traces one graph.
+        self.level = tf.Variable(strength.level, trainable=False, dtype=tf.float32, name="level")
+        self.temperature = tf.Variable(strength.temperature, trainable=False, dtype=tf.float32, name="temperature")
         longest = max(map(len, words)) + 2
         tokens = np.full((len(words), longest), PAD, np.int32)
         for row, ids in enumerate(words):
@@ -51,11 +79,15 @@ class Retriever(tf.Module):
         self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
         self._concepts = tf.Variable(concept_matrix(library.records, concepts), trainable=False, name="concepts")
 
+    def nearest(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean regions float [B, C] -> similarities float32 and rows int32 [B, N], the most similar first."""
+        similarity = tf.matmul(_unit(tf.cast(pooled, tf.float32)), self._features, transpose_b=True)
+        return tf.math.top_k(similarity, self.count)
+
     def find(self, pooled: tf.Tensor) -> Neighbours:
         """Mean regions float [B, C] -> their neighbours."""
-        similarity = tf.matmul(_unit(tf.cast(pooled, tf.float32)), self._features, transpose_b=True)
-        best, rows = tf.math.top_k(similarity, self.count)
-        decoder = tf.fill([tf.shape(best)[0], 1], self.level)
+        best, rows = self.nearest(pooled)
+        decoder = tf.fill([tf.shape(best)[0], 1], tf.convert_to_tensor(self.level))
         weight = tf.nn.softmax(tf.concat([best, decoder], 1) / self.temperature)[:, :-1]
         return Neighbours(rows, weight, tf.gather(self._tokens, rows), tf.gather(self._concepts, rows))
 
@@ -115,6 +147,12 @@ def votes_along(near: Neighbours, inputs: tf.Tensor, vocabulary: int) -> tf.Tens
 
     matches = tf.scan(read, tf.transpose(inputs), first_match(near, 1))
     return vote(tf.transpose(matches[:, :, 0], [1, 0, 2, 3]), near, vocabulary)
+
+
+def with_concepts(score: tf.Tensor, near: Neighbours) -> tf.Tensor:
+    """An image's own concept scores float32 [B, Q] and its neighbours' concepts, mixed by the same weights as words."""
+    own = 1 - tf.reduce_sum(near.weight, 1, keepdims=True)
+    return own * score + tf.reduce_sum(near.weight[..., None] * near.concepts, 1)
 
 
 def _unit(rows: tf.Tensor) -> tf.Tensor:

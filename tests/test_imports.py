@@ -53,7 +53,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
-    "training": {"evaluation", "captioner", "decoding", "data", "library", "phantoms", "doctor"} | MODELS | LEAVES,
+    "training": {"evaluation", "captioner", "decoding", "data", "library", "neighbours", "phantoms", "doctor"}
+    | MODELS
+    | LEAVES,
 }
 # What a person sees of both siblings: a server's answer, in the report's view.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}

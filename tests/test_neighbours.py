@@ -9,26 +9,26 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.captioner import mixed
-from medcap_tf.config import DecodingConfig
+from medcap_tf.errors import InputError
 from medcap_tf.library import Library
-from medcap_tf.neighbours import Retriever, first_match, follow, vote, votes_along
+from medcap_tf.neighbours import Retriever, Strength, first_match, follow, vote, votes_along, with_concepts
 from medcap_tf.records import Record
 from medcap_tf.text import END, START, UNK, Normalizer, Vocabulary
 
 CAPTIONS = ("chest film shows effusion", "chest scan shows nodule", "brain scan shows rare tumour")
 VOCABULARY = Vocabulary.build([*CAPTIONS[:2], "brain scan shows tumour"], Normalizer(stemmer="none"))
 RECORDS = [Record(f"i{n}", None, text, codes) for n, (text, codes) in enumerate(zip(CAPTIONS, (("A",), ("B",), ())))]
-FEATURES = np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float16)
+# Their square roots are (1, 0), (0.6, 0.8) and (0, 1).
+FEATURES = np.array([[1, 0], [0.36, 0.64], [0, 1]], np.float16)
 
 
 def ids(text):
     return VOCABULARY.encode(text)
 
 
-def found(queries=((2.0, 0.0),), **settings):
-    options = {"neighbours": 2, "neighbour_level": 0.5, "neighbour_temperature": 0.5, **settings}
-    retriever = Retriever(Library(RECORDS, FEATURES), VOCABULARY, ["A", "B"], DecodingConfig(**options))
-    return retriever.find(tf.constant(queries))
+def found(queries=((2.0, 0.0),), count=2):
+    library, strength = Library(RECORDS, FEATURES), Strength(level=0.5, temperature=0.5, concept_threshold=0.5)
+    return Retriever(library, VOCABULARY, ["A", "B"], count, strength).find(tf.constant(queries))
 
 
 def say(near, *words):
@@ -51,7 +51,7 @@ def test_the_nearest_come_first_and_weigh_by_similarity_against_the_decoder():
 
 
 def test_more_neighbours_than_training_images_are_all_of_them():
-    assert found(neighbours=50).rows.shape == (1, 3)
+    assert found(count=50).rows.shape == (1, 3)
 
 
 def test_at_the_start_each_neighbour_says_its_first_word():
@@ -73,8 +73,7 @@ def test_the_longest_run_of_words_decides_where_a_neighbour_reads_on():
     records = [Record("i", None, "left film shows left nodule", ())]
     vocabulary = Vocabulary.build([records[0].caption], Normalizer(stemmer="none"))
     library = Library(records, np.ones((1, 2), np.float16))
-    options = DecodingConfig(neighbours=1, neighbour_level=-1)
-    near = Retriever(library, vocabulary, [], options).find(tf.ones([1, 2]))
+    near = Retriever(library, vocabulary, [], 1, Strength(0.5, 0.5, 0.5)).find(tf.ones([1, 2]))
     left, film, shows, nodule = (vocabulary.encode(word)[0] for word in ("left", "film", "shows", "nodule"))
 
     def next_words(*words):
@@ -89,14 +88,14 @@ def test_the_longest_run_of_words_decides_where_a_neighbour_reads_on():
 
 
 def test_an_unknown_word_is_never_said():
-    near = found(queries=((-2.0, 0.0),), neighbours=1)
+    near = found(queries=((0.0, 2.0),), count=1)
     assert near.rows.numpy().tolist() == [[2]]
     assert UNK in near.tokens.numpy()
     assert say(near, *ids("brain scan shows")) == {}
 
 
 def test_beams_and_images_are_told_apart():
-    near = found(queries=((2.0, 0.0), (-2.0, 0.0)))
+    near = found(queries=((2.0, 0.0), (0.0, 2.0)))
     match = follow(first_match(near, 2), tf.fill([2, 2], START), near)
     words = tf.constant([[ids("chest")[0], ids("film")[0]], [ids("brain")[0], START]])
     votes = vote(follow(match, words, near), near, len(VOCABULARY)).numpy()
@@ -114,10 +113,28 @@ def test_the_mixture_is_a_distribution_that_gives_silent_neighbours_weight_to_th
 
 
 def test_votes_along_a_sentence_are_those_of_each_step():
-    near = found(queries=((2.0, 0.0), (-2.0, 0.0)))
+    near = found(queries=((2.0, 0.0), (0.0, 2.0)))
     inputs = tf.constant([[START, *ids("chest film")], [START, *ids("brain scan")]])
     votes = votes_along(near, inputs, len(VOCABULARY)).numpy()
     match = first_match(near, 1)
     for t in range(3):
         match = follow(match, inputs[:, t : t + 1], near)
         np.testing.assert_array_equal(votes[:, t], vote(match, near, len(VOCABULARY)).numpy()[:, 0])
+
+
+def test_concepts_are_mixed_by_the_same_weights():
+    near = found()
+    one, two = near.weight.numpy()[0]
+    mixed_scores = with_concepts(tf.constant([[0.5, 0.25]]), near).numpy()[0]
+    own = 1 - one - two
+    np.testing.assert_allclose(mixed_scores, [0.5 * own + one, 0.25 * own + two], rtol=1e-5)
+
+
+def test_strength_comes_back_as_it_was_saved(tmp_path):
+    assert Strength.load(tmp_path) is None
+    strength = Strength(0.99, 0.01, 0.3)
+    strength.save(tmp_path)
+    assert Strength.load(tmp_path) == strength
+    (tmp_path / "neighbours.json").write_text('{"level": 1}')
+    with pytest.raises(InputError, match=r"neighbours\.json: cannot be read"):
+        Strength.load(tmp_path)

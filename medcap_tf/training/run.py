@@ -39,6 +39,7 @@ from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
+from medcap_tf.training.retrieval import choose_strength
 from medcap_tf.training.stages import (
     Source,
     Task,
@@ -249,9 +250,29 @@ def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str])
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
     library = _library(splits.train, Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0})), run)
     library.save(run)
+    _weigh_neighbours(task, splits, library, run)
     captioner = Captioner.from_run(run, task.config)
     split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
     return evaluate(captioner, records, split, library, run, concept_names)
+
+
+def _weigh_neighbours(task: Task, splits: Splits, library: Library, run: Path) -> None:
+    """Keep the strength of similar images that writes the best validation captions, if any beats the decoder alone."""
+    count = task.config.decoding.neighbours
+    if not count or task.config.decoder.semantic_source == "reference":
+        return
+    alone = Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0}))
+    tried = choose_strength(alone, library, splits.valid, count)
+    best = max(tried, key=lambda one: one.bleu_4)
+    if best.strength is None:
+        _say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder writes alone")
+        return
+    best.strength.save(run)
+    level, temperature, _ = best.strength
+    _say(
+        f"similar images raise validation BLEU-4 from {tried[0].bleu_4:.4f} to {best.bleu_4:.4f} "
+        f"(level {level:.3f}, temperature {temperature:.4f}; best of {len(tried)})"
+    )
 
 
 def _library(records: list[Record], captioner: Captioner, run: Path) -> Library:
