@@ -2,7 +2,7 @@
 
 Every method is a folder of OUT with `valid` and `test`, each holding `predictions.csv` and `scores.json`; trained ones
 are run folders. What is finished is not done again, and a training that was interrupted goes on, so the command may be
-stopped and repeated at any time. At the end `results.csv` and `results.md` compare all that is there.
+stopped and repeated at any time, and other rows may be done by a second one beside it (`--only`). At the end `results.csv` and `results.md` compare all that is there.
 
 One encoder is trained first (OUT/encoder); all trained rows start from it (`visual.weights=OUT/encoder`) and from the
 same cached features, so that they differ in the captioner alone. The transformer trains its own, for as long as the
@@ -64,7 +64,8 @@ ENCODER = {
     "visual.concept_epochs": 20,
     "training.batch_size": 24,
     "training.weight_decay": 0.005,
-    "training.epochs": 15,
+    "training.epochs": 12,
+    "text.min_count": 1,
 }
 
 
@@ -121,11 +122,11 @@ class Study:
         splits = read_dataset(self.data).splits
         self.known = [record.caption for record in splits["train"] if record.caption]
         self.splits = {split: [record for record in splits[split] if record.caption] for split in SPLITS}
-        self.minutes = json.loads(self._minutes.read_text()) if self._minutes.is_file() else {}
 
-    @property
-    def _minutes(self) -> Path:
-        return self.out / "minutes.json"
+    def minutes(self, name: str) -> float:
+        """How long a method has taken so far."""
+        path = self.out / name / "minutes.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
 
     def train(self, name: str, settings: Mapping[str, Any]) -> None:
         """A run of `train.py`, which scores the test split, and its scores on the validation split."""
@@ -178,7 +179,7 @@ class Study:
         folder = self.out / "transformer"
         if (folder / "test" / "scores.json").is_file():
             return
-        where = ("--data", self.data, "--out", folder, "--minutes", self.minutes["encoder"])
+        where = ("--data", self.data, "--out", folder, "--minutes", max(self.minutes("encoder"), 1))
         self._call("transformer", "benchmarks/transformer.py", *where, python=python)
         for split, records in self.splits.items():
             written = read_captions(folder / split / "predictions.csv").values
@@ -209,8 +210,8 @@ class Study:
 
     def _spent(self, name: str, began: float) -> None:
         # Of a training that was interrupted and went on, all parts count.
-        self.minutes[name] = round(self.minutes.get(name, 0) + (time.monotonic() - began) / 60, 2)
-        write_text(self._minutes, json.dumps(self.minutes, indent=2) + "\n")
+        spent = round(self.minutes(name) + (time.monotonic() - began) / 60, 2)
+        write_text(self.out / name / "minutes.json", f"{spent}\n")
 
 
 def pooled(captioner: Any, records: Sequence[Any]) -> np.ndarray:
@@ -244,7 +245,7 @@ def write_tables(study: Study) -> None:
         for split, found in by_split.items():
             table += [{"method": f, "split": split, **scores} for f, scores in zip(folders, found) if scores]
         if any(map(any, by_split.values())):
-            minutes = sum(study.minutes.get(folder, 0) for folder in folders) / len(folders)
+            minutes = sum(map(study.minutes, folders)) / len(folders)
             cells = [_cell([s[m] for s in by_split[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
             lines.append(f"| {title} | {' | '.join(cells)} | {minutes:.0f} |")
     head = ["method", *(f"{split} {metric}" for split in SPLITS for metric in SHOWN[split]), "minutes"]
