@@ -2,7 +2,8 @@
 
 Every method is a folder of OUT with `valid` and `test`, each holding `predictions.csv` and `scores.json`; trained ones
 are run folders. What is finished is not done again, and a training that was interrupted goes on, so the command may be
-stopped and repeated at any time, and other rows may be done by a second one beside it (`--only`). At the end `results.csv` and `results.md` compare all that is there.
+stopped and repeated at any time, and a second one beside it may do other rows (`--only`). At the end `results.csv` and
+`results.md` compare all that is there.
 
 One encoder is trained first (OUT/encoder); all trained rows start from it (`visual.weights=OUT/encoder`) and from the
 same cached features, so that they differ in the captioner alone. The transformer trains its own, for as long as the
