@@ -17,7 +17,7 @@ from tqdm import tqdm
 from medcap_tf.errors import InputError
 from medcap_tf.phantoms.phantom import draw_phantom
 
-_EDITION = 2  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
+_EDITION = 3  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
 _DATE = "2000-01-01T00:00:00Z"  # any constant: a workbook's dates would otherwise differ from one drawing to the next
 _README = """SYNTHETIC phantoms, drawn by medcap_tf.phantoms. No image or sentence here comes from a patient,
 and none is medical evidence. Each split holds images/ID.png, masks/ID.png (255 on the finding), captions.xlsx
