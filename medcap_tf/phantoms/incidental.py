@@ -15,8 +15,8 @@ from medcap_tf.phantoms.beside_brain import BRAIN
 from medcap_tf.phantoms.beside_chest import FILM, SECTION
 from medcap_tf.phantoms.canvas import Canvas
 
-INCIDENTAL_SHARE = 0.22  # of images, for each kind that the scene can show
-_MOST = 4  # at once: a fifth would be one in 400 images, and hide the others
+INCIDENTAL_SHARE = 0.25  # of images, for each kind that the scene can show
+_MOST = 4  # at once: a fifth would be in one of 200 images, and hide the others
 _KINDS = {  # in the order of drawing: what is in front comes last
     ("radiograph", "chest"): ("prosthesis", "tube", "catheter", "pacemaker", "clip", "electrode"),
     ("CT", "chest"): ("implant", "emphysema", "pacemaker", "calcification", "prosthesis", "tube"),

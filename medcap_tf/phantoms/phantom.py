@@ -50,7 +50,7 @@ def draw_phantom(seed: int | Sequence[int]) -> Phantom:
     """Draws one synthetic image from a seed (or a sequence of seeds, all >= 0): the same seed, the same phantom.
 
     Sides are 180 to 288 pixels, and few images are square. About a fifth (`NORMAL_SHARE`) show no finding;
-    each of the six incidental things that its scene knows is in about a fifth of the images (`INCIDENTAL_SHARE`).
+    each of the six incidental things that its scene knows is in a quarter of the images (`INCIDENTAL_SHARE`).
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     scenes = list(_SCENES)
