@@ -43,7 +43,7 @@ def _film_electrode(c: Canvas, contrast: str) -> None:
 
 
 def _film_prosthesis(c: Canvas, contrast: str) -> None:
-    """The ring of a heart valve, seen aslant, with its two leaflets."""
+    """The ring of a heart valve, seen aslant."""
     x, y, turn = c.near(0.04, 0.02), c.near(0.14, 0.025), c.near(0.5, 0.25)
     c.paint(c.line(_ring(x, y, 0.12, 0.085, turn), 0.022), 1.12, 0.5)
     c.paint(c.blob(x, y, 0.08, 0.045, turn), 0.55, 1)
