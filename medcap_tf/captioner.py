@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +18,25 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import images
+from medcap_tf.caption import Caption
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.config import load as load_config
 from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
+from medcap_tf.library import Library
 from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
 from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
+from medcap_tf.neighbours import (
+    Neighbours,
+    Retriever,
+    Strength,
+    first_match,
+    follow,
+    vote,
+    votes_along,
+    with_concepts,
+)
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -45,9 +56,15 @@ class Models(NamedTuple):
 
 
 def build_models(
-    config: Config, vocabulary: int, concepts: int, *, precision: str = "float32", encoder_precision: str = "float32"
+    config: Config,
+    vocabulary: int,
+    concepts: int,
+    *,
+    precision: str = "float32",
+    encoder_precision: str = "float32",
+    with_weights: bool = True,
 ) -> Models:
-    """Build every network under its Keras precision policy.
+    """Build every network under its Keras precision policy; `with_weights`: the encoder starts from `visual.weights`.
 
     Raises:
         InputError: `decoder.semantic_source` needs concepts and there are none.
@@ -61,13 +78,13 @@ def build_models(
     before = keras.mixed_precision.global_policy()
     try:
         keras.mixed_precision.set_global_policy(encoder_precision)
-        encoder = build_visual_encoder(config.visual)
+        encoder = build_visual_encoder(config.visual, with_weights)
         keras.mixed_precision.set_global_policy(precision)
         region_shape = encoder.output_shape[1:]
         head = build_concept_head(config.visual, region_shape, concepts) if concepts else None
         semantic = build_semantic(config.semantic, vocabulary, concepts) if concepts else None
         meaning = config.semantic.units if source != "none" else 0
-        told = head if config.decoder.image_concepts and config.visual.concept_epochs else None
+        told = head if config.decoder.image_concepts and config.visual.names_concepts else None
         decoder = build_decoder(config.decoder, vocabulary, region_shape, meaning, told)
         return Models(encoder, head, semantic, decoder)
     finally:
@@ -110,7 +127,12 @@ def teacher_forced(
 
 
 def write_captions(
-    models: Models, regions: tf.Tensor, config: DecodingConfig, source: str, reference: tf.Tensor | None = None
+    models: Models,
+    regions: tf.Tensor,
+    config: DecodingConfig,
+    source: str,
+    reference: tf.Tensor | None = None,
+    near: Neighbours | None = None,
 ) -> Sentences:
     """Search for the captions of regions [B, h, w, C], in the graph.
 
@@ -120,10 +142,13 @@ def write_captions(
         config: the search's options.
         source: `decoder.semantic_source` of the run.
         reference: int32 [B, T], the reference captions' words; for the oracle alone.
+        near: training images whose captions have a say in each next word.
     """
     begin = models.decoder.begin(regions)
     batch, width = tf.shape(regions)[0], config.beam_width
     state = {name: tf.repeat(begin[name][:, None], width, axis=1) for name in "hc"}
+    if near is not None:
+        state["match"] = first_match(near, width)
     told: tf.Tensor | None = None
     if source == "prefix":
         state.update(_empty_memory(models.semantic, batch, width, config.max_length))
@@ -139,7 +164,12 @@ def write_captions(
             read, memory = _read_word(models.semantic, t, words, state)
             meaning = [read]
         out = models.decoder.step([begin["keys"], begin["values"], words, state["h"], state["c"], *meaning])
-        return out["logits"], out["attention"], {"h": out["h"], "c": out["c"], **memory}
+        new = {"h": out["h"], "c": out["c"], **memory}
+        if near is None:
+            return out["logits"], out["attention"], new
+        new["match"] = follow(state["match"], words, near)
+        votes = vote(new["match"], near, out["logits"].shape[-1])
+        return mixed(out["logits"], votes), out["attention"], new
 
     return beam_search(
         step,
@@ -156,7 +186,22 @@ def write_captions(
     )
 
 
-def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool) -> dict[str, tf.Tensor]:
+def mixed(logits: tf.Tensor, votes: tf.Tensor) -> tf.Tensor:
+    """The decoder's words and the neighbours' together: log-probabilities float32 [..., V].
+
+    A mixture as in kNN language models (Khandelwal et al. 2020, equation 3), whose weight is what the votes sum to.
+
+    Args:
+        logits: float32 [..., V], the decoder's.
+        votes: float32 [..., V], what `neighbours.vote` gives.
+    """
+    own = 1 - tf.reduce_sum(votes, -1, keepdims=True)
+    return tf.math.log(own * tf.nn.softmax(logits) + votes + 1e-20)
+
+
+def read_captions(
+    models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool, near: Neighbours | None = None
+) -> dict[str, tf.Tensor]:
     """What a run with concepts has to say of captions that were written.
 
     Args:
@@ -164,13 +209,18 @@ def read_captions(models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_im
         regions: float [B, h, w, C].
         tokens: int32 [B, T], padded.
         from_image: whether the image names the concepts, or the words do.
+        near: training images whose concepts have a say too.
 
     Returns:
         `word_importance` float32 [B, T] and `concept_score` float32 [B, K] in 0..1.
     """
     read = models.semantic.classifier(tokens)
     logits = models.head(regions) if from_image else read["concept_logits"]
-    return {"word_importance": read["word_importance"], "concept_score": tf.sigmoid(logits)}
+    score = tf.sigmoid(logits)
+    return {
+        "word_importance": read["word_importance"],
+        "concept_score": score if near is None else with_concepts(score, near),
+    }
 
 
 def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
@@ -222,39 +272,32 @@ def load_weights(models: Models, folder: Path, names: Iterable[str] | None = Non
             raise InputError(f"{path}: does not fit the run's config.json ({error})") from error
 
 
-@dataclass(frozen=True)
-class Caption:
-    """What the captioner has to say of one image; `error` says why where it could not be read."""
-
-    path: Path
-    words: tuple[str, ...] = ()  # as people write them
-    stems: tuple[str, ...] = ()  # as the model writes them
-    tokens: np.ndarray | None = None  # int32 [len(words)], the stems' ids
-    score: float = 0.0  # mean log-probability a token, nats
-    attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
-    word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
-    concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
-    pooled: np.ndarray | None = None  # float32 [C], mean region
-    error: str = ""
-
-    @property
-    def text(self) -> str:
-        """The caption as one line."""
-        return " ".join(self.words)
-
-
 class Captioner:
     """A trained run, ready to caption."""
 
     def __init__(
-        self, config: Config, models: Models, vocabulary: Vocabulary, concepts: Sequence[str], thresholds: dict
+        self,
+        config: Config,
+        models: Models,
+        vocabulary: Vocabulary,
+        concepts: Sequence[str],
+        thresholds: dict[str, float],
+        concept_names: dict[str, str] | None = None,
+        retriever: Retriever | None = None,
     ):
-        self.config, self.models, self.vocabulary = config, models, vocabulary
+        self.config, self.models, self.vocabulary, self.retriever = config, models, vocabulary, retriever
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
+        self.concept_names = dict(concept_names or {})  # of the codes that the training data named
         size = config.visual.image_size
-        pixels = tf.TensorSpec([None, size, size, 3], tf.uint8)
+        pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
         self._pool = tf.function(self._mean_region, input_signature=[pixels])
+        # Signatures, so that sentences of all lengths share one graph: tracing takes seconds.
+        self._log_probs = tf.function(self._sentence_log_probs, input_signature=[pixels, tokens])
+        self._attend = tf.function(self._sentence_attention, input_signature=[pixels, tokens])
+        self._grad_cam = tf.function(self._sentence_grad_cam, input_signature=[pixels, tokens])
+        self._copied = tf.function(self._sentence_copied, input_signature=[pixels, tokens])
+        self._word_gradients = tf.function(self._concept_gradients, input_signature=[tokens, tokens])
 
     @classmethod
     def load(cls, run: Path, settings: dict[str, Any] | None = None) -> Captioner:
@@ -274,14 +317,20 @@ class Captioner:
     @classmethod
     def from_run(cls, run: Path, config: Config) -> Captioner:
         """Load a run folder under a configuration that is already at hand."""
-        vocabulary = Vocabulary.from_json(_read_json(run / "vocabulary.json"))
-        concepts = _read_json(run / "concepts.json")
+        vocabulary = Vocabulary.from_json(read_json(run / "vocabulary.json"))
+        concepts = read_json(run / "concepts.json")
         # The weights come from the run, whatever the encoder started from.
-        models = build_models(_without_download(config), len(vocabulary), len(concepts["codes"]))
+        models = build_models(config, len(vocabulary), len(concepts["codes"]), with_weights=False)
         if not (run / "checkpoints" / "best" / "decoder.h5").is_file():
             raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
         load_weights(models, run / "checkpoints" / "best")
-        return cls(config, models, vocabulary, concepts["codes"], concepts["thresholds"])
+        codes, retriever = concepts["codes"], None
+        count, strength = config.decoding.neighbours, Strength.load(run)
+        if count and strength:
+            retriever = Retriever(Library.load(run), vocabulary, codes, count, strength)
+        # Runs of earlier versions hold no names.
+        names = concepts.get("names", {})
+        return cls(config, models, vocabulary, codes, concepts["thresholds"], names, retriever)
 
     def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
         """Caption image files in their order; the next batch is decoded while the models work on one.
@@ -301,14 +350,6 @@ class Captioner:
                     yield Caption(Path(path), error=str(item))
                 else:
                     yield dataclasses.replace(next(found), path=Path(path))
-
-    def pooled_features(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
-        """The mean region of each image, float32 [C]; raises InputError on an unreadable one."""
-        for _, pixels in self._read_ahead(paths):
-            for item in pixels:
-                if isinstance(item, InputError):
-                    raise item
-            yield from self._pool(np.stack(pixels)).numpy()
 
     def _read_ahead(self, paths: Sequence[Path]) -> Iterator[tuple[int, list]]:
         batch = self.config.decoding.batch_size
@@ -336,12 +377,23 @@ class Captioner:
         out = {name: value.numpy() for name, value in self._graph(np.stack(pixels), words).items()}
         return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
 
+    def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
+        """The mean region of each prepared image: uint8 [B, S, S, 3] -> float32 [B, C]."""
+        return self._pool(pixels).numpy()
+
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
 
     @property
+    def names_from_image(self) -> bool:
+        """Whether the concepts are those seen in the image, or those of the words that were written."""
+        return "image" in self.thresholds
+
+    @property
     def concept_threshold(self) -> float:
-        """The score from which on a concept is named, by the image or else by the words."""
+        """The score from which on a concept is named, by the image (and its neighbours) or else by the words."""
+        if self.retriever:
+            return self.retriever.strength.concept_threshold
         return self.thresholds.get("image", self.thresholds.get("words", 0.5))
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -386,6 +438,20 @@ class Captioner:
         maps = self._grad_cam(pixels[None], tokens).numpy()
         return maps / np.maximum(maps.sum((1, 2), keepdims=True), 1e-12)
 
+    def copied(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """How much of each word's probability came from the captions of similar training images, not the decoder.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            tokens: int32 [n], the sentence.
+
+        Returns:
+            float32 [n] in 0..1; zeros in a run without neighbours.
+        """
+        if self.retriever is None:
+            return np.zeros(len(tokens), np.float32)
+        return np.minimum(self._copied(pixels[None], tokens).numpy()[0], 1)
+
     def concept_words(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with
         respect to the word's embedding, times the embedding; float32 [len(codes), n], in logits."""
@@ -410,12 +476,10 @@ class Captioner:
             raise InputError("this run has no trained concept head: train with visual.concept_epochs above 0")
         return concept_view(self.models.encoder, self.models.head)
 
-    @tf.function(reduce_retracing=True)
-    def _log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._spoken(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)
 
-    @tf.function(reduce_retracing=True)
-    def _attend(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _sentence_attention(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._told(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)["attention"]
 
     def _told(self, regions: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -424,11 +488,24 @@ class Captioner:
 
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
-        log_probs = tf.nn.log_softmax(self._told(regions, tokens)["logits"])
+        logits = self._told(regions, tokens)["logits"]
+        if self.retriever:
+            logits = mixed(logits, self._votes(regions, tokens, logits.shape[-1]))
+        log_probs = tf.nn.log_softmax(logits)
         return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
 
-    @tf.function(reduce_retracing=True)
-    def _grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _votes(self, regions: tf.Tensor, tokens: tf.Tensor, vocabulary: int) -> tf.Tensor:
+        near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2]))  # type: ignore[union-attr]
+        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        return votes_along(near, inputs, vocabulary)
+
+    def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
+        votes = self._votes(regions, tokens, len(self.vocabulary))
+        said = tf.gather(votes, tokens[None], batch_dims=2)
+        return said / tf.exp(self._spoken(regions, tokens))
+
+    def _sentence_grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         # One copy of the regions for each word: one backward pass then gives each word its own gradient.
         words = tf.shape(tokens)[0]
         regions = tf.repeat(self.models.encoder(tf.cast(pixels, tf.float32), training=False), words, axis=0)
@@ -439,8 +516,7 @@ class Captioner:
         weights = tf.reduce_mean(gradient, axis=[1, 2], keepdims=True)
         return tf.nn.relu(tf.reduce_sum(weights * regions, -1))
 
-    @tf.function(reduce_retracing=True)
-    def _word_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def _concept_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         words = tf.tile(tokens[None], [tf.shape(rows)[0], 1])
         embedded = self.models.semantic.embed(words)  # type: ignore[union-attr]
         with tf.GradientTape() as tape:
@@ -452,13 +528,15 @@ class Captioner:
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        found = write_captions(self.models, regions, self.config.decoding, source, reference)
+        pooled = tf.reduce_mean(regions, axis=[1, 2])
+        near = self.retriever.find(pooled) if self.retriever else None
+        found = write_captions(self.models, regions, self.config.decoding, source, reference, near)
         shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
         out = {"tokens": found.tokens, "length": found.length, "score": found.score}
-        out["pooled"] = tf.reduce_mean(regions, axis=[1, 2])
+        out["pooled"] = pooled
         out["attention"] = tf.reshape(found.attention, shape)
         if self.models.semantic is not None:
-            out.update(read_captions(self.models, regions, found.tokens, "image" in self.thresholds))
+            out.update(read_captions(self.models, regions, found.tokens, self.names_from_image, near))
         return out
 
     def _to_caption(self, row: dict[str, Any]) -> Caption:
@@ -477,14 +555,12 @@ class Captioner:
             attention=row["attention"][:length],
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
+            concept_scores=row.get("concept_score"),
         )
 
 
-def _without_download(config: Config) -> Config:
-    return config.replace({"visual.weights": "none"})
-
-
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """One of a run's files; raises InputError where it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

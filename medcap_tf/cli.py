@@ -9,15 +9,18 @@ import argparse
 import json
 import os
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from medcap_tf import __version__, cli_serving
+from medcap_tf import __version__, cli_options, cli_scores, cli_serving
 from medcap_tf import config as configuration
 from medcap_tf.errors import InputError
 
+_BEGAN = time.perf_counter()
 _RESEARCH = "Software for research, not a medical device."
 
 
@@ -29,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit, _add_evaluate, _add_score):
+    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit):
+        add(commands)
+    for add in (cli_scores.add_evaluate, cli_scores.add_score, cli_scores.add_compare, cli_scores.add_submit):
         add(commands)
     cli_serving.add_client(commands)
+    cli_serving.add_demo(commands)
     chosen = parser.parse_args(arguments)
     _finish(chosen, chosen.run)
 
@@ -55,7 +61,7 @@ def train(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--config", type=Path, help="a JSON file of settings, {section: {field: value}}")
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="section.field=value", dest="settings")
     parser.add_argument("--resume", action="store_true", help="go on with RUN if it was begun; else begin it")
-    _add_verbose(parser)
+    cli_options.add_verbose(parser)
     _finish(parser.parse_args(arguments), _train)
 
 
@@ -69,7 +75,7 @@ def export(arguments: Sequence[str] | None = None) -> NoReturn:
         epilog=f"example:\n  python export.py runs/first --out served/medcap\n\n{_RESEARCH}",
     )
     cli_serving.add_export(parser)
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     _finish(parser.parse_args(arguments), cli_serving.export)
 
 
@@ -105,7 +111,7 @@ def _train(chosen: argparse.Namespace) -> None:
         print(f"{stop}. To go on, give the same command with --resume", file=sys.stderr)
         sys.exit(130)
     print(format_scores(scores))
-    print(f"\n{chosen.out}: config.json, history.csv, history.png, predictions.csv, concepts.csv, scores.json")
+    print(f"\n{chosen.out}: config.json, history.png, predictions.csv, concepts.csv, scores.json, groups.png")
 
 
 def _add_records(commands: Any) -> None:
@@ -149,7 +155,7 @@ def _add_caption(commands: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN_OR_EXPORT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_caption)
 
 
@@ -157,23 +163,23 @@ def _caption(chosen: argparse.Namespace) -> None:
     from medcap_tf.images import find_files
 
     paths = find_files(chosen.images)
-    captioner = cli_serving.exported(chosen) or _load(chosen)
-    failed = 0
+    captioner = cli_serving.exported(chosen) or cli_options.load(chosen)
+    failed, names = 0, captioner.concept_names
     for caption in captioner.caption(paths):
         if chosen.json:
-            print(json.dumps(_caption_json(caption), ensure_ascii=False))
+            print(json.dumps(_caption_json(caption, names), ensure_ascii=False))
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
         else:
             print(f"{caption.path}\t{caption.text}\t{caption.score:.4f}")
-            concepts = ", ".join(f"{code} {score:.2f}" for code, score in caption.concepts)
+            concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
             print(f"  concepts: {concepts or 'none'}", file=sys.stderr)
         failed += bool(caption.error)
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
 
 
-def _caption_json(caption: Any) -> dict[str, Any]:
+def _caption_json(caption: Any, names: Mapping[str, str]) -> dict[str, Any]:
     if caption.error:
         return {"path": str(caption.path), "error": caption.error}
     return {
@@ -183,14 +189,29 @@ def _caption_json(caption: Any) -> dict[str, Any]:
         "words": caption.words,
         "stems": caption.stems,
         "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
-        "concepts": [{"code": code, "score": score} for code, score in caption.concepts],
+        "concepts": [{"code": code, "name": names.get(code, ""), "score": score} for code, score in caption.concepts],
     }
 
 
 def _add_explain(commands: Any) -> None:
-    parser = commands.add_parser("explain", help="draw why: regions of each word, words of each concept, layers")
+    parser = commands.add_parser(
+        "explain",
+        help="draw why: regions of each word, words of each concept, layers",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Caption images and draw why: a report for the browser, pictures, and their numbers. At its end\n"
+        "it says on stderr where the time went.",
+        epilog="examples:\n"
+        "  medcap explain RUN scan.png --out why\n"
+        "  medcap explain RUN folder --references captions.xlsx --out why --no-pictures\n"
+        "  medcap explain RUN --data DIR --split test --worst --limit 20 --out why\n\n"
+        "With --data the report opens at the captions furthest from their references (by METEOR).",
+    )
     parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="instead of images: a data set, with its references")
+    parser.add_argument("--split", default="test", help="which part of --data (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="explain the first N images alone")
+    parser.add_argument("--worst", action="store_true", help="of all captions, those furthest from their references")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
@@ -205,144 +226,106 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
     parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_explain)
 
 
 def _explain(chosen: argparse.Namespace) -> None:
-    from medcap_tf.images import find_files
-    from medcap_tf.tables import read_captions
-
-    paths = find_files(chosen.images)
-    references = dict(read_captions(chosen.references).values) if chosen.references else {}
-    captioner = _load(chosen)
+    paths, references = _explained(chosen)
+    captioner = cli_options.load(chosen)
     from tqdm import tqdm
 
+    from medcap_tf.explain.clock import Clock
     from medcap_tf.explain.methods import METHODS
     from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.reasons import explain, layer_by
     from medcap_tf.explain.report import write_report
+    from medcap_tf.explain.worst import SCORE, worst
 
     layers = [layer_by(captioner, name) for name in chosen.layers]
     methods = METHODS if chosen.methods == ["all"] else chosen.methods
     if set(methods) - set(METHODS):
         raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
-    audited = chosen.model / "audit.json"
+    audited, names = chosen.model / "audit.json", captioner.concept_names
     chosen.out.mkdir(parents=True, exist_ok=True)
-    failed = 0
+    clock, failed = Clock(), 0
+    clock.seconds["start-up"] = time.perf_counter() - _BEGAN
+    captions = clock.each("captions", captioner.caption(paths))
+    count = len(paths)
+    if chosen.worst:
+        told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
+        captions = worst(told, references, chosen.limit or count)
+        count = len(captions)
 
     def each() -> Iterator[Any]:
         nonlocal failed
-        found = explain(captioner, paths, layers, references, methods)
-        for reasons in tqdm(found, total=len(paths), unit="image", leave=False):
+        found = clock.each("reasons", explain(captioner, captions, layers, references, methods))
+        for reasons in tqdm(found, total=count, unit="image", leave=False):
             if reasons.caption.error:
                 failed += 1
                 tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
             if not chosen.no_pictures:
-                for path in write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf):
-                    print(path)
+                with clock.part("pictures"):
+                    written = write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf, names)
+                print(*written, sep="\n", end="\n" if written else "")
             yield reasons
 
     title = f"Captions of {chosen.model.resolve().name}, and why"
     audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
-    print(write_report(chosen.out / "report.html", each(), title, audit))
+    worst_by = SCORE if chosen.data or chosen.worst else ""
+    with clock.part("report"):
+        print(write_report(chosen.out / "report.html", each(), title, audit, names, worst_by))
+    print(clock, file=sys.stderr)
     if failed:
-        raise InputError(f"{failed} of {len(paths)} images could not be read")
+        raise InputError(f"{failed} of {count} images could not be read")
+
+
+def _explained(chosen: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
+    """The images to explain, and the references by image ID."""
+    from medcap_tf.images import find_files
+    from medcap_tf.tables import read_captions
+
+    if bool(chosen.images) == bool(chosen.data):
+        raise InputError("give either images (or folders of them) or --data DIR")
+    if chosen.limit is not None and chosen.limit < 1:
+        raise InputError(f"--limit {chosen.limit}: give at least 1")
+    records = [record for record in cli_options.read_split(chosen)[0] if record.image_path] if chosen.data else []
+    if chosen.data and not records:
+        raise InputError(f"{chosen.data}: split {chosen.split!r} has no images")
+    references = {record.image_path.stem: record.caption for record in records if record.caption}
+    if chosen.references:
+        references.update(read_captions(chosen.references).values)
+    paths = [record.image_path for record in records] or find_files(chosen.images)
+    if not chosen.worst:
+        return paths[: chosen.limit], references
+    if not any(path.stem in references for path in paths):
+        raise InputError("--worst needs references: give --references TABLE, or --data with a split that has captions")
+    return paths, references
 
 
 def _add_audit(commands: Any) -> None:
     parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
     parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--split", default="test")
+    cli_options.add_split(parser)
     parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
-    _add_decoding(parser)
+    cli_options.add_decoding(parser)
     parser.set_defaults(run=_audit)
 
 
 def _audit(chosen: argparse.Namespace) -> None:
     if chosen.images < 1:
         raise InputError(f"--images {chosen.images}: give at least 1")
-    records = _read_split(chosen)
-    captioner = _load(chosen)
+    records, _ = cli_options.read_split(chosen)
+    captioner = cli_options.load(chosen)
     from medcap_tf.explain.audit import audit, format_audit, write_audit
     from medcap_tf.explain.audit_figure import audit_figure
-    from medcap_tf.explain.figures import save
+    from medcap_tf.explain.plate import save
 
     found = audit(captioner, records, chosen.split, chosen.images, chosen.seed)
     out = chosen.out or chosen.model
     write_audit(out / "audit.json", found)
-    save(audit_figure(found), out / "audit.png", dpi=110)
+    save(partial(audit_figure, found), out / "audit.png", dpi=110)
     print(format_audit(found))
     print(f"\n{out}: audit.json, audit.png", file=sys.stderr)
-
-
-def _read_split(chosen: argparse.Namespace) -> Any:
-    from medcap_tf.records import read_dataset
-
-    dataset = read_dataset(chosen.data)
-    if chosen.split not in dataset.splits:
-        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
-    return dataset.splits[chosen.split]
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="caption a split and score it, beside both baselines")
-    parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--out", type=Path, help="where predictions.csv, concepts.csv, scores.json go (default: RUN)")
-    _add_decoding(parser)
-    parser.set_defaults(run=_evaluate)
-
-
-def _evaluate(chosen: argparse.Namespace) -> None:
-    records = _read_split(chosen)
-    captioner = _load(chosen)
-    from medcap_tf.evaluation import Library, evaluate, format_scores
-
-    out = chosen.out or chosen.model
-    print(format_scores(evaluate(captioner, records, chosen.split, Library.load(chosen.model), out)))
-    print(f"\n{out}: predictions.csv, concepts.csv, scores.json", file=sys.stderr)
-
-
-def _add_score(commands: Any) -> None:
-    parser = commands.add_parser("score", help="score one table of captions against another")
-    parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
-    parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
-    parser.set_defaults(run=_score)
-
-
-def _score(chosen: argparse.Namespace) -> None:
-    from medcap_tf.metrics import caption_scores
-    from medcap_tf.tables import read_captions
-
-    references, predictions = read_captions(chosen.references), read_captions(chosen.predictions)
-    ids = sorted(references.values)
-    # An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
-    missing, unknown = set(ids) - set(predictions.rows), set(predictions.rows) - set(references.rows)
-    for wrong, message in ((missing, "has no caption for"), (unknown, "has captions for unknown")):
-        if wrong:
-            shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
-            raise InputError(f"{chosen.predictions}: {message} {len(wrong)} IDs of {chosen.references} ({shown})")
-    pairs = [references.values[i] for i in ids], [predictions.values.get(i, "") for i in ids]
-    print(json.dumps(caption_scores(*pairs), indent=2))
-
-
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
-    parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
-    _add_verbose(parser)
-
-
-def _add_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages too")
-
-
-def _load(chosen: argparse.Namespace) -> Any:
-    from medcap_tf.captioner import Captioner
-
-    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
-    return Captioner.load(chosen.model, {name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""The commands around TensorFlow Serving: `export.py`, and the client of a running server."""
+"""The commands around TensorFlow Serving: `export.py`, the client of a running server, and the web page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medcap_tf import cli_options
 from medcap_tf.errors import InputError
 
 
@@ -16,7 +18,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """The arguments of `export.py`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="the run folder that train.py wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BASE", help="the model's folder; versions go in it")
-    parser.add_argument("--version", type=_version, metavar="N", help="default: one more than the highest there is")
+    parser.add_argument("--version", type=_whole, metavar="N", help="default: one more than the highest there is")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="ResNet50 layers that `activations` shows")
     parser.add_argument(
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
@@ -28,12 +30,11 @@ def export(chosen: argparse.Namespace) -> None:
     """Write the version; the last line printed starts a server."""
     from medcap_tf.serving.export import export as write_export
 
-    given = {"decoding.beam_width": chosen.beam_width, "decoding.max_length": chosen.max_length}
     done = write_export(
         chosen.model,
         chosen.out,
         version=chosen.version,
-        settings={name: value for name, value in given.items() if value is not None},
+        settings=cli_options.decoding(chosen),
         layers=chosen.layers,
         precision=chosen.precision,
     )
@@ -50,7 +51,7 @@ def exported(chosen: argparse.Namespace) -> Any:
     folder = find_version(chosen.model)
     if folder is None:
         return None
-    if chosen.beam_width or chosen.max_length:
+    if cli_options.decoding(chosen):
         raise InputError(f"{chosen.model}: an export's decoding options are fixed; export the run again with others")
     from medcap_tf.serving.exported import ExportedCaptioner
 
@@ -66,7 +67,7 @@ def add_client(commands: Any) -> None:
     parser.add_argument("--explain", action="store_true", help="pictures of where it looked for each word, too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument("--json", action="store_true", help="an object a line")
-    parser.add_argument("--batch-size", type=_version, default=8, metavar="B", help="images a request (default: 8)")
+    parser.add_argument("--batch-size", type=_whole, default=8, metavar="B", help="images a request (default: 8)")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer (default: 60)")
     parser.set_defaults(run=client)
 
@@ -108,26 +109,55 @@ def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
 
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
     """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
-    from medcap_tf.captioner import Caption
-    from medcap_tf.explain.figures import save, words_figure
+    from medcap_tf.explain.figures import words_figure
     from medcap_tf.explain.pictures import file_name
-    from medcap_tf.explain.reasons import Reasons
+    from medcap_tf.explain.plate import save
+    from medcap_tf.explain.reasons import told
     from medcap_tf.images import read_image
-    from medcap_tf.serving.answers import caption_fields
+    from medcap_tf.serving.answers import to_caption
 
-    caption = Caption(path, **caption_fields(row, threshold=0.0))
-    reasons = Reasons(caption, read_image(path), caption.attention)
+    reasons = told(to_caption(path, row, threshold=0.0), read_image(path))
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{file_name(path)}.attention.png"
-    save(
-        words_figure(reasons, reasons.attention, "where it looked", "attention, in shares of an even spread"),
-        picture,
-        110,
-    )
+    titles = ("where it looked", "attention, in shares of an even spread")
+    save(partial(words_figure, reasons, reasons.attention, *titles), picture, dpi=110)
     return picture
 
 
-def _version(text: str) -> int:
+def add_demo(commands: Any) -> None:
+    """`demo`, the web page."""
+    parser = commands.add_parser("demo", help="a web page: drop an image in, read its caption and see why")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--url", help="a running server: http://HOST:8501 or grpc://HOST:8500")
+    source.add_argument("--model", type=Path, metavar="RUN_OR_EXPORT", help="or a model of this machine")
+    parser.add_argument("--name", default="medcap", help="with --url: the model's name there (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="with --url: seconds for one answer")
+    parser.add_argument(
+        "--concept-threshold", type=float, default=0.5, metavar="P",
+        help="with --url: concepts from this score on are shown; an export's own is in signatures.json (default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
+    parser.add_argument("--port", type=_whole, metavar="N", help="default: 7860 or the next that is free")
+    parser.add_argument("--max-megabytes", type=_whole, default=20, metavar="M", help="largest file (default: 20)")
+    parser.set_defaults(run=_demo, beam_width=None, max_length=None, neighbours=None)
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    """Show the page until interrupted."""
+    from medcap_tf.webpage import Address, serve
+
+    if chosen.url:
+        from medcap_tf.serving.client import Options, connect
+        from medcap_tf.serving.remote import RemoteCaptioner
+
+        remote = connect(chosen.url, Options(chosen.name, chosen.timeout))
+        captioner: Any = RemoteCaptioner(remote, chosen.concept_threshold)
+    else:
+        captioner = exported(chosen) or cli_options.load(chosen)
+    serve(captioner, Address(chosen.host, chosen.port, chosen.max_megabytes))
+
+
+def _whole(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} should be 1 or more")

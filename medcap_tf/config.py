@@ -52,13 +52,23 @@ class VisualConfig:
 
     image_size: int = _number(224, 32)  # pixels, both sides
     layer: str = "conv5_block3_out"
-    weights: str = "imagenet"  # imagenet, none, or the path of an .h5 in Keras' layout
+    weights: str = "imagenet"  # imagenet, none, an .h5 in Keras' layout, or a run folder: its encoder and concepts
     trainable: str = _choice("none", "last_stage", "all")  # while captions are learned
     concept_epochs: int = _number(0, 0)
     concept_trainable: str = _choice("all", "last_stage", "none")  # while concepts are learned
     concept_learning_rate: float = _number(1e-3, 0)
     concept_dropout: float = _number(0.2, 0, 0.9)
     concept_loss: str = _choice("cross_entropy", "focal")
+
+    @property
+    def weights_of_run(self) -> bool:
+        """Whether the encoder comes, with its concept head, from another run."""
+        return self.weights not in ("imagenet", "none") and not self.weights.endswith((".h5", ".hdf5"))
+
+    @property
+    def names_concepts(self) -> bool:
+        """Whether the concept head is a trained one."""
+        return self.concept_epochs > 0 or self.weights_of_run
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class DecodingConfig:
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1)  # tokens, <end> included
     length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
+    neighbours: int = _number(32, 0, 1000)  # similar training images with a say in each word and concept; 0: none
     batch_size: int = _number(16, 1)
 
 

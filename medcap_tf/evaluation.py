@@ -5,51 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.baselines import nearest, popular_concepts, popular_words
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import Captioner
 from medcap_tf.data import concept_matrix
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text
-from medcap_tf.metrics import caption_scores, concept_f1
+from medcap_tf.groups import find_groups, score_groups, write_groups
+from medcap_tf.library import Library
+from medcap_tf.metrics import (
+    Additive,
+    caption_parts,
+    caption_statistics,
+    concept_map,
+    concept_parts,
+    concept_scores,
+    intervals,
+)
 from medcap_tf.records import Record
-from medcap_tf.text import Normalizer
-
-POPULAR_WORDS = 10
-"""How many words the image-blind baseline says, close to the mean length of a normalised caption."""
-
-
-def popular_words(captions: Sequence[str], count: int = POPULAR_WORDS) -> str:
-    """The caption of the image-blind baseline: the most frequent words of the training captions, most frequent first.
-
-    Stop words are not counted: the official score deletes them.
-    """
-    normalizer = Normalizer(stemmer="none")
-    counts = Counter(word for caption in captions for word in normalizer.stems(caption))
-    return " ".join(sorted(counts, key=lambda word: (-counts[word], word))[:count])
-
-
-def popular_concepts(records: Sequence[Record]) -> tuple[str, ...]:
-    """The image-blind concepts: as many of the most frequent ones as score best on the training records themselves."""
-    truth = [record.concepts for record in records]
-    counts = Counter(concept for concepts in truth for concept in concepts)
-    ranked = sorted(counts, key=lambda concept: (-counts[concept], concept))[:20]
-    if not ranked:
-        return ()
-    scores = [concept_f1(truth, [ranked[:k]] * len(truth)) for k in range(1, len(ranked) + 1)]
-    return tuple(ranked[: 1 + int(np.argmax(scores))])
-
-
-def nearest(queries: np.ndarray, library: np.ndarray) -> np.ndarray:
-    """Row of the library most similar (cosine) to each query: float [N, C], float [M, C] -> int64 [N]."""
-    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (queries, library)]
-    return np.argmax(unit[0] @ unit[1].T, axis=1)
 
 
 def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequence[str]) -> tuple[float, float]:
@@ -73,40 +53,24 @@ def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequ
     return float(candidates[int(np.argmax(values))]), max(values)
 
 
-class Library(NamedTuple):
-    """The training records that the baselines draw on, kept in the run folder."""
+class Answers(NamedTuple):
+    """What one method says of N images."""
 
-    records: list[Record]
-    features: np.ndarray  # float16 [M, C], mean region of each image
-
-    @classmethod
-    def of(cls, records: Sequence[Record], captioner: Captioner) -> Library:
-        """Compute the records' features with the captioner's encoder."""
-        found = captioner.pooled_features([r.image_path for r in records])  # type: ignore[misc]
-        bar = tqdm(found, total=len(records), desc="features for nearest images", unit="image", mininterval=1.0)
-        return cls(list(records), np.stack(list(bar)).astype(np.float16))
-
-    def save(self, run: Path) -> None:
-        """Write `library.json` and `library.npy`."""
-        values = [{"id": r.image_id, "caption": r.caption, "concepts": r.concepts} for r in self.records]
-        write_text(run / "library.json", json.dumps(values, ensure_ascii=False, indent=0) + "\n")
-        np.save(run / "library.npy", self.features)
-
-    @classmethod
-    def load(cls, run: Path) -> Library:
-        """Read what `save` wrote; raises InputError where it is missing."""
-        try:
-            values = json.loads((run / "library.json").read_text(encoding="utf-8"))
-            features = np.load(run / "library.npy")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{run}: the run is not finished ({error}); train it with --resume") from error
-        return cls([Record(v["id"], None, v["caption"], tuple(v["concepts"])) for v in values], features)
+    captions: list[str]
+    concepts: list[Sequence[str]]
+    strength: np.ndarray  # float [N, K], how sure it is of each concept that the run learned
 
 
 def evaluate(
-    captioner: Captioner, records: Sequence[Record], split: str, library: Library, folder: Path
+    captioner: Captioner,
+    records: Sequence[Record],
+    split: str,
+    library: Library,
+    folder: Path,
+    concept_names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Caption a split, write `predictions.csv`, `concepts.csv` and `scores.json` into `folder`; returns the scores.
+    """Caption a split; write `predictions.csv`, `concepts.csv`, `scores.json`, `groups.csv` and `groups.png` into
+    `folder`; returns the scores.
 
     Raises:
         InputError: records without images, or a split without reference captions (its predictions are written).
@@ -118,34 +82,61 @@ def evaluate(
     found = captioner.caption(paths, [record.caption for record in records] if oracle else None)  # type: ignore[arg-type]
     captions = list(tqdm(found, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False))
     write_predictions(folder, records, captions)
-    scores = _score_split(split, records, captions, library, "oracle" if oracle else "model")
-    write_scores(folder, scores)
-    return scores
-
-
-def _score_split(
-    split: str, records: Sequence[Record], captions: Sequence[Caption], library: Library, method: str
-) -> dict[str, Any]:
     scored = [i for i, record in enumerate(records) if record.caption]
     if not scored:
         raise InputError(f"split {split!r} has no reference captions to score against; its predictions are written")
-    references, truth = [records[i].caption for i in scored], [records[i].concepts for i in scored]
-
-    def scores(candidates: list[str], predicted: list[Sequence[str]]) -> dict[str, float]:
-        result = caption_scores(references, candidates)
-        return {**result, "concept_f1": concept_f1(truth, predicted)} if any(truth) else result
-
-    blind, usual = popular_words([r.caption for r in library.records]), popular_concepts(library.records)
-    queries = np.stack([_pooled(captions[i], library) for i in scored])
-    near = [library.records[row] for row in nearest(queries, library.features.astype(np.float32))]
-    return {
+    records, captions = [records[i] for i in scored], [captions[i] for i in scored]
+    method = "oracle" if oracle else "model"
+    answers = {method: _answers(captions, captioner.concepts), **_baselines(captions, library, captioner.concepts)}
+    parts = {name: _parts(records, given) for name, given in answers.items()}
+    training = [record.caption for record in library.records]
+    scores = {
         "split": split,
-        "images": len(scored),
-        method: scores(
-            [captions[i].text for i in scored], [[code for code, _ in captions[i].concepts] for i in scored]
-        ),
-        "popular_words": scores([blind] * len(scored), [usual] * len(scored)),
-        "nearest_image": scores([r.caption for r in near], [r.concepts for r in near]),
+        "images": len(records),
+        **{name: _score(parts[name], records, answers[name], captioner.concepts, training) for name in answers},
+        "intervals": {name: intervals(own) for name, own in parts.items()},
+        "attention": attention_statistics(captions),
+    }
+    write_scores(folder, scores)
+    write_groups(folder, score_groups(find_groups(records, training, concept_names), parts[method]))
+    return scores
+
+
+def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
+    nothing = np.zeros(len(concepts))
+    strength = [nothing if caption.concept_scores is None else caption.concept_scores for caption in captions]
+    named = [[code for code, _ in caption.concepts] for caption in captions]
+    return Answers([caption.text for caption in captions], named, np.stack(strength))
+
+
+def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
+    """Whether the attention says anything: a captioner that has collapsed looks at the same place for every word, or in
+    every image.
+
+    Returns:
+        `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
+        `between_images`, that between the mean maps of two images, each over neighbouring pairs.
+    """
+    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]  # type: ignore[union-attr]
+    words = [_variation(x) for x in maps if len(x) > 1]
+    images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
+    return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
+
+
+def _variation(rows: np.ndarray) -> float:
+    return float(np.abs(np.diff(rows, axis=0)).sum(1).mean() / 2)
+
+
+def _baselines(captions: Sequence[Caption], library: Library, concepts: Sequence[str]) -> dict[str, Answers]:
+    """Popular words without a look at the image, and the nearest training image's caption and concepts."""
+    blind, usual = popular_words([r.caption for r in library.records]), popular_concepts(library.records)
+    learned = concept_matrix(library.records, concepts)
+    queries = np.stack([_pooled(caption, library) for caption in captions])
+    rows = nearest(queries, library.features.astype(np.float32))
+    near, count = [library.records[row] for row in rows], len(captions)
+    return {
+        "popular_words": Answers([blind] * count, [usual] * count, np.tile(learned.mean(0), (count, 1))),
+        "nearest_image": Answers([r.caption for r in near], [r.concepts for r in near], learned[rows]),
     }
 
 
@@ -153,17 +144,63 @@ def _pooled(caption: Caption, library: Library) -> np.ndarray:
     return np.zeros(library.features.shape[1], np.float32) if caption.pooled is None else caption.pooled
 
 
+def _parts(records: Sequence[Record], answers: Answers) -> dict[str, Additive]:
+    parts = caption_parts([record.caption for record in records], answers.captions)
+    truth = [record.concepts for record in records]
+    return {**parts, **concept_parts(truth, answers.concepts)} if any(truth) else parts
+
+
+def _score(
+    parts: Mapping[str, Additive],
+    records: Sequence[Record],
+    answers: Answers,
+    concepts: Sequence[str],
+    training: Sequence[str],
+) -> dict[str, float]:
+    scores = {name: part.score() for name, part in parts.items()}
+    if "concept_f1" in parts:
+        scores.update(_concept_scores(records, answers.concepts, answers.strength, concepts))
+    return {**scores, **caption_statistics(answers.captions, training)}
+
+
+def _concept_scores(
+    records: Sequence[Record], named: Sequence[Sequence[str]], strength: np.ndarray, concepts: Sequence[str]
+) -> dict[str, float]:
+    truth = [record.concepts for record in records]
+    precision = concept_map(truth, strength, concepts)
+    return {**concept_scores(truth, named), **({} if precision is None else {"concept_map": precision})}
+
+
 def score_concepts(
-    split: str, records: Sequence[Record], named: Sequence[Sequence[str]], train: Sequence[Record]
+    split: str,
+    records: Sequence[Record],
+    strength: np.ndarray,
+    threshold: float,
+    concepts: Sequence[str],
+    train: Sequence[Record],
 ) -> dict[str, Any]:
-    """Scores of concepts alone, for data without images: the content of `scores.json`."""
-    truth, usual = [record.concepts for record in records], popular_concepts(train)
+    """Scores of concepts alone, for data without images: the content of `scores.json`.
+
+    Args:
+        split: its name.
+        records: of the split.
+        strength: float32 [N, K], the semantic classifier's scores of their captions.
+        threshold: from which score on a concept is named.
+        concepts: the K codes.
+        train: the training records, for the baseline.
+    """
+    truth, count = [record.concepts for record in records], len(records)
+    frequencies = np.tile(concept_matrix(train, concepts).mean(0), (count, 1))
+    named: dict[str, tuple[list[Sequence[str]], np.ndarray]] = {
+        "model": ([[concepts[i] for i in np.flatnonzero(row >= threshold)] for row in strength], strength),
+        "popular_words": ([popular_concepts(train)] * count, frequencies),
+    }
     return {
         "split": split,
         "images": 0,
-        "captions": len(records),
-        "model": {"concept_f1": concept_f1(truth, named)},
-        "popular_words": {"concept_f1": concept_f1(truth, [usual] * len(records))},
+        "captions": count,
+        **{name: _concept_scores(records, *given, concepts) for name, given in named.items()},
+        "intervals": {name: intervals(concept_parts(truth, codes)) for name, (codes, _) in named.items()},
     }
 
 
@@ -189,9 +226,17 @@ def _write_table(path: Path, column: str, rows: Any) -> None:
 
 
 def format_scores(scores: dict[str, Any]) -> str:
-    """`scores.json` as a table for people: a row a metric, a column a method."""
+    """`scores.json` as a table for people: a row a metric, a column a method, with 95% intervals where there are."""
     methods = [name for name in ("model", "oracle", "popular_words", "nearest_image") if name in scores]
-    lines = [f"{scores['split']}: {scores['images']} images".ljust(22) + "".join(m.rjust(15) for m in methods)]
+    lines = [f"{scores['split']}: {scores['images']} images".ljust(22) + "".join(m.rjust(26) for m in methods)]
     for metric in scores[methods[0]]:
-        lines.append(metric.ljust(22) + "".join(f"{scores[m][metric]:15.4f}" for m in methods))
-    return "\n".join(lines)
+        ends = [scores.get("intervals", {}).get(method, {}).get(metric) for method in methods]
+        cells = [
+            f"{scores[method][metric]:.4f}" + (f" [{end[0]:.3f}, {end[1]:.3f}]" if end else " " * 15)
+            for method, end in zip(methods, ends)
+        ]
+        lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
+    if "attention" in scores:
+        differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
+        lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
+    return "\n".join(line.rstrip() for line in lines)

@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from medcap_tf import MAX_PIXELS
 from medcap_tf.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
-MAX_PIXELS = 100_000_000
 VIEWS = ("identity", "horizontal_flip", "vertical_flip", "center_crop")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

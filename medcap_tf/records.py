@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from medcap_tf.errors import InputError
 from medcap_tf.sheets import ID_COLUMNS, TABLE_SUFFIXES, VALUE_COLUMNS, Problem, Sheet, read_sheet
-from medcap_tf.tables import IMAGE_SUFFIXES, Table, captions_of, concepts_of, names_codes
+from medcap_tf.tables import IMAGE_SUFFIXES, Table, captions_of, concept_names_of, concepts_of, names_codes
 
 SPLITS = {
     "train": ("train", "training"),
@@ -45,6 +45,7 @@ class Dataset:
     splits: dict[str, list[Record]]  # "train", "valid", "test" in this order, those present
     problems: list[Problem]
     tables: dict[str, str] = field(default_factory=dict)  # each split's table of captions
+    concept_names: dict[str, str] = field(default_factory=dict)  # code -> name, of the codes that some table names
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -117,8 +118,10 @@ def _split_of(path: PurePosixPath, root: Path) -> str | None:
 
 def _kind_of(path: PurePosixPath) -> str | None:
     words = _words(path.stem)
-    if words & {"mapping", "map", "names", "readme", "license", "licence"}:
+    if words & {"readme", "license", "licence"}:
         return None
+    if words & {"mapping", "map", "names"}:
+        return "names" if words & {"concept", "concepts", "cui", "cuis"} else None
     for kind, names in (("concepts", {"concept", "concepts", "cui", "cuis"}), ("captions", {"caption", "captions"})):
         if words & names:
             return kind
@@ -148,7 +151,31 @@ def _assemble(tree: _Tree) -> Dataset:
     problems += [
         Problem(path, 0, "image without caption: no table of captions names it") for path in sorted(offered - claimed)
     ]
-    return Dataset(tree.root, splits, problems, {split: str(sheet.name) for split, sheet in captions.items()})
+    names, more = _read_concept_names(tree)
+    tables = {split: str(sheet.name) for split, sheet in captions.items()}
+    return Dataset(tree.root, splits, [*problems, *more], tables, names)
+
+
+def _read_concept_names(tree: _Tree) -> tuple[dict[str, str], list[Problem]]:
+    """Names of codes from every table that gives some; the first name of a code is kept."""
+    names: dict[str, str] = {}
+    problems: list[Problem] = []
+    for path in tree.tables:
+        kind = _kind_of(path)
+        # 2022 names its codes in a table called `concepts`.
+        if kind != "names" and (kind != "concepts" or _split_of(path, tree.root)):
+            continue
+        try:
+            sheet = read_sheet(tree.root / path, str(path))
+            if kind == "concepts" and not names_codes(sheet):
+                continue
+            table = concept_names_of(sheet)
+        except InputError as error:
+            problems.append(Problem(str(path), 0, f"no names of concepts: {error}"))
+            continue
+        names = {**table.values, **names}
+        problems += table.problems
+    return names, problems
 
 
 def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Problem]]:

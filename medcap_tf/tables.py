@@ -50,6 +50,18 @@ def read_concepts(path: Path) -> Table[tuple[str, ...]]:
     return concepts_of(read_sheet(Path(path), str(path)))
 
 
+def read_concept_names(path: Path) -> Table[str]:
+    """Read a table of names of concepts: code -> name; CUIs in upper case.
+
+    With a header (concept, name) or without one, as ImageCLEF's `concepts.csv` and `cui_mapping.csv`. Rows without a
+    code or a name, and codes named before, are problems and left out.
+
+    Raises:
+        InputError: the file cannot be read, is no table, or has one column.
+    """
+    return concept_names_of(read_sheet(Path(path), str(path)))
+
+
 def captions_of(sheet: Sheet) -> Table[str]:
     """What `read_captions` returns, of a sheet already read."""
     if not sheet.rows:
@@ -86,6 +98,36 @@ def concepts_of(sheet: Sheet) -> Table[tuple[str, ...]]:
             problems.append(Problem(sheet.name, rows[image_id], text))
         values[image_id] = tuple(kept)
     return Table(values, rows, _in_order(problems))
+
+
+def concept_names_of(sheet: Sheet) -> Table[str]:
+    """What `read_concept_names` returns, of a sheet already read."""
+    code_column, column = _name_columns(sheet)
+    values: dict[str, str] = {}
+    rows: dict[str, int] = {}
+    problems = list(sheet.problems)
+    for row, fields in sheet.rows:
+        wanted = [fields[i].strip() if i < len(fields) else "" for i in (code_column, column)]
+        code, name = _code(wanted[0]), wanted[1]
+        if not code or not name:
+            text = f"missing name: the row gives code {code!r} and name {name!r}, and needs both; it is skipped"
+        elif code in rows:
+            text = f"duplicate code: {code!r} is in row {rows[code]}; the first name is kept"
+        else:
+            rows[code], values[code] = row, name
+            continue
+        problems.append(Problem(sheet.name, row, text))
+    return Table(values, rows, _in_order(problems))
+
+
+def _name_columns(sheet: Sheet) -> tuple[int, int]:
+    """The columns of code and name."""
+    header = sheet.header
+    if max([len(header), *(len(fields) for _, fields in sheet.rows)]) < 2:
+        raise InputError(f"{sheet.path}: has one column; it should have two, concept and name")
+    code = next((header.index(name) for name in VALUE_COLUMNS["concepts"] if name in header), 0)
+    names = [i for i, name in enumerate(header) if name.endswith("name") and i != code]
+    return code, next(iter(names), 1 if code == 0 else 0)
 
 
 def names_codes(sheet: Sheet) -> bool:
@@ -151,7 +193,11 @@ def _clean_id(text: str) -> str:
 
 def _codes(text: str) -> list[str]:
     parts = filter(None, map(str.strip, re.split(r"[;,|\t\r\n]|(?<=\d) +(?=[Cc]\d{7})", text)))
-    return [part.upper() if _CUI.fullmatch(part) else part for part in parts]
+    return list(map(_code, parts))
+
+
+def _code(text: str) -> str:
+    return text.upper() if _CUI.fullmatch(text) else text
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,22 @@ def small_run(phantoms, small_config, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "small"
     run_command("train.py", "--data", phantoms, "--out", run, "--config", small_config)
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, with its console and its requests on record."""
+    selenium = pytest.importorskip("selenium", reason="selenium is not installed (pip install -e '.[dev]')")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = selenium.webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()

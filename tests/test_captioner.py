@@ -10,13 +10,16 @@ import pytest
 
 from medcap_tf.captioner import Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.library import Library
+from medcap_tf.neighbours import Retriever, Strength
+from medcap_tf.text import END, UNK
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def captioner(small_run):
-    return Captioner.load(small_run, {"decoding.batch_size": 3})
+    return Captioner.load(small_run, {"decoding.batch_size": 3, "decoding.neighbours": 0})
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +82,43 @@ def test_what_is_no_run_says_so(tmp_path, small_run):
     (half / "checkpoints" / "best" / "decoder.h5").write_text("no weights")
     with pytest.raises(InputError, match=r"decoder\.h5: does not fit"):
         Captioner.load(half)
+
+
+def with_strength(run, strength, count):
+    """The run with neighbours of a strength that training may not have chosen."""
+    alone = Captioner.load(run, {"decoding.neighbours": 0})
+    library = Library.load(run)
+    retriever = Retriever(library, alone.vocabulary, alone.concepts, count, strength)
+    return Captioner(alone.config, alone.models, alone.vocabulary, alone.concepts, alone.thresholds, None, retriever)
+
+
+@pytest.fixture(scope="module")
+def retrieving(small_run):
+    return with_strength(small_run, Strength(0.9, 0.02, 0.5), 4)
+
+
+def test_the_score_with_neighbours_is_that_of_the_mixture(retrieving, paths):
+    for caption in retrieving.caption(paths[:3]):
+        pixels = retrieving.prepare(cv2.imread(str(caption.path))[..., ::-1])
+        tokens = np.append(caption.tokens, [END] * (len(caption.tokens) < 12)).astype(np.int32)
+        spoken = retrieving.word_log_probs(pixels[None], tokens)[0]
+        assert spoken.mean() == pytest.approx(caption.score, abs=1e-4)
+
+
+def test_a_neighbour_that_is_the_image_itself_is_copied(small_run, phantoms, paths):
+    # At this temperature the nearest training image alone counts, and the decoder does not.
+    captioner = with_strength(small_run, Strength(0.0, 0.01, 0.5), 1)
+    path = phantoms / "train" / "images" / "train00003.png"
+    (caption,) = captioner.caption([path])
+    reference = captioner.vocabulary.encode(Library.load(small_run).records[3].caption)[:12]
+    known = reference.index(UNK) if UNK in reference else len(reference)  # a word that it does not know it cannot say
+    assert caption.tokens[:known].tolist() == reference[:known]
+    np.testing.assert_allclose(
+        captioner.copied(captioner.prepare(cv2.imread(str(path))), caption.tokens)[:known], 1, atol=1e-3
+    )
+
+
+def test_without_neighbours_nothing_is_copied(captioner, paths):
+    caption = next(captioner.caption(paths[:1]))
+    pixels = captioner.prepare(cv2.imread(str(paths[0])))
+    assert captioner.copied(pixels, caption.tokens).tolist() == [0] * len(caption.tokens)

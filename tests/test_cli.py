@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from tests.conftest import run_command
@@ -38,7 +39,8 @@ def test_score_prints_every_metric(tmp_path):
     predictions = write(tmp_path / "p.csv", "b,renal cysts", "a,")
     scores = json.loads(medcap("score", "--references", references, "--predictions", predictions).stdout)
     assert list(scores) == [
-        "imageclef_2021_bleu", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "meteor",
+        "imageclef_2021_bleu", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_1", "rouge_l", "cider",
+        "meteor",
     ]  # fmt: skip
     assert scores["imageclef_2021_bleu"] == 0.5  # one right, one empty
     assert scores["bleu_1"] == pytest.approx(2.718281828 ** (1 - 5 / 2), rel=1e-6)
@@ -46,7 +48,7 @@ def test_score_prints_every_metric(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [(["a,x"], "has no caption for 1 IDs"), (["a,x", "b,y", "c,z"], "has captions for unknown 1 IDs")],
+    [(["a,x"], "has no captions for 1 IDs"), (["a,x", "b,y", "c,z"], "has captions for unknown 1 IDs")],
 )
 def test_score_wants_the_same_ids(tmp_path, rows, message):
     references, predictions = write(tmp_path / "r.csv", "a,one", "b,two"), write(tmp_path / "p.csv", *rows)
@@ -54,6 +56,81 @@ def test_score_wants_the_same_ids(tmp_path, rows, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def three_tables(tmp_path):
+    """References, and two tables of predictions of which the second is right more often."""
+    words = "brain liver lung heart bone skull colon cyst mass node lobe duct".split()
+    references = {f"i{i}": " ".join(words[i % 8 : i % 8 + 5]) for i in range(40)}
+    first = {i: caption if n % 3 else "axial film" for n, (i, caption) in enumerate(references.items())}
+    second = {i: caption if n % 9 else "axial film" for n, (i, caption) in enumerate(references.items())}
+    return [
+        write(tmp_path / f"{name}.csv", *(f"{i},{caption}" for i, caption in table.items()))
+        for name, table in (("r", references), ("a", first), ("b", second))
+    ]
+
+
+def test_compare_tells_the_difference(three_tables):
+    references, first, second = three_tables
+    arguments = ("compare", first, second, "--references", references, "--metric", "rouge_l", "bleu_4")
+    found = json.loads(medcap(*arguments, "--json").stdout)
+    assert found["images"] == 40 and list(found["metrics"]) == ["rouge_l", "bleu_4"]
+    rouge = found["metrics"]["rouge_l"]
+    assert (rouge["first"], rouge["second"]) == pytest.approx((26 / 40, 35 / 40))
+    assert rouge["difference"] == pytest.approx(9 / 40)
+    assert 0 < rouge["low"] < 9 / 40 < rouge["high"]
+    # Nine images differ, all in one direction: of 2^9 swaps, two are as far from 0.
+    assert rouge["p_value"] == pytest.approx(2 / 2**9, abs=0.003)
+    lines = medcap(*arguments).stdout.splitlines()
+    assert lines[0].startswith("40 images") and lines[2].split()[:4] == ["rouge_l", "0.6500", "0.8750", "+0.2250"]
+
+
+def test_compare_of_concepts(tmp_path):
+    tables = []
+    for name, codes in (("r", "C0000001;C0000002"), ("a", "C0000001"), ("b", "C0000001;C0000002")):
+        tables.append(tmp_path / f"{name}.csv")
+        tables[-1].write_text("ID,CUIs\n" + "".join(f"i{n},{codes}\n" for n in range(12)))
+    references, first, second = tables
+    found = json.loads(medcap("compare", first, second, "--references", references, "--concepts", "--json").stdout)
+    assert list(found["metrics"]) == ["concept_f1", "concept_micro_f1"]
+    assert found["metrics"]["concept_f1"]["difference"] == pytest.approx(1 - 2 / 3)
+
+
+def test_compare_names_the_table_and_the_ids_that_differ(three_tables):
+    references, first, second = three_tables
+    second.write_text(second.read_text().replace("i7,", "x7,"))
+    done = medcap("compare", first, second, "--references", references, check=False)
+    assert done.returncode == 1
+    assert f"{second}: has no captions for 1 IDs of {references} (i7)" in done.stderr
+    done = medcap("compare", first, first, "--references", references, "--metric", "bleu_5", check=False)
+    assert done.returncode == 1 and "--metric bleu_5: there are imageclef_2021_bleu, bleu_1" in done.stderr
+
+
+def test_submit_checks_a_file(phantoms, tmp_path):
+    run = tmp_path / "captions.csv"
+    run.write_text("".join(f"test{n:05}|a finding\n" for n in range(8)))
+    arguments = ("submit", "--check", run, "--data", phantoms, "--split", "test", "--format", "2021")
+    assert "a valid 2021 run of captions for 8 images" in medcap(*arguments).stdout
+    run.write_text(run.read_text().replace("test00003|", "test00002|"))
+    done = medcap(*arguments, check=False)
+    assert done.returncode == 1
+    assert f"{run}:4: duplicate ID: 'test00002' is in row 3" in done.stdout
+    assert f"{run}:0: missing IDs: 1 of 8 images have no row (test00003)" in done.stdout
+    assert "2 problems" in done.stderr and "Traceback" not in done.stderr
+    done = medcap("submit", "--data", phantoms, "--format", "2021", check=False)
+    assert done.returncode == 1 and "either a RUN" in done.stderr
+
+
+@pytest.mark.slow
+def test_submit_writes_runs_that_pass(small_run, phantoms, tmp_path):
+    arguments = ("--data", phantoms, "--format", "2025")
+    paths = medcap("submit", small_run, *arguments, "--out", tmp_path).stdout.split()
+    assert paths == [str(tmp_path / kind / "submission.csv") for kind in ("captions", "concepts")]
+    for path, kind in zip(paths, ("captions", "concepts")):
+        assert f"of {kind} for 8 images" in medcap("submit", "--check", path, *arguments).stdout
+    one, other = (pd.read_csv(path, keep_default_na=False) for path in (paths[0], small_run / "predictions.csv"))
+    assert one.equals(other)
 
 
 def test_records_for_machines(phantoms):

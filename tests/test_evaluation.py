@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from medcap_tf.evaluation import best_threshold, nearest, popular_concepts, popular_words
+from medcap_tf.baselines import nearest, popular_concepts, popular_words
+from medcap_tf.caption import Caption
+from medcap_tf.evaluation import attention_statistics, best_threshold, format_scores
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from tests.conftest import run_command
@@ -50,11 +53,27 @@ def test_without_true_concepts_there_is_no_threshold_to_choose():
     assert best_threshold(np.ones((1, 1), np.float32), [record()], ["A"]) == (0.5, 0.0)
 
 
+def test_scores_are_printed_with_their_intervals():
+    scores = {
+        "split": "test",
+        "images": 2,
+        "model": {"bleu_4": 0.5, "mean_length": 7.25},
+        "nearest_image": {"bleu_4": 0.25, "mean_length": 9.0},
+        "intervals": {"model": {"bleu_4": [0.4, 0.6]}, "nearest_image": {"bleu_4": [0.125, 0.5]}},
+    }
+    header, bleu, length = format_scores(scores).splitlines()
+    assert header.split() == ["test:", "2", "images", "model", "nearest_image"]
+    assert " ".join(bleu.split()) == "bleu_4 0.5000 [0.400, 0.600] 0.2500 [0.125, 0.500]"
+    assert length.split() == ["mean_length", "7.2500", "9.0000"]
+    assert length.index("7.25") == bleu.index("0.5")
+
+
 @pytest.mark.slow
 def test_evaluating_again_gives_the_scores_of_the_training(small_run, phantoms, tmp_path):
     run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--out", tmp_path)
     again, first = (json.loads((folder / "scores.json").read_text()) for folder in (tmp_path, small_run))
     assert again == first
+    assert (tmp_path / "groups.csv").read_bytes() == (small_run / "groups.csv").read_bytes()
     one, other = (pd.read_csv(f / "predictions.csv", keep_default_na=False) for f in (tmp_path, small_run))
     assert one.equals(other)
     assert list(one.columns) == ["ID", "Caption"]
@@ -65,3 +84,15 @@ def test_a_split_that_is_not_there_is_named(small_run, phantoms):
     done = run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--split", "exam", check=False)
     assert done.returncode == 1
     assert "no split 'exam'; there are train, valid, test" in done.stderr
+
+
+def test_attention_that_never_moves_has_collapsed():
+    def caption(*maps):
+        return Caption(Path("i"), tuple("ab"[: len(maps)]), attention=np.array(maps, np.float32).reshape(-1, 1, 2))
+
+    moving = [caption([1, 0], [0, 1]), caption([0.5, 0.5], [0.5, 0.5]), Caption(Path("empty"))]
+    # The words of the first differ wholly, those of the second not; their means are the same map.
+    assert attention_statistics(moving) == {"between_words": 0.5, "between_images": 0.0}
+    still = [caption([1, 0]), caption([0.25, 0.75])]
+    assert attention_statistics(still) == {"between_words": 0.0, "between_images": 0.75}
+    assert attention_statistics([]) == {"between_words": 0.0, "between_images": 0.0}

@@ -1,8 +1,8 @@
 """Who may import whom, read from the sources with `ast`: imports run downwards only, siblings stay apart.
 
-A unit is a module (`config`, `models/visual`) or, where a folder is one thing, the folder (`phantoms`, `explain`,
-`serving`, `training`). Inside a folder's unit anything may import anything. Imports count wherever they stand, inside
-functions and under `TYPE_CHECKING` too.
+A unit is a module (`config`, `models/visual`) or, where a folder is one thing, the folder (`phantoms`, `metrics`,
+`explain`, `serving`, `training`). Inside a folder's unit anything may import anything. Imports count wherever they
+stand, inside functions and under `TYPE_CHECKING` too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "medcap_tf"
 
 # What the layers above the waist may use beside it.
-LEAVES = {"config", "tables", "records", "text", "images", "metrics"}
+LEAVES = {"caption", "config", "tables", "records", "text", "images", "metrics"}
 MODELS = {"models", "models/attention", "models/dropout", "models/visual", "models/semantic", "models/decoder"}
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
@@ -33,31 +33,44 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "images": set(),
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
+    "caption": set(),
     "decoding": set(),
     "phantoms": set(),
     "doctor": {"records", "text", "images"},
     "data": {"config", "records", "text", "images"},
+    "library": {"records"},
+    "neighbours": {"config", "data", "library", "text"},
     "models": set(),
     "models/attention": set(),
     "models/dropout": set(),
     "models/visual": {"models/dropout", "config"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"decoding", "text", "images", "config"},
-    "evaluation": {"captioner", "data", "metrics", "records", "config", "text"},
+    "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "text", "images", "config"},
+    "groups": {"metrics", "records"},
+    "submission": {"sheets"},
+    "baselines": {"metrics", "records", "text"},
+    "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding"} | LEAVES,
-    "training": {"evaluation", "captioner", "decoding", "data", "phantoms", "doctor"} | MODELS | LEAVES,
+    "training": {"evaluation", "captioner", "decoding", "data", "library", "neighbours", "phantoms", "doctor"}
+    | MODELS
+    | LEAVES,
 }
-ALLOWED["cli_serving"] = {"serving", "explain", "captioner", "images"}
+# What a person sees of both siblings: a server's answer, in the report's view.
+ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
+ALLOWED["cli_options"] = {"captioner", "records"}
+ALLOWED["cli_serving"] = {"cli_options", "webpage", "serving", "explain", "captioner", "images"}
+ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()
 
-FOLDERS = {"phantoms", "explain", "serving", "training"}  # one unit each
+FOLDERS = {"phantoms", "explain", "serving", "training", "metrics"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
     *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
+    *("caption", "groups", "library", "submission"),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 

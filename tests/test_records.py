@@ -135,6 +135,7 @@ def test_imageclef_2022_and_2023(tmp_path, captions, concepts, mapping, header):
         "train": [("x1", "ImageCLEFmedical_train_images/train/x1.jpg", CAPTION, codes)],
         "valid": [("x2", "ImageCLEFmedical_valid_images/valid/x2.jpg", CAPTION, codes)],
     }
+    assert dataset.concept_names == {"C0000001": "X-ray", "C0000002": "Thorax"}
     assert dataset.problems == []
 
 
@@ -183,6 +184,31 @@ def test_splits_may_share_one_folder_of_images(tmp_path):
 def test_one_table_of_captions_and_concepts(tmp_path):
     write(tmp_path / "train" / "data.csv", "ID,Caption,CUIs\nx1,one,C0000001\n")
     assert found(read_dataset(tmp_path)) == {"train": [("x1", None, "one", ("C0000001",))]}
+
+
+# Names of concepts
+
+
+def test_concept_names_are_optional_and_bad_rows_cost_themselves_only(tmp_path):
+    write(tmp_path / "train" / "captions.csv", "a,A\n")
+    assert read_dataset(tmp_path).concept_names == {}
+    names = write(tmp_path / "concept_names.csv", "concept,name\nPLANE_1,axial, oblique\nORGAN_2,\nPLANE_1,again\n")
+    dataset = read_dataset(tmp_path)
+    assert dataset.concept_names == {"PLANE_1": "axial, oblique"}
+    assert kinds(dataset.problems) == [
+        ("concept_names.csv", 3, "missing name"),
+        ("concept_names.csv", 4, "duplicate code"),
+    ]
+    names.write_bytes(b"")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.concept_names, kinds(dataset.problems)) == ({}, [("concept_names.csv", 0, "no names of concepts")])
+
+
+def test_a_table_of_concepts_without_a_split_names_nothing(tmp_path):
+    write(tmp_path / "captions.csv", "a,A\n")
+    write(tmp_path / "concepts.csv", "a,C0000001\n")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.concept_names, dataset.splits["train"][0].concepts) == ({}, ("C0000001",))
 
 
 # Images

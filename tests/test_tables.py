@@ -10,7 +10,7 @@ import pytest
 from medcap_tf import images
 from medcap_tf.errors import InputError
 from medcap_tf.sheets import Problem
-from medcap_tf.tables import IMAGE_SUFFIXES, read_captions, read_concepts
+from medcap_tf.tables import IMAGE_SUFFIXES, read_captions, read_concept_names, read_concepts
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -101,6 +101,21 @@ def test_lower_case_cuis_are_the_same_codes(tmp_path):
 def test_codes_joined_in_several_ways(tmp_path, cell):
     path = workbook(tmp_path / "concepts.xlsx", ["ID", "CUIs"], ["a", cell])
     assert read_concepts(path).values == {"a": ("C0000001", "C0000002")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "concept,name\nC0000001,X-ray\nORGAN,knee\n",
+        "c0000001\tX-ray\nORGAN\tknee\n",
+        "CUI;Semantic type;Canonical name\nC0000001;T1;X-ray\nORGAN;T2;knee\n",
+        "name,concept\nX-ray,C0000001\nknee,ORGAN\n",
+    ],
+)
+def test_names_of_concepts(tmp_path, content):
+    table = read_concept_names(write(tmp_path / "names.csv", content))
+    assert table.values == {"C0000001": "X-ray", "ORGAN": "knee"}
+    assert table.problems == []
 
 
 def test_image_suffixes_are_those_that_can_be_decoded():

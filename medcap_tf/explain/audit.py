@@ -17,8 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from medcap_tf import images
-from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.explain.measures import MEASURES
 from medcap_tf.explain.perturbation import concept_drops, heaviest_first, region_areas
 from medcap_tf.explain.pointing import Case, means, pointing_game
 from medcap_tf.explain.sanity import Maps, maps_of, movement, noisy, randomised, rank_correlation
@@ -27,35 +29,6 @@ from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 from medcap_tf.records import Record
 
 DRAWS = 4  # noisy copies of an image
-
-# Title and meaning of each measure.
-MEASURES = {
-    "pointing_game": (
-        "Pointing game",
-        "Share of the words that name a finding or its place whose map peaks inside the finding; random and centre are "
-        "chance.",
-    ),
-    "deletion": (
-        "Deletion",
-        "A word's log-probability as its heaviest regions are blurred away (area, nats): lower is better.",
-    ),
-    "insertion": (
-        "Insertion",
-        "A word's log-probability as its heaviest regions are shown (area, nats): higher is better.",
-    ),
-    "word_deletion": (
-        "Word deletion",
-        "Fall of the right concepts' scores without the heaviest third of the words: higher is better.",
-    ),
-    "randomised": (
-        "Randomised weights",
-        "Rank correlation with the true maps as parts of the model are shuffled, output first: it must fall.",
-    ),
-    "stability": (
-        "Stability",
-        "Share of a map that moves under noise that leaves the caption as it is: lower is better.",
-    ),
-}
 
 
 class Told(NamedTuple):

@@ -13,9 +13,9 @@ _COLOURS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"
 _CHANCE = "#999999"
 
 
-def audit_figure(found: Mapping[str, Any]) -> Figure:
+def audit_figure(found: Mapping[str, Any], dpi: int) -> Figure:
     """Six panels, one a measure; a measure that was not taken says so."""
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = Figure(figsize=(12, 7), dpi=dpi, layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     rates = {key: found["pointing_game"].get(key) for key in ("attention", "grad_cam", "centre", "random")}
     _bars(panels[0], "pointing game", rates, "share of peaks inside the finding", "higher is better")

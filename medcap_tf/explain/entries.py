@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medcap_tf.explain.figures import MAP_COLOURS_OPENCV, active_share, strongest
+from medcap_tf.explain.figures import MAP_COLOURS, active_share, strongest
+from medcap_tf.explain.plate import colours
 from medcap_tf.explain.reasons import Reasons, shared_words
 from medcap_tf.metrics import caption_scores
 
@@ -32,16 +33,17 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
 
     Returns:
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
-        (data URI `src`, `width` and `height` of the original); `caption`; `certainty`, the geometric mean of the
-        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam` as [n][h][w] in shares of an even spread;
-        `concepts`, each with what the words gave it in logits (None: it was named from the image); `reference` (None
-        where unknown); `layers`.
+        (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
+        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
+        even spread; `concepts`, each with what the words gave it in logits (None: unknown, or it was named from the
+        image); `reference` (None where unknown); `layers`.
     """
     caption = reasons.caption
     entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}
     if caption.error:
         return entry
     spoken = len(caption.words) > 0
+    known = {"attention": reasons.attention, "grad_cam": reasons.grad_cam}
     return {
         **entry,
         "notes": _notes(reasons),
@@ -49,7 +51,7 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
         "words": _words(reasons),
-        "maps": {"attention": _shares(reasons.attention), "grad_cam": _shares(reasons.grad_cam)} if spoken else {},
+        "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if spoken else {},
         "concepts": _concepts(reasons, concept_names or {}),
         "reference": _reference(reasons) if reasons.reference else None,
         "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],
@@ -142,4 +144,4 @@ def _channel(levels: np.ndarray) -> str:
     scale = min(1.0, CHANNEL_SIDE / max(levels.shape))
     size = tuple(max(1, round(side * scale)) for side in levels.shape[::-1])
     small = cv2.resize(np.ascontiguousarray(levels), size, interpolation=cv2.INTER_AREA)
-    return _data_uri("image/png", cv2.imencode(".png", cv2.applyColorMap(small, MAP_COLOURS_OPENCV))[1])
+    return _data_uri("image/png", cv2.imencode(".png", colours(small / 255, MAP_COLOURS)[..., ::-1])[1])

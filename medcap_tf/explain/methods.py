@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -91,20 +92,21 @@ def _colours(picture: Any) -> np.ndarray:
     return np.repeat(np.uint8(255 * scaled)[..., None], 3, axis=-1)
 
 
-def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int, int]) -> Figure:
+def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int, int], dpi: int) -> Figure:
     """A row a concept, a column a method, at the original image's aspect ratio.
 
     Args:
         concepts: by title (code and score), `method_pictures`.
         shape: H, W of the original image.
+        dpi: pixels an inch.
     """
     columns = list(next(iter(concepts.values())))
     height = 1.9 * min(2.5, max(0.4, shape[0] / shape[1]))
     size = (2.0 * len(columns) + 0.6, (height + 0.3) * len(concepts) + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     panels = figure.subplots(len(concepts), len(columns), squeeze=False)
     for row, (title, pictures) in zip(panels, concepts.items()):
-        row[0].set_ylabel(title, fontsize=8)
+        row[0].set_ylabel(textwrap.fill(title, int(16 * height)), fontsize=8)
         for panel, (name, picture) in zip(row, pictures.items()):
             # The encoder saw the image squashed to a square; a grid of channels is not a picture of it.
             stretched = picture if name == "activations" else cv2.resize(picture, shape[::-1])

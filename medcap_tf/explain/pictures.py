@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from medcap_tf.explain.figures import layer_figure, save, strip_figure, words_figure
+from medcap_tf.explain.figures import layer_figure, strip_figure, words_figure
 from medcap_tf.explain.methods import methods_figure
+from medcap_tf.explain.plate import save
 from medcap_tf.explain.reasons import Reasons
 
 
-def write_pictures(reasons: Reasons, folder: Path, dpi: int = 110, pdf: bool = False) -> list[Path]:
+def write_pictures(
+    reasons: Reasons,
+    folder: Path,
+    dpi: int = 110,
+    pdf: bool = False,
+    concept_names: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Draw one image's reasons.
 
     Args:
@@ -21,6 +32,7 @@ def write_pictures(reasons: Reasons, folder: Path, dpi: int = 110, pdf: bool = F
         folder: where to; it exists.
         dpi: pixels an inch: 110 for a screen, 300 for print.
         pdf: a PDF of each figure too.
+        concept_names: what to call the concepts' codes, where known.
 
     Returns:
         The files: `NAME.attention.png`, `NAME.grad_cam.png`, `NAME.words.png`, `NAME.layer.LAYER.png`,
@@ -29,24 +41,31 @@ def write_pictures(reasons: Reasons, folder: Path, dpi: int = 110, pdf: bool = F
     """
     if reasons.caption.error:
         return []
-    name, figures = file_name(reasons.caption.path), {}
+    name, written = file_name(reasons.caption.path), []
+    for kind, draw in _figures(reasons, concept_names).items():
+        written.append(folder / f"{name}.{kind}.png")
+        save(draw, written[-1], dpi, pdf)
+    return [*written, *_write_numbers(reasons, folder, name)]
+
+
+def _figures(reasons: Reasons, concept_names: Mapping[str, str] | None) -> dict[str, Callable[[int], Figure]]:
+    """By kind, what draws the figure at given pixels an inch."""
+    found: dict[str, Callable[[int], Figure]] = {}
     if reasons.caption.words:
-        unit = "attention, in shares of an even spread"
-        figures["attention"] = words_figure(reasons, reasons.attention, "where it looked", unit)
-        unit = "Grad-CAM, in shares of an even spread"
-        figures["grad_cam"] = words_figure(reasons, reasons.grad_cam, "what spoke for each word", unit)
+        unit = "{}, in shares of an even spread"
+        looked = ("where it looked", unit.format("attention"))
+        spoke = ("what spoke for each word", unit.format("Grad-CAM"))
+        found["attention"] = partial(words_figure, reasons, reasons.attention, *looked)
+        found["grad_cam"] = partial(words_figure, reasons, reasons.grad_cam, *spoke)
     readings = [("generated", reasons.reading), ("reference", reasons.reference_reading)]
     if any(reading for _, reading in readings):
-        figures["words"] = strip_figure([(title, reading) for title, reading in readings if reading])
+        read = [(title, reading) for title, reading in readings if reading]
+        found["words"] = partial(strip_figure, read, concept_names=concept_names)
     for layer, maps in reasons.layers.items():
-        figures[f"layer.{layer}"] = layer_figure(layer, maps)
+        found[f"layer.{layer}"] = partial(layer_figure, layer, maps)
     if reasons.methods:
-        figures["methods"] = methods_figure(reasons.methods, reasons.image.shape[:2])
-    written = []
-    for kind, figure in figures.items():
-        written.append(folder / f"{name}.{kind}.png")
-        save(figure, written[-1], dpi, pdf)
-    return [*written, *_write_numbers(reasons, folder, name)]
+        found["methods"] = partial(methods_figure, reasons.methods, reasons.image.shape[:2])
+    return found
 
 
 def file_name(path: Path) -> str:

@@ -1,25 +1,29 @@
 """Everything there is to say about one image's caption, as arrays; drawing comes later.
 
-Axes: n words of the caption, h x w regions, K concepts shown, H x W pixels of the original image.
+Axes: n words of the caption, h x w regions, K concepts shown, H x W pixels of the image as it is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from medcap_tf import images
-from medcap_tf.captioner import Caption, Captioner
+from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
-from medcap_tf.explain.methods import method_pictures
 from medcap_tf.text import Normalizer
 
+# A page of captions that came from a server holds no TensorFlow.
+if TYPE_CHECKING:
+    from medcap_tf.captioner import Captioner
+
 CONCEPTS_SHOWN = 6
+LONGEST_SIDE = 1280  # pixels of the image as it is shown: more than a figure's panel has in print
 METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
 
 
@@ -38,9 +42,9 @@ class Reasons:
     """One image, its caption, and why; `caption.error` says why there is nothing else."""
 
     caption: Caption
-    image: np.ndarray | None = None  # uint8 [H, W, 3]
+    image: np.ndarray | None = None  # uint8 [H, W, 3], no side longer than LONGEST_SIDE
     attention: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word
-    grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0
+    grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0; None without the model
     reading: WordReading | None = None
     reference: str = ""
     reference_reading: WordReading | None = None
@@ -50,27 +54,26 @@ class Reasons:
 
 def explain(
     captioner: Captioner,
-    paths: Sequence[Path],
+    captions: Iterable[Caption],
     layers: Sequence[str] = (),
     references: dict[str, str] | None = None,
     methods: Sequence[str] = (),
 ) -> Iterator[Reasons]:
-    """Caption images and say why, one after another: memory holds one at a time.
+    """Say why, of one caption after another: memory holds one image at a time.
 
     Args:
         captioner: a loaded run.
-        paths: image files; an unreadable one gives `Reasons` with its error.
+        captions: as `captioner.caption` gives them; one with an error gives `Reasons` with that error.
         layers: names of ResNet50's layers to keep.
         references: reference captions by image ID (the file's name without its suffix), where known.
         methods: tf-explain's methods to draw for the strongest concepts of each image.
     """
     view = captioner.concept_view() if methods else None
-    for caption in captioner.caption(paths):
+    for caption in captions:
         if caption.error:
             yield Reasons(caption)
             continue
-        image = images.read_image(caption.path)
-        pixels = captioner.prepare(image)
+        image, pixels = _read_image(captioner, caption.path)
         reference = (references or {}).get(caption.path.stem, "")
         found = {name: x[0] for name, x in captioner.activations(pixels[None], layers).items()} if layers else {}
         spoken = len(caption.words) > 0
@@ -87,14 +90,39 @@ def explain(
         )
 
 
+def told(caption: Caption, image: np.ndarray) -> Reasons:
+    """What a caption says by itself, as a server answers it: attention and the words' weights, no gradients, no layers.
+
+    Args:
+        caption: of a readable image, with or without words.
+        image: uint8 [H, W, 3], what was captioned.
+    """
+    weights, words = caption.word_importance, caption.words
+    known = weights is not None and len(words)
+    reading = WordReading(words, weights, (), np.zeros((0, len(words)), np.float32)) if known else None
+    return Reasons(caption, image, caption.attention, reading=reading)
+
+
+def _read_image(captioner: Captioner, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An image as people are shown it, and as the encoder sees it; the file's own pixels may be very many."""
+    image = images.read_image(path)
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    return shown, captioner.prepare(image)
+
+
 def _methods(
     captioner: Captioner, view: Any, pixels: np.ndarray, caption: Caption, methods: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-    layer = captioner.models.encoder.layers[-1].name
-    return {
-        f"{code}  {score:.2f}": method_pictures(view, pixels, captioner.concepts.index(code), layer, methods)
-        for code, score in caption.concepts[:METHOD_CONCEPTS]
-    }
+    from medcap_tf.explain.methods import method_pictures
+
+    layer, names, pictures = captioner.models.encoder.layers[-1].name, captioner.concept_names, {}
+    for code, score in caption.concepts[:METHOD_CONCEPTS]:
+        title = f"{names.get(code, code)}  {score:.2f}"
+        pictures[title] = method_pictures(view, pixels, captioner.concepts.index(code), layer, methods)
+    return pictures
 
 
 def _read_reference(captioner: Captioner, reference: str) -> WordReading | None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medcap_tf.explain.audit import MEASURES
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.figures import MAP_COLOURS
+from medcap_tf.explain.measures import MEASURES
+from medcap_tf.explain.plate import colour_table
 from medcap_tf.explain.reasons import Reasons
 
 
@@ -36,6 +35,7 @@ def write_report(
     title: str = "Captions and their reasons",
     audit: Mapping[str, Any] | None = None,
     concept_names: Mapping[str, str] | None = None,
+    worst_by: str = "",
 ) -> Path:
     """Write the page, by rename; memory holds one image at a time.
 
@@ -45,6 +45,8 @@ def write_report(
         title: the page's heading.
         audit: the content of `audit.json`; its tables stand ahead of the images.
         concept_names: what to call the concepts' codes, where known.
+        worst_by: a score by which the page opens, lowest first, among those of `entries.SCORES_SHOWN`; empty: the
+            page opens in the order given.
 
     Returns:
         The path.
@@ -53,14 +55,21 @@ def write_report(
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(title, audit_tables(audit or {}), entries))
+            file.writelines(_page(title, entries, audit_tables(audit or {}), worst_by))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return path
 
 
-def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+def one_page(entry: dict[str, Any]) -> str:
+    """The report of a single image as text, without heading and search: to be shown inside another page."""
+    return "".join(_page(entry["name"], [entry], alone=True))
+
+
+def _page(
+    title: str, entries: Iterable[dict[str, Any]], audit: Sequence[Table] = (), worst_by: str = "", alone: bool = False
+) -> Iterator[str]:
     environment = Environment(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -68,9 +77,11 @@ def _page(title: str, audit: list[Table], entries: Iterable[dict[str, Any]]) -> 
     style, script = _asset("report.css"), _asset("report.js")
     return environment.get_template("report.html").generate(
         title=title,
+        alone=alone,
         audit=audit,
         entries=entries,
-        colours=colour_table(),
+        worst_by=worst_by,
+        colours=colour_table(MAP_COLOURS).tolist(),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
@@ -85,11 +96,6 @@ def _asset(name: str) -> str:
 def _hash(text: str) -> str:
     """The source expression by which a Content-Security-Policy allows this text and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
-
-
-def colour_table() -> list[list[int]]:
-    """The maps' colours, 256 of [red, green, blue], 0..255, from low to high."""
-    return np.rint(matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, :3] * 255).astype(int).tolist()
 
 
 def audit_tables(audit: Mapping[str, Any]) -> list[Table]:

@@ -17,8 +17,12 @@ from medcap_tf.models.dropout import CountedDropout
 _WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
-def build_visual_encoder(config: VisualConfig) -> keras.Model:
+def build_visual_encoder(config: VisualConfig, with_weights: bool = True) -> keras.Model:
     """ResNet50 (He et al. 2016) cut at `config.layer`.
+
+    Args:
+        config: what is built.
+        with_weights: False leaves the weights random, for a model that will be given those of a run.
 
     Returns:
         A flat functional model: `image` float32 [B, S, S, 3], RGB in 0..255, -> regions [B, h, w, C] (float32 or the
@@ -35,8 +39,8 @@ def build_visual_encoder(config: VisualConfig) -> keras.Model:
     encoder = keras.Model(network.inputs, _layer(network, config.layer).output, name="visual_encoder")
     if config.weights == "none":
         _follow_batches_faster(encoder)
-    else:
-        load_weights(encoder, _imagenet_file() if config.weights == "imagenet" else Path(config.weights))
+    elif with_weights:
+        load_weights(encoder, _weights_file(config))
     return encoder
 
 
@@ -79,7 +83,7 @@ def load_weights(encoder: keras.Model, path: Path) -> None:
         InputError: no such file, not HDF5, or a layer that is missing or of another shape, by name.
     """
     if not path.is_file():
-        raise InputError(f"visual.weights: no file {path}; give imagenet, none, or the path of an .h5")
+        raise InputError(f"visual.weights: no file {path}; give imagenet, none, the path of an .h5, or a run folder")
     try:
         saved = _saved_shapes(path)
     except (OSError, KeyError) as error:
@@ -112,6 +116,12 @@ def _follow_batches_faster(network: keras.Model) -> None:
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9
+
+
+def _weights_file(config: VisualConfig) -> Path:
+    if config.weights == "imagenet":
+        return _imagenet_file()
+    return Path(config.weights, "checkpoints/best/encoder.h5") if config.weights_of_run else Path(config.weights)
 
 
 def _imagenet_file() -> Path:

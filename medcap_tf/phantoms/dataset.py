@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
@@ -16,19 +17,23 @@ from tqdm import tqdm
 
 from medcap_tf.errors import InputError
 from medcap_tf.phantoms.phantom import draw_phantom
+from medcap_tf.phantoms.wording import CONCEPTS
 
-_EDITION = 3  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
+_EDITION = 4  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
+_NAMES = "concept_names.csv"
 _DATE = "2000-01-01T00:00:00Z"  # any constant: a workbook's dates would otherwise differ from one drawing to the next
 _README = """SYNTHETIC phantoms, drawn by medcap_tf.phantoms. No image or sentence here comes from a patient,
 and none is medical evidence. Each split holds images/ID.png, masks/ID.png (255 on the finding), captions.xlsx
-(ID, Caption) and concepts.xlsx (ID, CUIs: UMLS codes joined by ";"). The same call draws the same bytes.
+(ID, Caption) and concepts.xlsx (ID, CUIs: UMLS codes joined by ";"); concept_names.csv names the codes.
+The same call draws the same bytes.
 
 Drawn with: edition {edition}, seed {seed}, {counts}
 """
 
 
 def draw_dataset(root: Path, counts: Mapping[str, int], seed: int = 0) -> None:
-    """Draws a synthetic data set: `<root>/<split>/{images/ID.png, masks/ID.png, captions.xlsx, concepts.xlsx}`.
+    """Draws a synthetic data set: `<root>/<split>/{images/ID.png, masks/ID.png, captions.xlsx, concepts.xlsx}`, and
+    `<root>/concept_names.csv`.
 
     `counts` gives the images of each split; a split of 0 is left out. The same call writes the same bytes, and no image
     is in two splits. A split appears under its name only when complete, and the same call again draws what is missing.
@@ -44,6 +49,7 @@ def draw_dataset(root: Path, counts: Mapping[str, int], seed: int = 0) -> None:
     missing = _missing_splits(root, wanted, readme)
     root.mkdir(parents=True, exist_ok=True)
     (root / "README.txt").write_bytes(readme.encode())
+    (root / _NAMES).write_bytes(_concept_names())
     with tqdm(total=sum(wanted[split] for split in missing), desc="phantoms", unit="image") as progress:
         for split in missing:
             partial = _partial(root, split)
@@ -85,7 +91,7 @@ def _missing_splits(root: Path, wanted: Mapping[str, int], readme: str) -> list[
     found = (root / "README.txt").read_text(encoding="utf-8", errors="replace")
     if found != readme:
         raise InputError(f"{root} holds something else: its README.txt ends {found[-120:].strip()!r}. {advice}")
-    foreign = present - {"README.txt"} - set(wanted) - {_partial(root, split).name for split in wanted}
+    foreign = present - {"README.txt", _NAMES} - set(wanted) - {_partial(root, split).name for split in wanted}
     if foreign:
         raise InputError(f"{root} holds more than these phantoms (found {min(foreign)}). {advice}")
     for split in present & set(wanted):
@@ -124,6 +130,12 @@ def _draw_split(folder: Path, split: str, count: int, seed: int, progress: tqdm)
         progress.update()
     (folder / "captions.xlsx").write_bytes(_workbook(captions))
     (folder / "concepts.xlsx").write_bytes(_workbook(concepts))
+
+
+def _concept_names() -> bytes:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("concept", "name"), *CONCEPTS.items()])
+    return table.getvalue().encode()
 
 
 def _workbook(rows: Sequence[tuple[str, str]]) -> bytes:

@@ -1,4 +1,4 @@
-"""A row of a server's answer as a caption's fields.
+"""A row of a server's answer as a caption.
 
 Axes: n words of the caption, T tokens, h x w regions, K concepts.
 """
@@ -6,24 +6,31 @@ Axes: n words of the caption, T tokens, h x w regions, K concepts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from medcap_tf.caption import Caption
 
-def caption_fields(row: Mapping[str, Any], threshold: float) -> dict[str, Any]:
-    """What `captioner.Caption` holds, from one valid row of the signature `explain`.
+
+def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
+    """The caption, or why there is none, from one row of the signature `explain`.
 
     Args:
-        row: `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
+        path: the image file.
+        row: `valid`; `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
             `concept` bytes and `concept_score` [K].
         threshold: concepts below it are not named.
     """
+    if not row["valid"]:
+        return Caption(path, error=f"{path}: not a readable image; give a whole JPEG, PNG, BMP or GIF file")
     length = int(row["length"])
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
-    return {
-        "words": tuple(row["caption"].decode().split()),
-        "stems": tuple(row["stems"].decode().split()),
-        "score": float(row["score"]),
-        "attention": row["attention"][:length],
-        "word_importance": row["word_importance"][:length] if len(row["concept"]) else None,
-        "concepts": tuple((code.decode(), score) for code, score in pairs if score >= threshold),
-    }
+    return Caption(
+        path,
+        words=tuple(row["caption"].decode().split()),
+        stems=tuple(row["stems"].decode().split()),
+        score=float(row["score"]),
+        attention=row["attention"][:length],
+        word_importance=row["word_importance"][:length] if len(row["concept"]) else None,
+        concepts=tuple((code.decode(), score) for code, score in pairs if score >= threshold),
+    )

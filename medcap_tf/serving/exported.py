@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import cv2
-import numpy as np
 import tensorflow as tf
 
-from medcap_tf import images
-from medcap_tf.captioner import Caption
+from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
-from medcap_tf.serving.answers import caption_fields
-from medcap_tf.serving.files import SUFFIXES
+from medcap_tf.serving.answers import to_caption
+from medcap_tf.serving.remote import read_for_server
 
 _BATCH = 16
 
 
 class ExportedCaptioner:
     """A version folder, ready to caption."""
+
+    concept_names: ClassVar[dict[str, str]] = {}  # an export holds codes alone
 
     def __init__(self, folder: Path):
         """Load; raises InputError where the folder is no export of this package."""
@@ -41,19 +40,13 @@ class ExportedCaptioner:
             found = self._explain(image_bytes=tf.constant(good, tf.string, [len(good)]))
             rows = iter([{name: value[row].numpy() for name, value in found.items()} for row in range(len(good))])
             for path, item in zip(batch, read):
-                yield self._to_caption(path, next(rows)) if isinstance(item, bytes) else Caption(path, error=str(item))
+                if isinstance(item, InputError):
+                    yield Caption(path, error=str(item))
+                else:
+                    yield to_caption(path, next(rows), self._threshold)
 
     def _read(self, path: Path) -> bytes | InputError:
-        """A file as a server would get it; kinds that it does not know go in as a PNG of the encoder's size."""
         try:
-            if Path(path).suffix.lower() in SUFFIXES:
-                return images.read_bytes(path)
-            pixels = images.prepare(images.read_image(path), self._size, with_equalize=False)
+            return read_for_server(path, self._size)
         except InputError as error:
             return error
-        return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
-
-    def _to_caption(self, path: Path, row: dict[str, np.ndarray]) -> Caption:
-        if not row["valid"]:
-            return Caption(path, error=f"{path}: not a readable image; give a whole JPEG, PNG, BMP or GIF file")
-        return Caption(path, **caption_fields(row, self._threshold))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import Callable
@@ -42,7 +41,7 @@ def tf_explain_callback(
         from tf_explain.core.grad_cam import GradCAM
 
     # A twin in float32, whatever precision trains: tf-explain's Grad-CAM fails under mixed precision.
-    encoder = build_visual_encoder(dataclasses.replace(config, weights="none"))
+    encoder = build_visual_encoder(config, with_weights=False)
     head = build_concept_head(config, encoder.output_shape[1:], models.head.output_shape[-1])
     view = concept_view(encoder, head)
     folder, data, layer = logs / "tf_explain", (pixels, None), encoder.layers[-1].name

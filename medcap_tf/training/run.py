@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import __version__, images
-from medcap_tf.captioner import Captioner, build_models, load_weights, save_weights
+from medcap_tf.captioner import Captioner, build_models, load_weights, read_json, save_weights
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
 from medcap_tf.data import (
@@ -30,14 +30,16 @@ from medcap_tf.data import (
     views,
 )
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation import Library, best_threshold, evaluate, score_concepts, write_scores
+from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
 from medcap_tf.files import write_text
+from medcap_tf.library import Library
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
+from medcap_tf.training.retrieval import choose_strength
 from medcap_tf.training.stages import (
     Source,
     Task,
@@ -79,6 +81,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     )
     history = History(run)
     thresholds = _train_concepts(task, splits, device, run, history, has_images)
+    _write_concepts(run, task.concepts, thresholds, dataset.concept_names)
     if not has_images:
         return _finish_text_only(task, splits, thresholds, run)
     source = _caption_source(task, splits, run)
@@ -86,7 +89,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     load_weights(task.models, task.best, ["decoder"])
     trained = {path.stem for path in task.best.glob("*.h5")}
     save_weights(task.models, task.best, set(task.models.parts()) - trained)
-    return _score(task, splits, run)
+    return _score(task, splits, run, dataset.concept_names)
 
 
 def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
@@ -140,11 +143,12 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
     write_text(run / "vocabulary.json", json.dumps(vocabulary.to_json(), ensure_ascii=False, indent=0) + "\n")
     with device.strategy.scope():
         models = build_models(
-            config if has_images else config.replace({"visual.weights": "none"}),
+            config,
             len(vocabulary),
             len(concepts),
             precision=device.precision,
             encoder_precision=device.encoder_precision,
+            with_weights=has_images,
         )
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
     best = run / "checkpoints" / "best"
@@ -154,20 +158,39 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
 def _train_concepts(
     task: Task, splits: Splits, device: Device, run: Path, history: History, has_images: bool
 ) -> dict[str, float]:
-    """Both concept stages; returns the thresholds of what was trained, which `concepts.json` keeps."""
+    """Both concept stages; returns the thresholds of what was trained."""
     config, thresholds = task.config, {}
-    if task.concepts and config.visual.concept_epochs and has_images:
+    if task.concepts and config.visual.names_concepts and has_images:
         source = _image_source(task, splits, augment=True)
-        _run(visual_stage(task, source), config, device, run, history, task)
-        load_weights(task.models, task.best, ["encoder", "concept_head"])
+        if config.visual.concept_epochs:
+            _run(visual_stage(task, source), config, device, run, history, task)
+            load_weights(task.models, task.best, ["encoder", "concept_head"])
+        else:
+            _take_concept_head(task, Path(config.visual.weights))
         thresholds["image"] = best_threshold(image_concept_scores(task, source), splits.valid, task.concepts)[0]
     if task.concepts and config.semantic.epochs:
         _run(semantic_stage(task), config, device, run, history, task)
         load_weights(task.models, task.best, ["semantic"])
         scores = word_concept_scores(task, task.valid)
         thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
-    write_text(run / "concepts.json", json.dumps({"codes": task.concepts, "thresholds": thresholds}, indent=2) + "\n")
     return thresholds
+
+
+def _write_concepts(run: Path, codes: list[str], thresholds: dict[str, float], names: dict[str, str]) -> None:
+    known = {code: names[code] for code in codes if code in names}
+    values = {"codes": codes, "thresholds": thresholds, "names": known}
+    write_text(run / "concepts.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _take_concept_head(task: Task, run: Path) -> None:
+    """The head that another run trained with the encoder; it has to name the concepts of this data."""
+    codes = read_json(run / "concepts.json")["codes"]
+    if codes != task.concepts:
+        raise InputError(
+            f"visual.weights: the run {run} learned {len(codes)} concepts, this data has {len(task.concepts)} frequent "
+            f"ones, and they are not the same; give its checkpoints/best/encoder.h5 to take the encoder alone"
+        )
+    load_weights(task.models, run / "checkpoints" / "best", ["concept_head"])
 
 
 def _run(stage: Stage, config: Config, device: Device, run: Path, history: History, task: Task) -> None:
@@ -199,7 +222,7 @@ def _caption_source(task: Task, splits: Splits, run: Path) -> Source:
         return _image_source(task, splits, augment=True)
     shape = encoder.output_shape[1:]
     name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(Path(config.data.feature_cache or run.parent / ".features") / name, shape)
+    cache = FeatureCache(_cache_folder(config, run) / name, shape)
     compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
 
     def fill(records: list[Record], view: str) -> np.ndarray:
@@ -218,19 +241,53 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
     scores = word_concept_scores(task, examples)
-    named = [[task.concepts[i] for i in np.flatnonzero(row >= thresholds["words"])] for row in scores]
-    result = score_concepts(split, records, named, splits.train)
+    result = score_concepts(split, records, scores, thresholds["words"], task.concepts, splits.train)
     write_scores(run, result)
     return result
 
 
-def _score(task: Task, splits: Splits, run: Path) -> dict[str, Any]:
+def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str]) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
-    captioner = Captioner.from_run(run, task.config)
-    library = Library.of(splits.train, captioner)
+    library = _library(splits.train, Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0})), run)
     library.save(run)
+    _weigh_neighbours(task, splits, library, run)
+    captioner = Captioner.from_run(run, task.config)
     split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
-    return evaluate(captioner, records, split, library, run)
+    return evaluate(captioner, records, split, library, run, concept_names)
+
+
+def _weigh_neighbours(task: Task, splits: Splits, library: Library, run: Path) -> None:
+    """Keep the strength of similar images that writes the best validation captions, if any beats the decoder alone."""
+    count = task.config.decoding.neighbours
+    if not count or task.config.decoder.semantic_source == "reference":
+        return
+    alone = Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0}))
+    tried = choose_strength(alone, library, splits.valid, count)
+    best = max(tried, key=lambda one: one.bleu_4)
+    if best.strength is None:
+        _say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder writes alone")
+        return
+    best.strength.save(run)
+    level, temperature, _ = best.strength
+    _say(
+        f"similar images raise validation BLEU-4 from {tried[0].bleu_4:.4f} to {best.bleu_4:.4f} "
+        f"(level {level:.3f}, temperature {temperature:.4f}; best of {len(tried)})"
+    )
+
+
+def _library(records: list[Record], captioner: Captioner, run: Path) -> Library:
+    """The training images' mean regions as the finished captioner sees them, cached like all features."""
+    config, encoder = captioner.config, captioner.models.encoder
+    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
+    cache = FeatureCache(_cache_folder(config, run) / f"{name}-mean", encoder.output_shape[-1:])
+    rows = cache.fill(
+        records, "identity", captioner.pooled_features, lambda record, view: _pixels(record, view, config)
+    )
+    return Library(list(records), np.asarray(cache.features("identity")[rows]))
+
+
+def _cache_folder(config: Config, run: Path) -> Path:
+    return Path(config.data.feature_cache or run.parent / ".features")
 
 
 def _say(line: str) -> None:

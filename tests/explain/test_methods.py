@@ -23,7 +23,7 @@ def test_every_method_draws_every_concept(small_run):
         assert picture.dtype == np.uint8, name
         assert name == "integrated_gradients" or np.ptp(picture) > 0, name  # of a flat sigmoid it is next to none
         assert name == "activations" or picture.shape == (64, 64, 3)
-    figure = methods_figure({"C1": pictures, "C2": pictures}, (100, 60))
+    figure = methods_figure({"C1": pictures, "C2": pictures}, (100, 60), dpi=50)
     assert len(figure.axes) == 2 * len(METHODS)
 
 
@@ -37,7 +37,7 @@ def test_an_image_of_one_colour_is_drawn_too(small_run):
 def test_methods_are_drawn_for_the_concepts_named(small_run, phantoms):
     captioner = Captioner.load(small_run)
     path = min((phantoms / "test" / "images").iterdir())
-    reasons = next(iter(explain(captioner, [path], methods=["grad_cam"])))
+    reasons = next(iter(explain(captioner, captioner.caption([path]), methods=["grad_cam"])))
     assert len(reasons.methods) == min(3, len(reasons.caption.concepts))
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
+import resource
+import shutil
+import time
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from medcap_tf.captioner import Captioner
 from medcap_tf.errors import InputError
+from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.figures import active_share
 from medcap_tf.explain.pictures import file_name, write_pictures
 from medcap_tf.explain.reasons import explain, layer_by, over_image
 from medcap_tf.images import read_image
+from medcap_tf.phantoms.wording import CONCEPTS
 from tests.conftest import run_command
 
 
@@ -37,6 +45,11 @@ def test_a_channel_is_active_if_it_is_above_zero_anywhere():
     maps = np.zeros((4, 4, 4))
     maps[0, 0, 0], maps[..., 1], maps[..., 2] = 1, -1, 5
     assert active_share(maps) == 0.5
+
+
+def peak_memory() -> int:
+    """MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +117,7 @@ class TestOnARun:
 
     def test_pictures_and_numbers(self, captioner, paths, tmp_path):
         references = {paths[0].stem: "Axial CT of the brain showing a mass."}
-        reasons = next(explain(captioner, paths[:1], ["conv2_block3_out"], references))
+        reasons = next(explain(captioner, captioner.caption(paths[:1]), ["conv2_block3_out"], references))
         written = write_pictures(reasons, tmp_path, pdf=True)
         name = file_name(paths[0])
         kinds = {path.name.removeprefix(f"{name}.") for path in written}
@@ -117,6 +130,77 @@ class TestOnARun:
                 table = list(csv.DictReader(file))
             assert len(table) == 64
             assert sum(float(list(row.values())[2]) for row in table) == pytest.approx(1, abs=1e-3)
+
+    def test_odd_images_have_their_lines_and_pictures(self, captioner, paths, tmp_path):
+        files = {"one.png": np.full((1, 1, 3), 9, np.uint8), "flat.png": np.full((90, 60, 3), 200, np.uint8)}
+        for name, picture in files.items():
+            cv2.imwrite(str(tmp_path / name), picture)
+        (tmp_path / "broken.png").write_text("no image")
+        given = [tmp_path / "one.png", tmp_path / "broken.png", tmp_path / "flat.png", paths[0]]
+        found = list(explain(captioner, captioner.caption(given), ["conv1_relu"]))
+        entries, single = [entry_of(reasons) for reasons in found], "This image has a single colour."
+        assert [entry.get("notes") for entry in entries] == [[single], None, [single], []]
+        assert "not a readable image" in entries[1]["error"]
+        for reasons in found:
+            written = write_pictures(reasons, tmp_path)
+            assert bool(written) == (not reasons.caption.error)
+            assert all(path.stat().st_size > 0 for path in written)
+
+    def test_a_caption_without_words_has_its_line(self, captioner, paths, tmp_path):
+        caption = next(captioner.caption(paths[:1]))
+        silent = dataclasses.replace(
+            caption, words=(), stems=(), tokens=caption.tokens[:0], attention=caption.attention[:0]
+        )
+        (reasons,) = explain(captioner, [silent], ["conv1_relu"], {paths[0].stem: "CT of the chest."})
+        assert entry_of(reasons)["notes"] == ["The model wrote nothing."]
+        kinds = {path.name.split(".", 1)[1] for path in write_pictures(reasons, tmp_path)}
+        assert kinds == {"words.png", "layer.conv1_relu.png"}  # the reference's words
+
+    def test_a_hundred_million_pixels_are_let_go_of(self, captioner, tmp_path):
+        path = tmp_path / "large.png"
+        cv2.imwrite(
+            str(path), cv2.circle(np.zeros((10_000, 10_000, 3), np.uint8), (6000, 5000), 2000, (9, 200, 99), -1)
+        )
+        before, began = peak_memory(), time.process_time()
+        (reasons,) = explain(captioner, captioner.caption([path]), ["conv1_relu"])
+        write_pictures(reasons, tmp_path)
+        assert reasons.image.shape == (1280, 1280, 3)
+        assert peak_memory() - before < 900  # MiB; the pixels alone are 286, decoding holds them twice
+        assert time.process_time() - began < 60
+
+    def test_names_of_concepts_come_from_the_data(self, captioner, small_run, tmp_path):
+        assert captioner.concept_names == {code: CONCEPTS[code] for code in captioner.concepts}
+        old = tmp_path / "old"
+        shutil.copytree(small_run, old)
+        values = json.loads((old / "concepts.json").read_text())
+        del values["names"]
+        (old / "concepts.json").write_text(json.dumps(values))
+        assert Captioner.load(old).concept_names == {}
+
+    def test_the_worst_of_a_split(self, small_run, phantoms, tmp_path):
+        done = run_command(
+            *("-m", "medcap_tf", "explain", small_run, "--data", phantoms, "--split", "test", "--worst"),
+            *("--limit", 2, "--out", tmp_path, "--no-pictures"),
+        )
+        assert done.stdout.splitlines() == [f"{tmp_path / 'report.html'}"]
+        assert "captions" in done.stderr.splitlines()[-1]
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert page.count('class="entry"') == 2
+        assert 'data-first="meteor"' in page
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "give either images"),
+            (["x.png", "--data", "d"], "give either images"),
+            (["x.png", "--worst"], "--worst needs references"),
+            (["x.png", "--limit", "0"], "give at least 1"),
+        ],
+    )
+    def test_what_cannot_be_asked_for_is_said(self, small_run, tmp_path, arguments, message):
+        done = run_command("-m", "medcap_tf", "explain", small_run, *arguments, "--out", tmp_path, check=False)
+        assert done.returncode == 1
+        assert message in done.stderr
 
     def test_the_command_goes_on_after_a_broken_image(self, small_run, paths, tmp_path):
         broken = tmp_path / "broken.png"

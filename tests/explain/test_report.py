@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Caption
+from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
+from medcap_tf.explain.plate import colour_table
 from medcap_tf.explain.reasons import Reasons, WordReading, over_image
-from medcap_tf.explain.report import audit_tables, colour_table, write_report
+from medcap_tf.explain.report import audit_tables, write_report
 
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=document.title='broken'>"
 CUI = "C0000001"
@@ -140,24 +140,6 @@ def test_an_audit_becomes_tables():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    selenium = pytest.importorskip("selenium", reason="selenium is not installed (pip install -e '.[dev]')")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = selenium.webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = selenium.webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
-
-
-@pytest.fixture(scope="module")
 def page(tmp_path_factory):
     def stream():
         yield reasons_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
@@ -231,7 +213,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         level = np.clip(over_image(peak(*place), drawn.shape[:2]), 0, 1)
         np.testing.assert_allclose(drawn[..., 3], 255 * 0.75 * (0.2 + 0.8 * level), atol=2)
         row, column = np.unravel_index(level.argmax(), level.shape)
-        np.testing.assert_allclose(drawn[row, column, :3], colour_table()[255], atol=8)
+        np.testing.assert_allclose(drawn[row, column, :3], colour_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
     assert said == "“left”, Attention: highest centre, 16.0 times an even share."
 

@@ -60,7 +60,7 @@ def test_no_image_is_in_two_splits(drawn: Path) -> None:
 
 
 def test_layout_and_tables(drawn: Path) -> None:
-    assert {path.name for path in drawn.iterdir()} == {"train", "valid", "test", "README.txt"}
+    assert {path.name for path in drawn.iterdir()} == {"train", "valid", "test", "README.txt", "concept_names.csv"}
     assert "SYNTHETIC" in (drawn / "README.txt").read_text()
     for split, count in COUNTS.items():
         captions = pd.read_excel(drawn / split / "captions.xlsx")
@@ -106,12 +106,12 @@ def test_interrupted_run_leaves_no_split_and_can_be_finished(
         patch.setattr(dataset, "draw_phantom", tiring)
         with pytest.raises(KeyboardInterrupt):
             draw_dataset(root, COUNTS, seed=3)
-    assert {path.name for path in root.iterdir()} == {"README.txt", "train"}
+    assert {path.name for path in root.iterdir()} == {"README.txt", "concept_names.csv", "train"}
     (root / ".valid.partial" / "images").mkdir(parents=True)  # as a killed process would leave it
     finished = (root / "train" / "captions.xlsx").stat().st_mtime_ns
     draw_dataset(root, COUNTS, seed=3)
     assert digests(root) == digests(drawn)
-    assert {path.name for path in root.iterdir()} == {"README.txt", *COUNTS}
+    assert {path.name for path in root.iterdir()} == {"README.txt", "concept_names.csv", *COUNTS}
     assert (root / "train" / "captions.xlsx").stat().st_mtime_ns == finished, "a finished split was drawn again"
 
 

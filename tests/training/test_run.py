@@ -50,7 +50,7 @@ def test_a_finished_run_holds_what_is_promised(small_run):
     names = {path.name for path in small_run.iterdir()}
     assert names >= {
         "config.json", "vocabulary.json", "concepts.json", "checkpoints", "logs", "history.csv", "history.png",
-        "predictions.csv", "concepts.csv", "scores.json", "problems.json",
+        "predictions.csv", "concepts.csv", "scores.json", "problems.json", "groups.csv", "groups.png",
     }  # fmt: skip
     written = json.loads((small_run / "config.json").read_text())
     assert written["config"]["visual"]["image_size"] == 64
@@ -62,6 +62,10 @@ def test_a_finished_run_holds_what_is_promised(small_run):
     scores = json.loads((small_run / "scores.json").read_text())
     assert (scores["split"], scores["images"]) == ("test", 8)
     assert set(scores["model"]) == set(scores["popular_words"]) == set(scores["nearest_image"])
+    assert set(scores["model"]) >= {"bleu_4", "rouge_1", "concept_f1", "concept_micro_f1", "concept_map", "mean_length"}
+    assert scores["nearest_image"]["unseen_captions"] == 0.0
+    for method, ends in scores["intervals"].items():
+        assert all(low <= scores[method][metric] <= high for metric, (low, high) in ends.items())
     assert len(pd.read_csv(small_run / "predictions.csv", keep_default_na=False)) == 8
 
 
@@ -153,6 +157,9 @@ def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path):
     scores = json.loads((run / "scores.json").read_text())
     assert scores["captions"] == 8
     assert 0 <= scores["model"]["concept_f1"] <= 1
+    low, high = scores["intervals"]["model"]["concept_f1"]
+    assert low <= scores["model"]["concept_f1"] <= high
+    assert set(scores["model"]) == {"concept_f1", "concept_micro_f1", "concept_macro_f1", "concept_map"}
 
 
 def test_a_loss_that_is_not_finite_names_the_images(phantoms, small_config, tmp_path):

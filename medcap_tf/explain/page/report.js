@@ -133,13 +133,13 @@
     }
 
     buildControls() {
-      this.kinds = Object.entries(KINDS).map(([kind, label]) =>
-        element("button", { type: "button", onclick: () => change({ kind }) }, label));
+      this.kinds = Object.keys(this.entry.maps).map((kind) =>
+        element("button", { type: "button", onclick: () => change({ kind }) }, KINDS[kind]));
       this.strength = element("input", {
         type: "range", min: "0", max: "1", step: "0.05", oninput: (event) => change({ strength: +event.target.value }),
       });
       const group = element("div", { className: "switch", role: "group", ariaLabel: "Map" }, ...this.kinds);
-      return element("div", { className: "show" }, group, element("label", {}, "Strength", this.strength));
+      return element("div", { className: "show" }, this.kinds.length > 1 ? group : null, element("label", {}, "Strength", this.strength));
     }
 
     buildRight() {
@@ -151,8 +151,9 @@
         right.append(
           element("h3", {}, "The model wrote"),
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
-          element("p", { className: "hint" }, "The stronger the shade, the heavier: the word's share in what the caption means"
-            + (reference ? "; red and underlined: in the reference too." : ".")),
+          element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the share of the classifier's attention that the word "
+            + "had. That is where it looked, not what decided: for that, point at a concept below. ")
+            + (reference ? "Red and underlined: in the reference too." : "")),
         );
       }
       if (concepts.length) right.append(...this.buildConcepts(concepts));
@@ -170,7 +171,7 @@
       if (tag !== "button") return node;
       node.type = "button";
       node.tabIndex = i ? -1 : 0;
-      const share = word.importance === null ? "" : `, importance ${word.importance.toFixed(2)}`;
+      const share = word.importance === null ? "" : `, attention ${word.importance.toFixed(2)}`;
       node.ariaLabel = `${word.word}, word ${i + 1}${share}${word.shared ? ", also in the reference" : ""}`;
       node.addEventListener("pointerenter", () => this.point(i));
       node.addEventListener("focus", () => this.point(i));
@@ -182,7 +183,7 @@
       this.chips = concepts.map((concept) => {
         const label = `${concept.name || concept.code}  ${concept.score.toFixed(2)}`;
         if (!concept.contributions) {
-          return element("span", { className: "chip", title: `${concept.code}: named from the image` }, label);
+          return element("span", { className: "chip", title: concept.code }, label);
         }
         const chip = element("button", { type: "button", className: "chip", title: concept.code }, label);
         chip.concept = concept;
@@ -190,8 +191,8 @@
         for (const event of ["pointerleave", "blur"]) chip.addEventListener(event, () => this.light(null));
         return chip;
       });
-      const hint = element("p", { className: "hint" }, "Point at a concept for what each word gave it, in logits:",
-        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against");
+      const hint = element("p", { className: "hint" }, "The first thing to trust: point at a concept for what each word gave it, in logits (gradient × embedding):",
+        element("i", { className: "for" }), "for", element("i", { className: "against" }), "against. Dashed: named from the image alone.");
       const any = concepts.some((concept) => concept.contributions);
       return [element("h3", {}, "Concepts"), element("div", { className: "chips" }, ...this.chips), any ? hint : ""];
     }
@@ -231,8 +232,9 @@
 
     refresh() {
       if (!this.built || !this.words.length) return;
-      const maps = this.entry.maps[view.kind];
-      this.kinds.forEach((node, k) => { node.ariaPressed = String(Object.keys(KINDS)[k] === view.kind); });
+      const kind = view.kind in this.entry.maps ? view.kind : "attention";
+      const maps = this.entry.maps[kind];
+      this.kinds.forEach((node) => { node.ariaPressed = String(node.textContent === KINDS[kind]); });
       this.strength.value = view.strength;
       this.top.textContent = highest(maps).toFixed(1);
       this.words.forEach((node, i) => { node.ariaPressed = String(i === this.word); });
@@ -240,10 +242,10 @@
       shade(this.words, this.entry.words, this.chip?.contributions);
       const given = this.chip && this.entry.reference?.contributions[this.chip.code];
       shade(this.referenceWords, this.entry.reference?.words, given);
-      this.overlay(maps);
+      this.overlay(maps, kind);
     }
 
-    overlay(maps) {
+    overlay(maps, kind) {
       this.node.classList.toggle("lit", this.word !== null);
       if (this.word === null) {
         this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -252,7 +254,7 @@
       }
       const { best, place } = whereHighest(maps[this.word]);
       const found = best > 0 ? `highest ${place}, ${best.toFixed(1)} times an even share` : "no region speaks for it";
-      this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[view.kind]}: ${found}.`;
+      this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[kind]}: ${found}.`;
       paint(this.canvas, maps[this.word], highest(maps));
     }
   }
@@ -373,6 +375,8 @@
 
   const known = Object.keys(SCORES).filter((name) => cards.some((card) => card.score(name) >= 0));
   byId("score").append(...known.map((name) => element("option", { value: name }, SCORES[name])));
+  const { first } = byId("score").dataset;
+  if (known.includes(first)) byId("score").value = first;
   byId("search").addEventListener("input", find);
   byId("least").addEventListener("input", find);
   byId("score").addEventListener("change", () => { find(); sort(); });
@@ -381,4 +385,9 @@
   sort();
   find();
   for (const card of cards) watcher.observe(card.node);
+
+  // A page that shows this one in a frame cannot look into it, only be told how tall it is.
+  if (parent !== window) {
+    new ResizeObserver(() => parent.postMessage({ height: document.body.scrollHeight }, "*")).observe(document.body);
+  }
 })();

@@ -1,0 +1,307 @@
+"""Captioners and their rivals on one data set, in one command: `python benchmarks/quality.py --data DIR --out DIR`.
+
+Every method is a folder of OUT with `valid` and `test`, each holding `predictions.csv` and `scores.json`; trained ones
+are run folders. What is finished is not done again, and a training that was interrupted goes on, so the command may be
+stopped and repeated at any time. At the end `results.csv` and `results.md` compare all that is there.
+
+One encoder is trained first (OUT/encoder); all trained rows start from it (`visual.weights=OUT/encoder`) and from the
+same cached features, so that they differ in the captioner alone. The transformer trains its own, for as long as the
+encoder and the full model took together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import baselines
+import numpy as np
+
+from medcap_tf.baselines import popular_concepts, popular_words
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import Captioner
+from medcap_tf.evaluation import write_predictions, write_scores
+from medcap_tf.files import write_text
+from medcap_tf.images import read_image
+from medcap_tf.library import Library
+from medcap_tf.metrics import caption_scores, caption_statistics, concept_f1
+from medcap_tf.records import read_dataset
+from medcap_tf.tables import read_captions
+
+ROOT = Path(__file__).resolve().parents[1]
+SPLITS = ("valid", "test")
+ATTENTION = "attention between words"
+SHOWN = {
+    "valid": ("bleu_4", "cider"),
+    "test": (
+        "bleu_1",
+        "bleu_4",
+        "rouge_l",
+        "cider",
+        "meteor",
+        "imageclef_2021_bleu",
+        "concept_f1",
+        "distinct_captions",
+        ATTENTION,
+    ),
+}
+ENCODER = {
+    "visual.weights": "none",
+    "visual.image_size": 128,
+    "visual.layer": "conv4_block6_out",
+    "visual.concept_epochs": 20,
+    "training.batch_size": 24,
+    "training.weight_decay": 0.005,
+    "training.epochs": 15,
+}
+
+
+class Row(NamedTuple):
+    """A trained method: its settings beside the encoder's."""
+
+    name: str
+    title: str
+    settings: Mapping[str, Any] = {}
+    seeds: int = 1
+
+
+TRAINED = (
+    Row(
+        "show_attend_tell",
+        "Show, Attend and Tell (`decoder.semantic_source=none`)",
+        {"decoder.semantic_source": "none"},
+        3,
+    ),
+    Row("full", "full model (`decoder.semantic_source=prefix`)", {}, 3),
+    Row(
+        "oracle",
+        "oracle that reads the reference (`decoder.semantic_source=reference`)",
+        {"decoder.semantic_source": "reference"},
+    ),
+    Row("no_concept_start", "full, not started from the image's concepts", {"decoder.image_concepts": False}),
+    Row("no_flip", "full, without flips", {"data.horizontal_flip": False}),
+    Row("vertical_flip", "full, with vertical flips too", {"data.vertical_flip": True}),
+    Row("no_crop", "full, without crops", {"data.crop": 1.0}),
+    Row("equalized", "full, with histogram equalisation", {"data.equalize": True}),
+)
+# The first seed of the full model searched otherwise: options of `evaluate`.
+DECODED = {
+    "alone": ("full, decoder alone (no similar images)", ("--neighbours", "0")),
+    "greedy": ("full, greedy", ("--beam-width", "1")),
+    "beam_5": ("full, beam 5", ("--beam-width", "5")),
+}
+RIVALS = {
+    "popular_words": "ten popular words, no image",
+    "popular_shuffled": "the same, shuffled",
+    "language_model": "GRU language model, no image",
+    "nearest_image": "nearest training image",
+    "consensus": "consensus of the 10 nearest training images",
+    "placed_words": "words at their usual places (the 2021 winner's idea)",
+}
+TRANSFORMER = "ViT + GPT-2 of Hugging Face, from random weights"
+
+
+class Study:
+    """The folder that all methods lie in."""
+
+    def __init__(self, data: Path, out: Path):
+        self.data, self.out = data.resolve(), out.resolve()
+        splits = read_dataset(self.data).splits
+        self.known = [record.caption for record in splits["train"] if record.caption]
+        self.splits = {split: [record for record in splits[split] if record.caption] for split in SPLITS}
+        self.minutes = json.loads(self._minutes.read_text()) if self._minutes.is_file() else {}
+
+    @property
+    def _minutes(self) -> Path:
+        return self.out / "minutes.json"
+
+    def train(self, name: str, settings: Mapping[str, Any]) -> None:
+        """A run of `train.py`, which scores the test split, and its scores on the validation split."""
+        run = self.out / name
+        if not (run / "scores.json").is_file():
+            values = {key: str(x).lower() if isinstance(x, bool) else x for key, x in settings.items()}
+            flags = [f"{key}={value}" for key, value in values.items()]
+            self._call(name, "train.py", "--data", self.data, "--out", run, "--resume", "--set", *flags)
+        if settings.get("decoder.semantic_source") != "reference":  # an oracle cannot caption by itself
+            self.evaluate(name, name, ("valid",))
+
+    def evaluate(self, name: str, run: str, splits: Sequence[str] = SPLITS, options: Sequence[str] = ()) -> None:
+        """`evaluate` a run on splits that have no scores yet, into the folder of another name."""
+        for split in splits:
+            folder = self.out / name / split
+            if not (folder / "scores.json").is_file():
+                where = ("--data", self.data, "--split", split, "--out", folder)
+                self._call(name, "-m", "medcap_tf", "evaluate", self.out / run, *where, *options)
+
+    def rivals(self) -> None:
+        """The methods of `baselines.py`, on the encoder's features."""
+        if all((self.out / name / split / "scores.json").is_file() for name in RIVALS for split in SPLITS):
+            return
+        began = time.monotonic()
+        captioner, library = Captioner.load(self.out / "encoder"), Library.load(self.out / "encoder")
+        features = {split: pooled(captioner, records) for split, records in self.splits.items()}
+        placed = baselines.PlacedWords(self.known, library.features)
+        placed.tune(features["valid"], [record.caption for record in self.splits["valid"]])
+        model = baselines.language_model(self.known, captioner.vocabulary)
+        for split, records in self.splits.items():
+            near = baselines.similarity(features[split], library.features)
+            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(self.known, near, 10)}
+            captions = {
+                "popular_words": [popular_words(self.known)] * len(records),
+                "popular_shuffled": baselines.popular_shuffled(self.known, len(records)),
+                "language_model": [model] * len(records),
+                "placed_words": placed.captions(features[split]),
+                **{name: [self.known[row] for row in rows] for name, rows in copied.items()},
+            }
+            concepts: dict[str, list] = {
+                name: [library.records[x].concepts for x in rows] for name, rows in copied.items()
+            }
+            concepts["popular_words"] = [popular_concepts(library.records)] * len(records)
+            for name, texts in captions.items():
+                self._score(name, split, texts, concepts.get(name))
+        self._spent("rivals", began)
+
+    def transformer(self, python: str) -> None:
+        """`transformer.py`, for as long as the encoder's run took, its captioner included."""
+        folder = self.out / "transformer"
+        if (folder / "test" / "scores.json").is_file():
+            return
+        where = ("--data", self.data, "--out", folder, "--minutes", self.minutes["encoder"])
+        self._call("transformer", "benchmarks/transformer.py", *where, python=python)
+        for split, records in self.splits.items():
+            written = read_captions(folder / split / "predictions.csv").values
+            self._score("transformer", split, [written.get(record.image_id, "") for record in records])
+
+    def _call(self, name: str, *arguments: Any, python: str = sys.executable) -> None:
+        began = time.monotonic()
+        print(f"{time.strftime('%H:%M:%S')} {name}: {' '.join(map(str, arguments))}", flush=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if subprocess.run([python, *map(str, arguments)], cwd=ROOT, env=environment, check=False).returncode:
+            sys.exit(f"{name} failed; mend it and give the same command again")
+        self._spent(name, began)
+
+    def _score(self, name: str, split: str, captions: Sequence[str], concepts: Sequence[Any] | None = None) -> None:
+        """`predictions.csv` and `scores.json`, as `evaluate` writes them."""
+        folder, records = self.out / name / split, self.splits[split]
+        named = concepts or [()] * len(records)
+        said = [
+            Caption(record.image_path, tuple(text.split()), concepts=tuple((code, 1.0) for code in codes))
+            for record, text, codes in zip(records, captions, named)
+        ]
+        scores = caption_scores([record.caption for record in records], captions)
+        scores.update(caption_statistics(captions, self.known))
+        if concepts is not None:
+            scores["concept_f1"] = concept_f1([record.concepts for record in records], concepts)
+        write_predictions(folder, records, said)
+        write_scores(folder, {"split": split, "images": len(records), "model": scores})
+
+    def _spent(self, name: str, began: float) -> None:
+        # Of a training that was interrupted and went on, all parts count.
+        self.minutes[name] = round(self.minutes.get(name, 0) + (time.monotonic() - began) / 60, 2)
+        write_text(self._minutes, json.dumps(self.minutes, indent=2) + "\n")
+
+
+def pooled(captioner: Any, records: Sequence[Any]) -> np.ndarray:
+    """Mean regions of the records' images: float32 [N, C]."""
+    chunks = [records[start : start + 32] for start in range(0, len(records), 32)]
+    pixels = (np.stack([captioner.prepare(read_image(record.image_path)) for record in chunk]) for chunk in chunks)
+    return np.concatenate([captioner.pooled_features(batch) for batch in pixels])
+
+
+def read_scores(out: Path, name: str, split: str) -> dict[str, float]:
+    """A method's scores on a split; empty where it has none."""
+    places = [out / name / split / "scores.json", out / name / "scores.json"]
+    for path in places:
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["split"] == split:
+                differs = found.get("attention", {}).get("between_words")
+                scores = found.get("model") or found["oracle"]
+                return scores if differs is None else {**scores, ATTENTION: differs}
+    return {}
+
+
+def write_tables(study: Study) -> None:
+    """`results.csv`, a line a method, seed and split, and `results.md`, a line a method with mean and spread."""
+    titles = {**RIVALS, "transformer": TRANSFORMER, **{row.name: row.title for row in TRAINED}}
+    titles.update({name: title for name, (title, _) in DECODED.items()})
+    lines, table = [], []
+    for name, title in titles.items():
+        folders = [path.name for path in sorted(study.out.glob(f"{name}_[0-9]"))] or [name]
+        by_split = {split: [read_scores(study.out, folder, split) for folder in folders] for split in SPLITS}
+        for split, found in by_split.items():
+            table += [{"method": f, "split": split, **scores} for f, scores in zip(folders, found) if scores]
+        if any(map(any, by_split.values())):
+            minutes = sum(study.minutes.get(folder, 0) for folder in folders) / len(folders)
+            cells = [_cell([s[m] for s in by_split[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
+            lines.append(f"| {title} | {' | '.join(cells)} | {minutes:.0f} |")
+    head = ["method", *(f"{split} {metric}" for split in SPLITS for metric in SHOWN[split]), "minutes"]
+    text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]
+    write_text(study.out / "results.md", "\n".join(text) + "\n")
+    with io.StringIO() as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in table for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        write_text(study.out / "results.csv", file.getvalue())
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def main() -> None:
+    """Do what is missing, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these rows alone, after the encoder")
+    parser.add_argument("--seeds", type=int, default=3, help="of the main rows (default: %(default)s)")
+    parser.add_argument(
+        "--torch-python", metavar="PYTHON", help="a Python with PyTorch and transformers; without it no transformer row"
+    )
+    chosen = parser.parse_args()
+    study = Study(chosen.data, chosen.out)
+    study.train("encoder", ENCODER)
+    for name, step in steps(study, chosen).items():
+        if not chosen.only or name in chosen.only:
+            step()
+            write_tables(study)
+    print((study.out / "results.md").read_text())
+
+
+def steps(study: Study, chosen: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """What is to be done, by the name of the row."""
+    found: dict[str, Callable[[], None]] = {"rivals": study.rivals}
+    for row in TRAINED:
+        found[row.name] = functools.partial(train_row, study, row, min(row.seeds, chosen.seeds))
+    for name, (_, options) in DECODED.items():
+        found[name] = functools.partial(study.evaluate, f"{name}_0", "full_0", options=options)
+    if chosen.torch_python:
+        found["transformer"] = functools.partial(study.transformer, chosen.torch_python)
+    return found
+
+
+def train_row(study: Study, row: Row, seeds: int) -> None:
+    """Train a row's seeds from the encoder and its concept head."""
+    from_encoder = {**ENCODER, "visual.weights": study.out / "encoder", "visual.concept_epochs": 0}
+    for seed in range(seeds):
+        study.train(f"{row.name}_{seed}", {**from_encoder, **row.settings, "training.seed": seed})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What every score stands beside: popular words without a look at the image, and the nearest training image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from medcap_tf.metrics import concept_f1
+from medcap_tf.records import Record
+from medcap_tf.text import Normalizer
+
+POPULAR_WORDS = 10
+"""How many words the image-blind baseline says, close to the mean length of a normalised caption."""
+
+
+def popular_words(captions: Sequence[str], count: int = POPULAR_WORDS) -> str:
+    """The caption of the image-blind baseline: the most frequent words of the training captions, most frequent first.
+
+    Stop words are not counted: the official score deletes them.
+    """
+    normalizer = Normalizer(stemmer="none")
+    counts = Counter(word for caption in captions for word in normalizer.stems(caption))
+    return " ".join(sorted(counts, key=lambda word: (-counts[word], word))[:count])
+
+
+def popular_concepts(records: Sequence[Record]) -> tuple[str, ...]:
+    """The image-blind concepts: as many of the most frequent ones as score best on the training records themselves."""
+    truth = [record.concepts for record in records]
+    counts = Counter(concept for concepts in truth for concept in concepts)
+    ranked = sorted(counts, key=lambda concept: (-counts[concept], concept))[:20]
+    if not ranked:
+        return ()
+    scores = [concept_f1(truth, [ranked[:k]] * len(truth)) for k in range(1, len(ranked) + 1)]
+    return tuple(ranked[: 1 + int(np.argmax(scores))])
+
+
+def nearest(queries: np.ndarray, library: np.ndarray) -> np.ndarray:
+    """Row of the library most similar (cosine) to each query: float [N, C], float [M, C] -> int64 [N]."""
+    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (queries, library)]
+    return np.argmax(unit[0] @ unit[1].T, axis=1)

@@ -1,0 +1,51 @@
+"""What several commands ask for: a run with its decoding options, and a split of a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.errors import InputError
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """The options that a run may be decoded with."""
+    parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
+    parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
+    parser.add_argument("--neighbours", type=int, metavar="N", help="similar training images with a say; 0: none")
+    add_verbose(parser)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """For commands that load TensorFlow."""
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages too")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The split of a data set."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set")
+    parser.add_argument("--split", default="test", help="train, valid or test (default: %(default)s)")
+
+
+def load(chosen: argparse.Namespace) -> Any:
+    """The captioner of the run `chosen.model`, with the decoding options given."""
+    from medcap_tf.captioner import Captioner
+
+    return Captioner.load(chosen.model, decoding(chosen))
+
+
+def decoding(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The decoding options given, as settings."""
+    names = ("beam_width", "max_length", "neighbours")
+    return {f"decoding.{name}": getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
+
+
+def read_split(chosen: argparse.Namespace) -> tuple[Any, Any]:
+    """The records of the split, and the data set; raises InputError where it has no such split."""
+    from medcap_tf.records import read_dataset
+
+    dataset = read_dataset(chosen.data)
+    if chosen.split not in dataset.splits:
+        raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
+    return dataset.splits[chosen.split], dataset

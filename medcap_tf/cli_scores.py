@@ -1,0 +1,188 @@
+"""The commands that score: a run on a split, tables against a reference, two tables against each other; run files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from medcap_tf import cli_options
+from medcap_tf.errors import InputError
+
+_SHOWN = 20  # problems of a run file; the same mistake tends to be in every row
+
+
+def add_evaluate(commands: Any) -> None:
+    """`evaluate`, which captions a split and scores it."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="caption a split and score it, beside both baselines",
+        description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
+        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not.",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN")
+    cli_options.add_split(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN)")
+    cli_options.add_decoding(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    records, dataset = cli_options.read_split(chosen)
+    captioner = cli_options.load(chosen)
+    from medcap_tf.evaluation import evaluate, format_scores
+    from medcap_tf.library import Library
+
+    out = chosen.out or chosen.model
+    library = Library.load(chosen.model)
+    print(format_scores(evaluate(captioner, records, chosen.split, library, out, dataset.concept_names)))
+    print(f"\n{out}: predictions.csv, concepts.csv, scores.json, groups.csv, groups.png", file=sys.stderr)
+
+
+def add_score(commands: Any) -> None:
+    """`score`, for tables of captions from anywhere."""
+    parser = commands.add_parser("score", help="score one table of captions against another")
+    parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
+    parser.set_defaults(run=_score)
+
+
+def _score(chosen: argparse.Namespace) -> None:
+    from medcap_tf.metrics import caption_scores
+
+    references, predictions = _read_aligned(chosen.references, [chosen.predictions])
+    print(json.dumps(caption_scores(references, predictions), indent=2))
+
+
+def add_compare(commands: Any) -> None:
+    """`compare`, the paired test of two tables of predictions."""
+    parser = commands.add_parser(
+        "compare",
+        help="whether one of two tables of predictions is really better",
+        description="Scores two tables of predictions for the same images and tests the difference B - A of each"
+        " metric: a paired bootstrap 95% interval, and a two-sided p-value by approximate randomisation. Each p-value"
+        " is of one metric alone: of twenty tests without any difference, one is below 0.05 on average.",
+    )
+    parser.add_argument("first", type=Path, metavar="A.csv", help="ID and caption, any layout, as predictions.csv")
+    parser.add_argument("second", type=Path, metavar="B.csv")
+    parser.add_argument("--references", type=Path, required=True, metavar="TABLE")
+    parser.add_argument("--metric", nargs="+", metavar="NAME", help="bleu_4, cider, ...; default: all")
+    parser.add_argument("--concepts", action="store_true", help="the tables hold concepts, as concepts.csv")
+    parser.add_argument("--permutations", type=_positive, default=10_000, metavar="P", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn at random")
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from medcap_tf.metrics import caption_parts, compare, concept_parts
+
+    references, *systems = _read_aligned(chosen.references, [chosen.first, chosen.second], chosen.concepts)
+    parts = [(concept_parts if chosen.concepts else caption_parts)(references, system) for system in systems]
+    unknown = sorted(set(chosen.metric or ()) - set(parts[0]))
+    if unknown:
+        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(parts[0])}")
+    first, second = ({name: own[name] for name in chosen.metric or own} for own in parts)
+    found = compare(first, second, permutations=chosen.permutations, seed=chosen.seed)
+    if chosen.json:
+        metrics = {name: difference._asdict() for name, difference in found.items()}
+        print(json.dumps({"images": len(references), "metrics": metrics}, indent=2))
+        return
+    print(f"{len(references)} images; A: {chosen.first}; B: {chosen.second}")
+    print(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}{'95% interval':>22}{'p':>10}")
+    for name, (a, b, difference, low, high, p_value) in found.items():
+        interval = f"[{low:+.4f}, {high:+.4f}]"
+        print(f"{name:<22}{a:>10.4f}{b:>10.4f}{difference:>+10.4f}{interval:>22}{p_value:>10.4f}")
+
+
+def add_submit(commands: Any) -> None:
+    """`submit`, which writes and checks run files."""
+    parser = commands.add_parser(
+        "submit",
+        help="write ImageCLEFmed Caption run files, or check one",
+        description="Captions a split with a run and writes the run files for captions and concepts, if they pass the"
+        " organisers' checks; with --check FILE, checks a file that exists, whoever wrote it.",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN", nargs="?", help="not needed with --check")
+    cli_options.add_split(parser)
+    parser.add_argument(
+        "--format", required=True, choices=("2021", "2023", "2025"), dest="edition", help="the task's year"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN/submission)")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="check this file and write nothing")
+    cli_options.add_decoding(parser)
+    parser.set_defaults(run=_submit)
+
+
+def _submit(chosen: argparse.Namespace) -> None:
+    if (chosen.model is None) == (chosen.check is None):
+        raise InputError("submit: give either a RUN to caption the split with, or --check FILE")
+    records, _ = cli_options.read_split(chosen)
+    if chosen.check:
+        _check(chosen.check, [record.image_id for record in records], chosen.edition)
+        return
+    if any(record.image_path is None for record in records):
+        raise InputError(f"{chosen.data}: split {chosen.split!r} has no images to caption")
+    from tqdm import tqdm
+
+    from medcap_tf.submission import CAPTIONS, CONCEPTS, write
+
+    captioner = cli_options.load(chosen)
+    found = captioner.caption([record.image_path for record in records])
+    captions = list(tqdm(found, total=len(records), desc=f"caption {chosen.split}", unit="image", leave=False))
+    values = {CAPTIONS: [caption.text for caption in captions]}
+    if captioner.concepts:
+        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts) for caption in captions]
+    for kind, said in values.items():
+        rows = [(record.image_id, value) for record, value in zip(records, said)]
+        print(write(chosen.out or chosen.model / "submission", kind, rows, chosen.edition))
+    for caption in captions:
+        if caption.error:
+            print(f"its row is empty: {caption.error}", file=sys.stderr)
+
+
+def _check(path: Path, ids: list[str], edition: str) -> None:
+    from medcap_tf.submission import check
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
+    found = check(data, str(path), ids, edition)
+    for problem in found.problems[:_SHOWN]:
+        print(f"{problem.file}:{problem.row}: {problem.problem}")
+    if len(found.problems) > _SHOWN:
+        print(f"{path}: and {len(found.problems) - _SHOWN} problems more")
+    for remark in found.remarks:
+        print(f"{path}: {remark}")
+    if found.problems:
+        raise InputError(f"{path}: {len(found.problems)} problems; as a {edition} run of {found.kind} it would fail")
+    print(f"{path}: a valid {edition} run of {found.kind} for {len(ids)} images")
+
+
+def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[list[Any]]:
+    """The values of the references, then of each table of predictions, in one order of IDs.
+
+    An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
+    """
+    from medcap_tf.tables import read_captions, read_concepts
+
+    what = "concepts" if concepts else "captions"
+    truth, *given = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
+    ids = sorted(truth.values)
+    for path, table in zip(predictions, given):
+        missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)
+        for wrong, message in ((missing, f"has no {what} for"), (unknown, f"has {what} for unknown")):
+            if wrong:
+                shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
+                raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
+    return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *given)]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
+    return number

@@ -1,0 +1,28 @@
+"""The captions that need looking at most: those furthest from their references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from medcap_tf.captioner import Caption
+from medcap_tf.metrics import caption_scores
+
+SCORE = "meteor"  # made for single sentences, unlike BLEU (Banerjee and Lavie 2005)
+
+
+def worst(captions: Iterable[Caption], references: Mapping[str, str], count: int) -> list[Caption]:
+    """The `count` captions with the lowest score, lowest first; ties keep their order.
+
+    Args:
+        captions: of images; one that could not be read comes before all others, one without a reference is left out.
+        references: by image ID (the file's name without its suffix).
+        count: how many at most.
+    """
+    known = [caption for caption in captions if caption.error or references.get(caption.path.stem)]
+    return sorted(known, key=lambda caption: _score(caption, references))[:count]
+
+
+def _score(caption: Caption, references: Mapping[str, str]) -> float:
+    if caption.error:
+        return -1.0
+    return caption_scores([references[caption.path.stem]], [caption.text])[SCORE]

@@ -1,0 +1,84 @@
+"""Pictures lie where they were put, in the colours that the bar beside them explains."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from medcap_tf.explain.figures import strip_figure
+from medcap_tf.explain.plate import Plate, colour_table, colours, save
+from medcap_tf.explain.reasons import WordReading
+
+
+def saved(draw, path, dpi) -> np.ndarray:
+    save(draw, path, dpi)
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def test_a_picture_is_pasted_pixel_by_pixel(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+
+    def draw(dpi):
+        plate = Plate(2, 1.5, dpi)
+        plate.show(picture, left=0.5, top=0.25)
+        return plate.figure()
+
+    page = saved(draw, tmp_path / "page.png", 100)
+    assert page.shape == (150, 200, 3)
+    np.testing.assert_array_equal(page[25:45, 50:80], picture)
+    page[25:45, 50:80] = 255
+    assert (page == 255).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 400), (400, 3), (37, 91)])
+def test_a_picture_of_any_size_fits_its_place(shape):
+    fitted = Plate(2, 2, 100).fit(np.full((*shape, 3), 77, np.uint8), 0.5, 1.25)
+    assert fitted.shape == (125, 50, 3)
+    assert (fitted == 77).all()
+
+
+def test_words_are_written_where_they_belong(tmp_path):
+    def draw(dpi):
+        plate = Plate(2, 1, dpi)
+        plate.write("word", left=1.5, top=0.25, size=9, across="center", down="center")
+        return plate.figure()
+
+    dark = np.argwhere(saved(draw, tmp_path / "page.png", 100)[..., 0] < 128)
+    np.testing.assert_allclose((dark.min(0) + dark.max(0)) / 2, (25, 150), atol=3)
+
+
+def test_the_bar_runs_from_its_lowest_colour_below_to_its_highest_above(tmp_path):
+    def draw(dpi):
+        plate = Plate(2, 2, dpi)
+        plate.bar(0.5, 0.5, 1.0, "cividis", (0, 3), "unit")
+        return plate.figure()
+
+    column = saved(draw, tmp_path / "page.png", 100)[51:149, 57].astype(int)
+    np.testing.assert_allclose(column[[0, -1]], colour_table("cividis")[[255, 0]], atol=6)
+    np.testing.assert_array_equal(colours(np.array([0.0, 1.0]), "cividis"), colour_table("cividis")[[0, 255]])
+
+
+def test_a_strip_shows_what_each_word_gives_to_each_concept(tmp_path):
+    given = np.array([[1.0, -1.0], [0.0, 0.5]], np.float32)
+    reading = WordReading(("brain", "mass"), np.array([0.25, 0.75], np.float32), (("C1", 0.9), ("C2", 0.8)), given)
+    page = saved(lambda dpi: strip_figure([("generated", reading)], dpi), tmp_path / "page.png", 100).astype(int)
+    expected = colours((given + 1) / 2, "PuOr").astype(int)
+    for row in range(2):
+        for column in range(2):
+            centre = page[53 + 40 * row + 20, 195 + 95 * column + 47]
+            np.testing.assert_allclose(centre, expected[row, column], atol=3)
+
+
+def test_a_pdf_is_written_beside_for_print(tmp_path):
+    drawn = []
+
+    def draw(dpi):
+        drawn.append(dpi)
+        plate = Plate(1, 1, dpi)
+        plate.write("word", 0.5, 0.5, 9, "center", "center")
+        return plate.figure()
+
+    save(draw, tmp_path / "page.png", 100, pdf=True)
+    assert drawn == [100, 300]
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
