@@ -6,12 +6,12 @@ They look like what they are named after (radiograph, CT, MR, ultrasound; chest,
 drawn, and follow the radiological convention: the patient's right is on the left of the image. An ultrasound shows
 one organ from close by, so there the side of a kidney is told by its neighbour (liver: right, spleen: left) instead.
 
-An image shows a finding or none and, chosen apart from it, up to three things more, such as devices, fluid or chalk.
+An image shows a finding or none and, chosen apart from it, up to four things more, such as devices, fluid or chalk.
 The mask is the finding's alone.
 
 In the order of the pipeline: `findings` and `incidental` choose what to show; `chest`, `brain`, `abdomen` and
-`ultrasound` draw it, with what `canvas`, `tomography` and `incidental` hold; `wording` states it; `phantom` joins the
-three; `dataset` writes files.
+`ultrasound` draw it, with what `canvas`, `tomography`, `incidental` and the three `beside_...` hold; `wording` states
+it; `phantom` joins the three; `dataset` writes files.
 
 Axes, in every file here: H, W = height and width of an image in pixels; N = points of an outline.
 Body coordinates: x and y run from -1 (image left, top) to 1 (image right, bottom) over the part that is shown.

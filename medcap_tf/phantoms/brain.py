@@ -59,7 +59,7 @@ def _draw_finding(c: Canvas, finding: Finding, t: Mapping[str, float], brain: np
     x, y = sign_of(finding.side) * c.near(x, 0.03), c.near(y, 0.03)
     ((x, y, rx, ry),) = c.spots(finding, x, y)
     if finding.kind == "infarct":
-        spot = c.shape(_wedge(1.12 * x, 1.12 * y, 1.5 * rx, 1.5 * ry)) * brain
+        spot = c.shape(_wedge(1.02 * x, 1.02 * y, 1.5 * rx, 1.5 * ry)) * brain
         c.paint(spot, t["infarct"] + 0.02 * c.field(12), 1.5)
     else:
         spot = c.blob(x, y, rx, ry, wobble=0.02 if finding.kind == "cyst" else 0.09) * brain

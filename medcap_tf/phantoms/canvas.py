@@ -75,6 +75,15 @@ class Canvas:
         cv2.polylines(drawn, [self.pixels(line) for line in lines], False, (255,), thick, cv2.LINE_AA, 4)
         return drawn.astype(np.float32) / 255
 
+    def bent(self, way: Sequence[tuple[float, float]]) -> np.ndarray:
+        """A smooth line [N, 2] through about these points."""
+        points = np.array(way) + self.rng.normal(0, 0.01, (len(way), 2))
+        for _ in range(3):
+            first, last, middle = points[:1], points[-1:], (points[:-1], points[1:])
+            cut = np.stack([0.75 * middle[0] + 0.25 * middle[1], 0.25 * middle[0] + 0.75 * middle[1]], axis=1)
+            points = np.concatenate([first, cut.reshape(-1, 2), last])
+        return points
+
     def stroke(self, lines: Sequence[np.ndarray], width: float, gain: float, soft: float = 0.8) -> None:
         """Adds `gain` along such lines, their edges blurred by `soft` pixels."""
         self.image += cv2.GaussianBlur(self.line(lines, width), (0, 0), soft) * np.float32(gain)

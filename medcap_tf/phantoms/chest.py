@@ -48,9 +48,6 @@ def draw_chest_film(
     draw_incidentals(c, "chest film", contrast, incidentals)
     if rng.random() < 0.7:
         c.write("R", rng.uniform(0.02, 0.08), rng.uniform(0.08, 0.16), 0.5, 0.95)
-    if rng.random() < 0.25:  # leads of an electrocardiogram
-        ends = rng.uniform(-0.7, 0.7, (2, 2))
-        c.stroke([np.stack([end, end * 0.6 + (0.2, 0.35), (end[0], 1.1)]) for end in ends], 0.004, 0.3, 0.5)
     c.image += 0.05 * rng.normal() * c.x + 0.04 * c.y + 0.03 * c.grain() + 0.02 * c.field(5)
     return c
 

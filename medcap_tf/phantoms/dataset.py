@@ -19,7 +19,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.phantoms.phantom import draw_phantom
 from medcap_tf.phantoms.wording import CONCEPTS
 
-_EDITION = 3  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
+_EDITION = 4  # raised whenever the same seed draws other pictures, so that old and new phantoms never mix in a folder
 _NAMES = "concept_names.csv"
 _DATE = "2000-01-01T00:00:00Z"  # any constant: a workbook's dates would otherwise differ from one drawing to the next
 _README = """SYNTHETIC phantoms, drawn by medcap_tf.phantoms. No image or sentence here comes from a patient,

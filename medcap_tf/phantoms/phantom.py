@@ -26,14 +26,14 @@ _SCENES: Mapping[tuple[str, str], _Draw] = {
     ("MR", "abdomen"): draw_abdomen,
     ("ultrasound", "abdomen"): draw_ultrasound,
 }
-_SHARES = (0.24, 0.14, 0.13, 0.15, 0.10, 0.08, 0.16)  # of the scenes above, in their order
+_SHARES = (0.20, 0.14, 0.13, 0.14, 0.12, 0.11, 0.16)  # of the scenes above, in their order
 
 
 class Phantom(NamedTuple):
     """A synthetic image: `image` uint8 [H, W]; `mask` uint8 [H, W], 255 on the finding and 0 elsewhere; what it shows.
 
     `concepts` are UMLS codes (keys of `CONCEPTS`). `finding` is None, and `mask` all zero, in an image without one.
-    `incidentals` are the kinds of what is shown beside the finding, or without any: none to three.
+    `incidentals` are the kinds of what is shown beside the finding, or without any: none to four.
     """
 
     image: np.ndarray
@@ -50,7 +50,7 @@ def draw_phantom(seed: int | Sequence[int]) -> Phantom:
     """Draws one synthetic image from a seed (or a sequence of seeds, all >= 0): the same seed, the same phantom.
 
     Sides are 180 to 288 pixels, and few images are square. About a fifth (`NORMAL_SHARE`) show no finding;
-    each of the three incidental things that its scene knows is in a quarter of the images (`INCIDENTAL_SHARE`).
+    each of the six incidental things that its scene knows is in a quarter of the images (`INCIDENTAL_SHARE`).
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     scenes = list(_SCENES)

@@ -10,11 +10,16 @@ import numpy as np
 from medcap_tf.phantoms.canvas import Canvas
 
 # Brightness (0..1) of tissues under each contrast: what CT attenuates, what T1 and T2 relaxation make bright.
-_NAMES = "air fat soft bone fluid blood white grey liver spleen kidney mass rim edema infarct".split()
+# Metal gives MR no signal.
+_NAMES = "air fat soft bone fluid blood white grey liver spleen kidney mass rim edema infarct metal".split()
 TISSUE = {
-    "CT": dict(zip(_NAMES, (0.02, 0.26, 0.46, 0.97, 0.2, 0.72, 0.42, 0.5, 0.56, 0.6, 0.7, 0.36, 0.86, 0.3, 0.24))),
-    "T1": dict(zip(_NAMES, (0.02, 0.85, 0.36, 0.1, 0.08, 0.2, 0.64, 0.47, 0.55, 0.38, 0.42, 0.24, 0.92, 0.32, 0.25))),
-    "T2": dict(zip(_NAMES, (0.02, 0.7, 0.26, 0.08, 0.98, 0.08, 0.33, 0.47, 0.32, 0.5, 0.58, 0.5, 0.16, 0.66, 0.76))),
+    "CT": dict(zip(_NAMES, (0.02, 0.26, 0.46, 0.97, 0.2, 0.72, 0.42, 0.5, 0.56, 0.6, 0.7, 0.36, 0.86, 0.3, 0.24, 1.1))),
+    "T1": dict(
+        zip(_NAMES, (0.02, 0.85, 0.36, 0.1, 0.08, 0.2, 0.64, 0.47, 0.55, 0.38, 0.42, 0.24, 0.92, 0.32, 0.25, 0.0))
+    ),
+    "T2": dict(
+        zip(_NAMES, (0.02, 0.7, 0.26, 0.08, 0.98, 0.08, 0.33, 0.47, 0.32, 0.5, 0.58, 0.5, 0.16, 0.66, 0.76, 0.0))
+    ),
 }
 
 
@@ -36,6 +41,26 @@ def draw_rib_cage(c: Canvas, t: Mapping[str, float], reach: float, count: int) -
             span = angle + np.linspace(-0.07, 0.07, 4)
             arc = np.stack([sign * reach * np.cos(span), reach * 0.96 * np.sin(span)], axis=1)
             c.stroke([arc], 0.022, 0.55 * (t["bone"] - t["soft"]) / 0.5, 0.7)
+
+
+def draw_metal(
+    c: Canvas, contrast: str, place: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0
+) -> None:
+    """A piece of metal: in CT bright, with streaks across the section; in MR a void in a bright halo."""
+    (x, y), (rx, ry) = place, radii
+    if contrast == "CT":
+        throw_streaks(c, x, y)
+    else:
+        c.paint(c.blob(x, y, rx + 0.028, ry + 0.026, tilt), 0.95, 0.8)
+    c.paint(c.blob(x, y, rx, ry, tilt), TISSUE[contrast]["metal"], 0.7)
+
+
+def throw_streaks(c: Canvas, x: float, y: float) -> None:
+    """The rays, bright and dark, that metal throws across a CT section."""
+    for turn in c.rng.uniform(0, np.pi, 6):
+        reach = c.rng.uniform(0.4, 0.8) * np.array([-1, 1])
+        ray = np.stack([x + reach * np.cos(turn), y + reach * np.sin(turn)], axis=1)
+        c.stroke([ray], 0.01, c.rng.choice([-0.18, 0.18]), 1)
 
 
 def add_ct_marks(c: Canvas) -> None:

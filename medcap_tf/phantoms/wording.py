@@ -45,6 +45,13 @@ CONCEPTS: Mapping[str, str] = {
     "C0021102": "Implants",
     "C0013812": "Electrodes",
     "C0038002": "Splenomegaly",
+    "C0175649": "Prosthesis",
+    "C0175722": "Clip",
+    "C0013990": "Emphysema",
+    "C0018944": "Hematoma",
+    "C0333641": "Atrophic",
+    "C0301559": "Screw",
+    "C0497156": "Lymphadenopathy",
 }
 
 _CODES = {
@@ -57,6 +64,8 @@ _CODES = {
     **{"catheter": "C0085590", "pacemaker": "C0030163", "stent": "C0038257", "needle": "C0027551"},
     **{"calcification": "C0006663", "hydrocephalus": "C0020255", "ascites": "C0003962"},
     **{"tube": "C0175730", "implant": "C0021102", "electrode": "C0013812", "splenomegaly": "C0038002"},
+    **{"prosthesis": "C0175649", "clip": "C0175722", "emphysema": "C0013990", "hematoma": "C0018944"},
+    **{"atrophy": "C0333641", "screw": "C0301559", "lymphadenopathy": "C0497156"},
 }
 
 _OPENINGS = {
@@ -116,27 +125,47 @@ _SIGNS = {
     ("ultrasound", "stone"): "with posterior acoustic shadowing",
     ("ultrasound", "cyst"): "with posterior enhancement",
 }
-_INCIDENTALS = {
+_INCIDENTALS = {  # by modality where it matters, else by region
     ("chest", "catheter"): ("a central venous catheter", "a central catheter", "a venous catheter"),
     ("brain", "catheter"): ("a ventricular catheter", "a catheter in the ventricle"),
-    ("chest", "tube"): ("a nasogastric tube", "a gastric tube"),
-    ("chest", "implant"): ("breast implants", "bilateral breast implants"),
+    ("abdomen", "catheter"): ("a drainage catheter", "a pigtail catheter"),
+    ("radiograph", "tube"): ("a nasogastric tube", "a gastric tube"),
+    ("chest", "tube"): ("a chest tube", "a thoracic drainage tube"),
+    ("abdomen", "tube"): ("a nasogastric tube", "a gastric tube"),
     ("chest", "pacemaker"): ("a pacemaker", "a cardiac pacemaker"),
+    ("chest", "electrode"): ("ECG electrodes", "electrocardiogram electrodes"),
+    ("brain", "electrode"): ("deep brain electrodes", "bilateral deep brain electrodes"),
+    ("abdomen", "electrode"): ("an ablation electrode", "a radiofrequency electrode"),
+    ("chest", "prosthesis"): ("a heart valve prosthesis", "a valve prosthesis", "a prosthesis of a heart valve"),
+    ("chest", "clip"): ("axillary clips", "surgical clips in the axilla", "surgical clips"),
+    ("brain", "clip"): ("an aneurysm clip", "a clip on an aneurysm"),
+    ("chest", "implant"): ("breast implants", "bilateral breast implants"),
+    ("chest", "emphysema"): ("subcutaneous emphysema", "soft tissue emphysema"),
     ("chest", "calcification"): ("vascular calcifications", "vascular calcification", "arterial calcifications"),
     ("brain", "calcification"): (
         "calcifications of the choroid plexus",
         "calcification of the choroid plexus",
         "choroid plexus calcifications",
     ),
+    ("ultrasound", "calcification"): ("coarse calcifications", "calcifications", "grouped calcifications"),
+    ("abdomen", "calcification"): ("aortic calcification", "calcification of the aorta", "aortic calcifications"),
     ("brain", "hydrocephalus"): ("hydrocephalus",),
-    ("brain", "electrode"): ("deep brain electrodes", "bilateral deep brain electrodes"),
+    ("brain", "atrophy"): ("cortical atrophy", "cerebral atrophy"),
+    ("brain", "hematoma"): ("a scalp hematoma", "a hematoma of the scalp"),
     ("abdomen", "splenomegaly"): ("splenomegaly",),
-    ("abdomen", "catheter"): ("a drainage catheter", "a pigtail catheter"),
-    ("abdomen", "stent"): ("a biliary stent", "a stent in the bile duct"),
-    ("abdomen", "needle"): ("a needle", "a biopsy needle"),
     ("abdomen", "ascites"): ("ascites",),
+    ("abdomen", "stent"): ("a biliary stent", "a stent in the bile duct"),
+    ("abdomen", "screw"): ("pedicle screws", "spinal screws"),
+    ("abdomen", "lymphadenopathy"): ("lymphadenopathy", "abdominal lymphadenopathy"),
+    ("abdomen", "needle"): ("a needle", "a biopsy needle"),
 }
-_BESIDE = ("{so_far}, with {things}", "{so_far}. There {first_is} {things}", "{so_far}. {capital} {they_are} seen")
+_PLURALS = ("calcifications", "clips", "electrodes", "implants", "screws")
+_BESIDE = (
+    "{so_far}, with {things}",
+    "{so_far}. There {first_is} {things}",
+    "{so_far}. {capital} {they_are} seen",
+    "{so_far}. {capital} {they_are} also noted",
+)
 _ALONE = (
     "{so_far} with {things}, without other abnormality",
     "{so_far} showing {things}, otherwise normal",
@@ -168,16 +197,19 @@ def caption_of(
         sentence = _pick(rng, _NORMAL).format(opening, lowered)
     if incidentals:
         frame = _pick(rng, _BESIDE if finding else _ALONE)
-        names = [_pick(rng, _INCIDENTALS[region, kind]) for kind in incidentals]
+        names = [_pick(rng, _incidental_names(modality, region, kind)) for kind in incidentals]
         sentence = frame.format(so_far=sentence, lowered=lowered, **_incidental_words(names))
     return sentence + ("" if rng.random() < 0.1 else ".")
+
+
+def _incidental_names(modality: str, region: str, kind: str) -> Sequence[str]:
+    return _INCIDENTALS.get((modality, kind)) or _INCIDENTALS[region, kind]
 
 
 def _incidental_words(names: Sequence[str]) -> dict[str, str]:
     """The fields of `_BESIDE` and `_ALONE` that speak of what lies beside a finding."""
     things = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    plural = any(word in names[0] for word in ("calcifications", "implants", "electrodes"))
-    first_is = "are" if plural else "is"  # "there is" agrees with the noun next to it
+    first_is = "are" if set(_PLURALS) & set(names[0].split()) else "is"  # "there is" agrees with the noun next to it
     they_are = "are" if len(names) > 1 else first_is
     return {"things": things, "capital": things[0].upper() + things[1:], "first_is": first_is, "they_are": they_are}
 
