@@ -28,8 +28,8 @@ def popular_shuffled(captions: Sequence[str], count: int, seed: int = 0) -> list
     return [" ".join(rng.permutation(words)) for _ in range(count)]
 
 
-def language_model(captions: Sequence[str], vocabulary: Vocabulary, count: int, epochs: int = 15, seed: int = 0):
-    """A GRU language model that sees no image: its best sentence, found by a beam of 3, for every image."""
+def language_model(captions: Sequence[str], vocabulary: Vocabulary, epochs: int = 15, seed: int = 0) -> str:
+    """The best sentence, found by a beam of 3, of a GRU language model that sees no image."""
     keras.utils.set_random_seed(seed)
     rows = [[START, *vocabulary.encode(caption), END] for caption in captions]
     tokens = tf.ragged.constant(rows, dtype=tf.int32).to_tensor(PAD)
@@ -52,7 +52,7 @@ def language_model(captions: Sequence[str], vocabulary: Vocabulary, count: int, 
         step, {"h": tf.zeros([1, 3, 512])}, batch=tf.constant(1), places=1, beam_width=3, max_length=30, start=START,
         end=END, forbidden=(PAD, START, UNK), pad=PAD,
     )  # fmt: skip
-    return [" ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))] * count
+    return " ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))
 
 
 def similarity(features: np.ndarray, library: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "baselines": {"metrics", "records", "text"},
     "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
-    "serving": {"captioner", "data", "decoding"} | LEAVES,
+    "serving": {"captioner", "data", "decoding", "neighbours"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "library", "neighbours", "phantoms", "doctor"}
     | MODELS
     | LEAVES,

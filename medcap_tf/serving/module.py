@@ -15,6 +15,7 @@ import tensorflow as tf
 from medcap_tf.captioner import Captioner, read_captions, write_captions
 from medcap_tf.decoding import Sentences
 from medcap_tf.errors import InputError
+from medcap_tf.neighbours import Neighbours
 from medcap_tf.serving.fold import fold_encoder, layers_of
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
@@ -55,7 +56,7 @@ class ServedCaptioner(tf.Module):
                 "data.equalize=true: histogram equalisation has no counterpart among TensorFlow's own operations, so "
                 "this run cannot be served; train one with --set data.equalize=false"
             )
-        self.captioner = captioner
+        self.captioner, self.retriever = captioner, captioner.retriever
         encoder = captioner.models.encoder
         present = {layer.name for layer in encoder.layers}
         self.layers = tuple(name for name in LAYERS if name in present) if layers is None else tuple(layers)
@@ -91,26 +92,27 @@ class ServedCaptioner(tf.Module):
     def _caption_files(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]."""
         pixels, valid = self._read(image_bytes)
-        return self._say(self._write(self._regions(pixels)), valid)
+        return self._say(self._write(self._regions(pixels))[0], valid)
 
     def _caption_pixels(self, image: tf.Tensor) -> Outputs:
         """float32 [B, S, S, 3], RGB in 0..255, -> the same five; a row with other values is not valid."""
         valid = tf.reduce_all((image >= 0) & (image <= 255), [1, 2, 3])
         pixels = tf.where(valid[:, None, None, None], image, 0.0)
-        return self._say(self._write(self._regions(pixels)), valid)
+        return self._say(self._write(self._regions(pixels))[0], valid)
 
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
         [B, T], concept string and concept_score float32 [B, K], best first."""
         pixels, valid = self._read(image_bytes)
         regions = self._regions(pixels)
-        found = self._write(regions)
+        found, near = self._write(regions)
+        read = self._read_words(found.tokens, valid, regions, near)
         maps = tf.reshape(found.attention, [-1, found.tokens.shape[1], *regions.shape[1:3]])
         return {
             **self._say(found, valid),
             "tokens": _only(valid, self.tables.decode(found.tokens, readable=False)),
             "attention": _only(valid, maps),
-            **self._reasons(regions, found.tokens, "image" in self.captioner.thresholds, valid),
+            **self._reasons(read, valid),
         }
 
     def _activations(self, image_bytes: tf.Tensor) -> Outputs:
@@ -125,15 +127,17 @@ class ServedCaptioner(tf.Module):
         valid = tf.ones_like(tokens[:, 0], tf.bool)
         return {
             "tokens": self.tables.decode(tokens, readable=False),
-            **self._reasons(None, tokens, from_image=False, valid=valid),
+            **self._reasons(self._read_words(tokens, valid), valid),
         }
 
     def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return read_images(image_bytes, self.captioner.config.visual.image_size)
 
-    def _write(self, regions: tf.Tensor) -> Sentences:
+    def _write(self, regions: tf.Tensor) -> tuple[Sentences, Neighbours | None]:
         config = self.captioner.config
-        return write_captions(self.captioner.models, regions, config.decoding, config.decoder.semantic_source)
+        near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2])) if self.retriever else None
+        source = config.decoder.semantic_source
+        return write_captions(self.captioner.models, regions, config.decoding, source, near=near), near
 
     def _say(self, found: Sentences, valid: tf.Tensor) -> Outputs:
         spoken = {
@@ -144,15 +148,18 @@ class ServedCaptioner(tf.Module):
         }
         return {**{name: _only(valid, value) for name, value in spoken.items()}, "valid": valid}
 
-    def _reasons(self, regions: tf.Tensor | None, tokens: tf.Tensor, from_image: bool, valid: tf.Tensor) -> Outputs:
-        models, codes = self.captioner.models, self.captioner.concepts
-        if models.semantic is None:
-            read = {
-                "word_importance": tf.zeros_like(tokens, tf.float32),
-                "concept_score": tf.zeros([tf.size(valid), 0]),
-            }
-        else:
-            read = read_captions(models, regions, tokens, from_image)
+    def _read_words(
+        self, tokens: tf.Tensor, valid: tf.Tensor, regions: tf.Tensor | None = None, near: Neighbours | None = None
+    ) -> Outputs:
+        """What `read_captions` says: of an image's caption, or of a text alone where there are no regions."""
+        if self.captioner.models.semantic is None:
+            nothing = tf.zeros([tf.size(valid), 0])
+            return {"word_importance": tf.zeros_like(tokens, tf.float32), "concept_score": nothing}
+        from_image = regions is not None and self.captioner.names_from_image
+        return read_captions(self.captioner.models, regions, tokens, from_image, near)
+
+    def _reasons(self, read: Outputs, valid: tf.Tensor) -> Outputs:
+        codes = self.captioner.concepts
         best, place = tf.math.top_k(read["concept_score"], min(CONCEPTS_SHOWN, len(codes)))
         named = tf.gather(tf.constant(codes, tf.string), place)
         found = {"word_importance": read["word_importance"], "concept": named, "concept_score": best}

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from medcap_tf.captioner import Captioner, build_models
 from medcap_tf.config import Config
+from medcap_tf.library import Library
+from medcap_tf.neighbours import Retriever, Strength
+from medcap_tf.records import Record
 from medcap_tf.serving.module import ServedCaptioner
 from medcap_tf.text import Normalizer, Vocabulary
 
@@ -60,3 +63,26 @@ def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
         "conv1_relu": [1, 16, 16, 16],
         "conv2_block3_out": [1, 8, 8, 16],
     }
+
+
+def test_similar_images_have_their_say_in_an_export_too(tmp_path):
+    config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix"})
+    captions = ["axial ct chest", "renal cyst"]
+    vocabulary = Vocabulary.build(captions, Normalizer())
+    models = build_models(config, len(vocabulary), len(CODES))
+    records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
+    library = Library(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
+    # At this temperature the nearest image alone has a say.
+    retriever = Retriever(library, vocabulary, CODES, 2, Strength(0.0, 1e-4, 0.5))
+    captioner = Captioner(config, models, vocabulary, CODES, {"image": 0.3}, None, retriever)
+    served = ServedCaptioner(captioner, tmp_path)
+    tf.saved_model.save(served, str(tmp_path / "saved"), signatures=served.signatures())
+    explain = tf.saved_model.load(str(tmp_path / "saved")).signatures["explain"]
+    found = explain(image_bytes=tf.constant([png(), b"bad"]))
+    (caption,) = captioner.caption_pixels([captioner.prepare(tf.io.decode_png(png()).numpy())])
+    assert found["caption"].numpy().tolist() == [caption.text.encode(), b""]
+    assert caption.text in captions
+    code = CODES[captions.index(caption.text)]
+    assert found["concept"].numpy()[0, 0] == code.encode()
+    assert found["concept_score"].numpy()[0, 0] == pytest.approx(1, abs=1e-3)
+    assert explain(image_bytes=tf.constant([], tf.string, [0]))["caption"].shape == (0,)
