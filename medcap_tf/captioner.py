@@ -37,6 +37,7 @@ from medcap_tf.neighbours import (
     votes_along,
     with_concepts,
 )
+from medcap_tf.records import Record
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -451,6 +452,19 @@ class Captioner:
         if self.retriever is None:
             return np.zeros(len(tokens), np.float32)
         return np.minimum(self._copied(pixels[None], tokens).numpy()[0], 1)
+
+    def similar(self, pixels: np.ndarray, count: int) -> list[tuple[Record, float]]:
+        """The training images with most say beside the decoder, and the weight of each in 0..1.
+
+        Args:
+            pixels: uint8 [S, S, 3].
+            count: how many, at most; none in a run without neighbours.
+        """
+        if self.retriever is None:
+            return []
+        near = self.retriever.find(self._pool(pixels[None]))
+        pairs = zip(near.rows.numpy()[0][:count].tolist(), near.weight.numpy()[0].tolist())
+        return [(self.retriever.records[row], weight) for row, weight in pairs]
 
     def concept_words(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with

@@ -66,7 +66,7 @@ class Retriever(tf.Module):
         """Build over a run's training images; words and concepts that the run does not know are left out."""
         super().__init__()
         words = [vocabulary.encode(record.caption) for record in library.records]
-        self.count, self.strength = min(count, len(words)), strength
+        self.count, self.strength, self.records = min(count, len(words)), strength, tuple(library.records)
         # Weights, so that a search for the best ones traces one graph.
         self.level = tf.Variable(strength.level, trainable=False, dtype=tf.float32, name="level")
         self.temperature = tf.Variable(strength.temperature, trainable=False, dtype=tf.float32, name="temperature")

@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/visual": {"models/dropout", "config"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "text", "images", "config"},
+    "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "records", "text", "images", "config"},
     "groups": {"metrics", "records"},
     "submission": {"sheets"},
     "baselines": {"metrics", "records", "text"},

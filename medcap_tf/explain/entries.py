@@ -35,8 +35,9 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
-        even spread; `concepts`, each with what the words gave it in logits (None: unknown, or it was named from the
-        image); `reference` (None where unknown); `layers`.
+        even spread; `similar`, training images with a say: `id`, `caption`, `weight`; `concepts`, each with what the
+        words gave it in logits (None: unknown, or it was named from the image); `reference` (None where unknown);
+        `layers`.
     """
     caption = reasons.caption
     entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}
@@ -52,6 +53,7 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
         "words": _words(reasons),
         "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if spoken else {},
+        "similar": [{"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in reasons.similar],
         "concepts": _concepts(reasons, concept_names or {}),
         "reference": _reference(reasons) if reasons.reference else None,
         "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],
@@ -82,10 +84,11 @@ def _data_uri(kind: str, data: np.ndarray) -> str:
 def _words(reasons: Reasons) -> list[dict[str, Any]]:
     words, stems = reasons.caption.words, reasons.caption.stems
     importance = _numbers(reasons.reading.importance) if reasons.reading else [None] * len(words)
+    copied = [None] * len(words) if reasons.copied is None else _numbers(reasons.copied, 2)
     shared = shared_words(words, reasons.reference)
     return [
-        {"word": word, "stem": stem, "importance": weight, "shared": known}
-        for word, stem, weight, known in zip(words, stems, importance, shared)
+        {"word": word, "stem": stem, "importance": weight, "copied": share, "shared": known}
+        for word, stem, weight, share, known in zip(words, stems, importance, copied, shared)
     ]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONCEPTS_SHOWN = 6
 LONGEST_SIDE = 1280  # pixels of the image as it is shown: more than a figure's panel has in print
+SIMILAR_SHOWN = 3
 METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
 
 
@@ -46,6 +47,8 @@ class Reasons:
     attention: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word
     grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0; None without the model
     reading: WordReading | None = None
+    copied: np.ndarray | None = None  # float32 [n] in 0..1, each word's share that similar training images gave
+    similar: tuple[tuple[str, str, float], ...] = ()  # of those images ID, caption and weight, the heaviest first
     reference: str = ""
     reference_reading: WordReading | None = None
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
@@ -83,6 +86,8 @@ def explain(
             caption.attention,
             captioner.grad_cam(pixels, caption.tokens) if spoken else caption.attention,
             _read(captioner, caption.tokens, caption.words) if spoken else None,
+            captioner.copied(pixels, caption.tokens) if spoken and captioner.retriever else None,
+            tuple((r.image_id, r.caption, weight) for r, weight in captioner.similar(pixels, SIMILAR_SHOWN)),
             reference,
             _read_reference(captioner, reference),
             found,

@@ -56,6 +56,7 @@ def test_an_entry_holds_what_the_arrays_hold():
     assert entry["certainty"] == pytest.approx(np.exp(-0.5), abs=1e-4)
     assert [word["shared"] for word in entry["words"]] == [False, True, False]
     assert entry["words"][2]["importance"] == 0.5
+    assert entry["words"][2]["copied"] is None and entry["similar"] == []
     assert entry["maps"]["attention"][0][0] == [0, 0, 0, 16]  # all weight in one of 16 regions
     assert entry["concepts"] == [{"code": CUI, "name": "a tumour", "score": 0.9, "contributions": [0.5, -0.25, 1.0]}]
     assert entry["reference"]["scores"]["bleu_1"] == pytest.approx(1 / 3, abs=1e-4)
@@ -144,7 +145,10 @@ def page(tmp_path_factory):
     def stream():
         yield reasons_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
         yield reasons_of("a-second.png", words=("chest", "clear"), score=-0.05)
-        yield reasons_of(f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE)
+        yield reasons_of(
+            f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE,
+            copied=np.array([0.75, 0], np.float32), similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)),
+        )  # fmt: skip
         yield Reasons(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
         yield reasons_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
         for i in range(40):
@@ -253,6 +257,20 @@ def test_keys_move_between_words_and_images(opened):
     assert focused().startswith("b-first.png brain, word 1")
     press(opened, Keys.ESCAPE)
     assert not overlay(opened).any()
+
+
+def test_words_show_how_much_of_them_was_copied_and_from_whom(opened):
+    third = opened.find_element("css selector", "article:nth-of-type(3)")
+    opened.execute_script("arguments[0].scrollIntoView()", third)
+    bars = third.find_elements("css selector", "button.word .copied")
+    assert [bar.get_attribute("title") for bar in bars] == [
+        "75% from similar training images", "0% from similar training images",
+    ]  # fmt: skip
+    assert "75% from similar images" in third.find_element("css selector", "button.word").get_attribute("aria-label")
+    rows = third.find_elements("css selector", ".similar li")
+    assert [row.text for row in rows] == [f"60% {HOSTILE} {HOSTILE}", "10% left mass train7"]
+    first = opened.find_element("css selector", "article:first-child")
+    assert first.find_elements("css selector", ".copied, .similar") == []  # this one was written by the decoder alone
 
 
 def test_a_concept_lights_up_its_words(opened):

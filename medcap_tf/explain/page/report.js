@@ -143,7 +143,7 @@
     }
 
     buildRight() {
-      const { words, notes, concepts, reference } = this.entry;
+      const { words, notes, similar, concepts, reference } = this.entry;
       const right = element("div", { className: "why" });
       for (const note of notes) right.append(element("p", { className: "note" }, note));
       this.words = words.map((word, i) => this.buildWord(word, "button", i));
@@ -156,6 +156,7 @@
             + (reference ? "Red and underlined: in the reference too." : "")),
         );
       }
+      if (similar.length) right.append(...this.buildSimilar(similar));
       if (concepts.length) right.append(...this.buildConcepts(concepts));
       this.referenceWords = [];
       if (reference) right.append(...this.buildReference(reference));
@@ -172,11 +173,25 @@
       node.type = "button";
       node.tabIndex = i ? -1 : 0;
       const share = word.importance === null ? "" : `, attention ${word.importance.toFixed(2)}`;
-      node.ariaLabel = `${word.word}, word ${i + 1}${share}${word.shared ? ", also in the reference" : ""}`;
+      const copied = typeof word.copied === "number" ? `${Math.round(100 * word.copied)}%` : "";
+      if (copied) {
+        const mark = element("span", { className: "copied", title: `${copied} from similar training images` });
+        mark.style.setProperty("--share", word.copied);
+        node.append(mark);
+      }
+      node.ariaLabel = `${word.word}, word ${i + 1}${share}${copied && `, ${copied} from similar images`}${word.shared ? ", also in the reference" : ""}`;
       node.addEventListener("pointerenter", () => this.point(i));
       node.addEventListener("focus", () => this.point(i));
       node.addEventListener("click", () => this.point(i));
       return node;
+    }
+
+    buildSimilar(similar) {
+      const rows = similar.map(({ id, caption, weight }) =>
+        element("li", {}, element("b", {}, `${Math.round(100 * weight)}%`), ` ${caption} `, element("small", {}, id)));
+      const hint = element("p", { className: "hint" }, "The bar under a word is the share of it that the captions of similar training images gave, "
+        + "not the decoder: for a word that was copied, its map says little. The percentage is each image's say.");
+      return [element("h3", {}, "Similar training images"), element("ul", { className: "similar" }, ...rows), hint];
     }
 
     buildConcepts(concepts) {
