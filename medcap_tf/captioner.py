@@ -25,6 +25,7 @@ from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
 from medcap_tf.library import Library
 from medcap_tf.models.decoder import DecoderModels, build_decoder
+from medcap_tf.models.fold import fold_encoder
 from medcap_tf.models.semantic import SemanticModels, build_semantic
 from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
 from medcap_tf.neighbours import (
@@ -289,6 +290,8 @@ class Captioner:
         self.config, self.models, self.vocabulary, self.retriever = config, models, vocabulary, retriever
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
         self.concept_names = dict(concept_names or {})  # of the codes that the training data named
+        # Gradients are taken through the encoder as it was trained; all else goes through its faster twin.
+        self._encoder = fold_encoder(models.encoder)
         size = config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
@@ -383,7 +386,7 @@ class Captioner:
         return self._pool(pixels).numpy()
 
     def _mean_region(self, pixels: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(self.models.encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
+        return tf.reduce_mean(self._encoder(tf.cast(pixels, tf.float32), training=False), axis=[1, 2])
 
     @property
     def names_from_image(self) -> bool:
@@ -540,7 +543,7 @@ class Captioner:
         return tf.reduce_sum(tape.gradient(chosen, embedded) * embedded, -1)
 
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
-        regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
+        regions = self._encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
         pooled = tf.reduce_mean(regions, axis=[1, 2])
         near = self.retriever.find(pooled) if self.retriever else None

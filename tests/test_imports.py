@@ -20,7 +20,7 @@ PACKAGE = "medcap_tf"
 
 # What the layers above the waist may use beside it.
 LEAVES = {"caption", "config", "tables", "records", "text", "images", "metrics"}
-MODELS = {"models", "models/attention", "models/dropout", "models/visual", "models/semantic", "models/decoder"}
+MODELS = {"models", *(f"models/{name}" for name in ("attention", "dropout", "visual", "fold", "semantic", "decoder"))}
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
 ALLOWED: dict[str, set[str]] = {
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/attention": set(),
     "models/dropout": set(),
     "models/visual": {"models/dropout", "config"},
+    "models/fold": set(),
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "records", "text", "images", "config"},
@@ -52,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "baselines": {"metrics", "records", "text"},
     "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
-    "serving": {"captioner", "data", "decoding", "neighbours"} | LEAVES,
+    "serving": {"captioner", "data", "decoding", "models/fold", "neighbours"} | LEAVES,
     "training": {"evaluation", "captioner", "decoding", "data", "library", "neighbours", "phantoms", "doctor"}
     | MODELS
     | LEAVES,

@@ -15,8 +15,8 @@ import tensorflow as tf
 from medcap_tf.captioner import Captioner, read_captions, write_captions
 from medcap_tf.decoding import Sentences
 from medcap_tf.errors import InputError
+from medcap_tf.models.fold import fold_encoder, layers_of
 from medcap_tf.neighbours import Neighbours
-from medcap_tf.serving.fold import fold_encoder, layers_of
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
 
@@ -69,9 +69,10 @@ class ServedCaptioner(tf.Module):
         self.concept_threshold = tf.Variable(captioner.concept_threshold, trainable=False, dtype=tf.float32)
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
-        folded = fold_encoder(encoder, precision)
+        folded = fold_encoder(encoder, precision, constant=True)
         self._regions = tf.function(lambda x: _run(folded, x), input_signature=[pixels])
-        shown = layers_of(fold_encoder(layers_of(encoder, self.layers), precision, keep=self.layers), self.layers)
+        shown = fold_encoder(layers_of(encoder, self.layers), precision, keep=self.layers, constant=True)
+        shown = layers_of(shown, self.layers)
         self._maps = tf.function(lambda x: _run(shown, x), input_signature=[pixels])
 
     def signatures(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The visual encoder made for inference: batch normalisation folded into the convolutions, weights as constants.
+"""The visual encoder made for inference: batch normalisation folded into the convolutions.
 
 Axes: B images, h x w places, I input and O output channels, k x k taps.
 """
@@ -15,31 +15,38 @@ import tensorflow as tf
 from medcap_tf.errors import InputError
 
 
-class ConstantConvolution(keras.layers.Layer):
-    """A convolution whose kernel [k, k, I, O] and bias [O] are constants of the graph.
+class FoldedConvolution(keras.layers.Layer):
+    """A convolution with a fixed kernel [k, k, I, O] and bias [O]: constants of the graph, or variables.
 
-    oneDNN brings a constant kernel into its own layout once, a variable's at every call.
+    oneDNN brings a constant kernel into its own layout once, a variable's at every call; but a graph with constants
+    takes seconds longer to its first answer.
     """
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, strides: Sequence[int], padding: str, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.kernel, self.bias = kernel, bias
-        self.strides, self.padding = list(strides), padding.upper()
+    def __init__(
+        self, weights: tuple[np.ndarray, np.ndarray], convolution: keras.layers.Conv2D, constant: bool, **kwargs: Any
+    ):
+        super().__init__(trainable=False, **kwargs)
+        self.strides, self.padding = list(convolution.strides), convolution.padding.upper()
+        kind = tf.as_dtype(self.compute_dtype).as_numpy_dtype
+        fixed = [weight.astype(kind) for weight in weights]
+        self.kernel, self.bias = fixed if constant else (tf.Variable(weight, trainable=False) for weight in fixed)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """float [B, h, w, I] -> float [B, h', w', O], in the layer's compute type."""
-        kernel, bias = (tf.constant(x, self.compute_dtype) for x in (self.kernel, self.bias))
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding), bias)
+        return tf.nn.bias_add(tf.nn.conv2d(inputs, self.kernel, self.strides, self.padding), self.bias)
 
 
-def fold_encoder(encoder: keras.Model, precision: str = "float32", keep: Sequence[str] = ()) -> keras.Model:
-    """The same function of the image with constant weights: W' = W g / s, b' = (b - m) g / s + beta, s^2 = v + eps.
+def fold_encoder(
+    encoder: keras.Model, precision: str = "float32", keep: Sequence[str] = (), constant: bool = False
+) -> keras.Model:
+    """The same function of the image with fixed weights: W' = W g / s, b' = (b - m) g / s + beta, s^2 = v + eps.
 
     Args:
         encoder: a functional model in which each normalisation follows a convolution of its own.
         precision: `float32`, `bfloat16` or `float16`, the type that convolutions compute in.
         keep: layers whose outputs will be asked for; a convolution among them keeps its normalisation apart, so that
             every named output stays what it was.
+        constant: weights as constants of the graph: slower to start, then faster.
 
     Returns:
         A functional model with the same layer names.
@@ -55,8 +62,8 @@ def fold_encoder(encoder: keras.Model, precision: str = "float32", keep: Sequenc
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.layers.Conv2D):
-            kernel, bias = _folded_weights(layer, folded.get(layer.name))
-            return ConstantConvolution(kernel, bias, layer.strides, layer.padding, name=layer.name, dtype=policy)
+            weights = _folded_weights(layer, folded.get(layer.name))
+            return FoldedConvolution(weights, layer, constant, name=layer.name, dtype=policy)
         if layer.name in gone:
             return keras.layers.Activation("linear", name=layer.name, dtype=policy)
         settings = layer.get_config()

@@ -8,8 +8,8 @@ import pytest
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
+from medcap_tf.models.fold import fold_encoder, layers_of
 from medcap_tf.models.visual import build_visual_encoder
-from medcap_tf.serving.fold import fold_encoder, layers_of
 
 # Before, at and after a normalisation; a shortcut's; the input's padding.
 NAMES = [
@@ -39,12 +39,14 @@ def pixels():
     return np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
 
 
-def test_folded_regions_are_the_encoders(encoder, pixels):
+@pytest.mark.parametrize("constant", [False, True])
+def test_folded_regions_are_the_encoders(encoder, pixels, constant):
     wanted = encoder(pixels).numpy()
-    folded = fold_encoder(encoder)
+    folded = fold_encoder(encoder, constant=constant)
     assert wanted.max() > 1
     np.testing.assert_allclose(folded(pixels), wanted, rtol=1e-3, atol=1e-3)
-    assert not folded.weights
+    assert not folded.trainable_weights
+    assert bool(folded.weights) is not constant
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
 
 
