@@ -5,6 +5,7 @@ DEMO_TEST ?= 150
 DEMO_SEED ?= 1
 DEMO_CAPTIONS ?= 4
 TEST_WORKERS ?= 2
+OUT ?= runs/study
 
 VENV := .venv
 PYTHON_HERE := $(VENV)/bin/python
@@ -19,12 +20,12 @@ TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
 	serving/remote)))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick check clean
+.PHONY: help venv demo test quick check results clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED) ## .venv with the package and all it needs, pinned (the others make it themselves)
 
@@ -47,6 +48,11 @@ check: $(INSTALLED) ## format, lint, types, then every test
 	$(PYTHON_HERE) -m ruff check .
 	$(PYTHON_HERE) -m mypy $(TYPED)
 	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS)
+
+results: $(INSTALLED) ## compare captioners on a data set: make results DATA=DIR [OUT=runs/study]; resumes (hours)
+	@test -n "$(DATA)" || { echo "make results DATA=DIR: DIR is a data set with train, valid and test"; exit 2; }
+	$(PYTHON_HERE) benchmarks/quality.py --data $(DATA) --out $(OUT) \
+		$(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON))
 
 clean: ## remove what make has made: .venv, the demo's run and images, caches; other runs stay
 	rm -rf $(VENV) $(PHANTOMS) runs/.phantoms-* $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -175,12 +175,12 @@ class Study:
                 self._score(name, split, texts, concepts.get(name))
         self._spent("rivals", began)
 
-    def transformer(self, python: str) -> None:
-        """`transformer.py`, for as long as the encoder's run took, its captioner included."""
+    def transformer(self, python: str, minutes: float | None) -> None:
+        """`transformer.py`, for as long as the encoder's run took, its captioner included, or as told."""
         folder = self.out / "transformer"
         if (folder / "test" / "scores.json").is_file():
             return
-        where = ("--data", self.data, "--out", folder, "--minutes", max(self.minutes("encoder"), 1))
+        where = ("--data", self.data, "--out", folder, "--minutes", minutes or max(self.minutes("encoder"), 1))
         self._call("transformer", "benchmarks/transformer.py", *where, python=python)
         for split, records in self.splits.items():
             written = read_captions(folder / split / "predictions.csv").values
@@ -276,6 +276,9 @@ def main() -> None:
     parser.add_argument(
         "--torch-python", metavar="PYTHON", help="a Python with PyTorch and transformers; without it no transformer row"
     )
+    parser.add_argument(
+        "--transformer-minutes", type=float, metavar="M", help="of its training (default: what the encoder's run took)"
+    )
     chosen = parser.parse_args()
     study = Study(chosen.data, chosen.out)
     study.train("encoder", ENCODER)
@@ -294,7 +297,7 @@ def steps(study: Study, chosen: argparse.Namespace) -> dict[str, Callable[[], No
     for name, (_, options) in DECODED.items():
         found[name] = functools.partial(study.evaluate, f"{name}_0", "full_0", options=options)
     if chosen.torch_python:
-        found["transformer"] = functools.partial(study.transformer, chosen.torch_python)
+        found["transformer"] = functools.partial(study.transformer, chosen.torch_python, chosen.transformer_minutes)
     return found
 
 
