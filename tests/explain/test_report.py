@@ -266,6 +266,8 @@ def test_words_show_how_much_of_them_was_copied_and_from_whom(opened):
     assert [bar.get_attribute("title") for bar in bars] == [
         "75% from similar training images", "0% from similar training images",
     ]  # fmt: skip
+    width, height = bars[0].size["width"], bars[0].size["height"]
+    assert width > 20 and height == 3
     assert "75% from similar images" in third.find_element("css selector", "button.word").get_attribute("aria-label")
     rows = third.find_elements("css selector", ".similar li")
     assert [row.text for row in rows] == [f"60% {HOSTILE} {HOSTILE}", "10% left mass train7"]
