@@ -118,6 +118,7 @@ def _describe(
     }
     write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
     counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
+    counts["neighbours"] = captioner.retriever.count if captioner.retriever else 0
     write_model_card(base, version, run, config, {**facts, **counts}, _scores(run))
 
 

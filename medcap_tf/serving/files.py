@@ -134,11 +134,22 @@ def write_model_card(
         "- It knows no word and no concept that its training data did not show often enough.",
         "- Images are squashed to a square; what is smaller than a pixel then is gone.",
         "- Attention shows where the model looked, not that it was right.",
+        *_of_similar_images(facts),
         "- JPEG, PNG, BMP and GIF (first frame) of at most "
         f"{facts['max_pixels']:,} pixels; other files and larger images are answered as not valid.",
         "",
     ]
     write_text(base / "model_card.md", "\n".join(lines))
+
+
+def _of_similar_images(facts: Mapping[str, Any]) -> list[str]:
+    if not facts["neighbours"]:
+        return []
+    return [
+        f"- The captions of the {facts['neighbours']} most similar training images have a say in each word, which may be "
+        "copied from one.",
+        "  This folder holds all training captions: whoever may not see those may not have it.",
+    ]
 
 
 def _score_table(scores: Mapping[str, Any]) -> list[str]:
