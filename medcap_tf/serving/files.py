@@ -146,7 +146,7 @@ def _of_similar_images(facts: Mapping[str, Any]) -> list[str]:
     if not facts["neighbours"]:
         return []
     return [
-        f"- The captions of the {facts['neighbours']} most similar training images have a say in each word, which may be "
+        f"- The captions of the {facts['neighbours']} most similar training images have a say in each word: it may be "
         "copied from one.",
         "  This folder holds all training captions: whoever may not see those may not have it.",
     ]
