@@ -55,14 +55,6 @@ def language_model(captions: Sequence[str], vocabulary: Vocabulary, epochs: int 
     return " ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))
 
 
-def similarity(features: np.ndarray, library: np.ndarray) -> np.ndarray:
-    """Cosine of float [N, C] with float [M, C]: float32 [N, M]."""
-    unit = [
-        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in map(np.float32, (features, library))
-    ]
-    return unit[0] @ unit[1].T
-
-
 def consensus(captions: Sequence[str], near: np.ndarray, neighbours: int) -> np.ndarray:
     """Of the nearest images, the one whose caption is most like the others (Devlin et al. 2015): int64 [N]."""
     grams = [_ngrams(caption) for caption in captions]

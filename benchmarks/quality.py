@@ -5,9 +5,9 @@ are run folders. What is finished is not done again, and a training that was int
 stopped and repeated at any time, and a second one beside it may do other rows (`--only`). At the end `results.csv` and
 `results.md` compare all that is there.
 
-One encoder is trained first (OUT/encoder); all trained rows start from it (`visual.weights=OUT/encoder`) and from the
-same cached features, so that they differ in the captioner alone. The transformer trains its own, for as long as the
-encoder and the full model took together.
+One encoder is trained first (OUT/encoder, with a captioner of its own); all trained rows start from it and its concepts
+(`visual.weights=OUT/encoder`), so that they differ in the captioner alone. The transformer trains its own for as long
+as the encoder's run took, or as told. Minutes are wall-clock time of each row, without the encoder's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import baselines
 import numpy as np
 
-from medcap_tf.baselines import popular_concepts, popular_words
+from medcap_tf.baselines import popular_concepts, popular_words, similarity
 from medcap_tf.caption import Caption
 from medcap_tf.captioner import Captioner
 from medcap_tf.evaluation import write_predictions, write_scores
@@ -96,7 +96,6 @@ TRAINED = (
     Row("no_flip", "full, without flips", {"data.horizontal_flip": False}),
     Row("vertical_flip", "full, with vertical flips too", {"data.vertical_flip": True}),
     Row("no_crop", "full, without crops", {"data.crop": 1.0}),
-    Row("equalized", "full, with histogram equalisation", {"data.equalize": True}),
 )
 # The first seed of the full model searched otherwise: options of `evaluate`.
 DECODED = {
@@ -154,18 +153,19 @@ class Study:
         began = time.monotonic()
         captioner, library = Captioner.load(self.out / "encoder"), Library.load(self.out / "encoder")
         features = {split: pooled(captioner, records) for split, records in self.splits.items()}
-        placed = baselines.PlacedWords(self.known, library.features)
+        known = [record.caption for record in library.records]
+        placed = baselines.PlacedWords(known, library.features)
         placed.tune(features["valid"], [record.caption for record in self.splits["valid"]])
-        model = baselines.language_model(self.known, captioner.vocabulary)
+        model = baselines.language_model(known, captioner.vocabulary)
         for split, records in self.splits.items():
-            near = baselines.similarity(features[split], library.features)
-            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(self.known, near, 10)}
+            near = similarity(features[split], library.features)
+            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(known, near, 10)}
             captions = {
-                "popular_words": [popular_words(self.known)] * len(records),
-                "popular_shuffled": baselines.popular_shuffled(self.known, len(records)),
+                "popular_words": [popular_words(known)] * len(records),
+                "popular_shuffled": baselines.popular_shuffled(known, len(records)),
                 "language_model": [model] * len(records),
                 "placed_words": placed.captions(features[split]),
-                **{name: [self.known[row] for row in rows] for name, rows in copied.items()},
+                **{name: [known[row] for row in rows] for name, rows in copied.items()},
             }
             concepts: dict[str, list] = {
                 name: [library.records[x].concepts for x in rows] for name, rows in copied.items()
@@ -190,9 +190,12 @@ class Study:
         began = time.monotonic()
         print(f"{time.strftime('%H:%M:%S')} {name}: {' '.join(map(str, arguments))}", flush=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        if subprocess.run([python, *map(str, arguments)], cwd=ROOT, env=environment, check=False).returncode:
+        try:
+            done = subprocess.run([python, *map(str, arguments)], cwd=ROOT, env=environment, check=False)
+        finally:
+            self._spent(name, began)
+        if done.returncode:
             sys.exit(f"{name} failed; mend it and give the same command again")
-        self._spent(name, began)
 
     def _score(self, name: str, split: str, captions: Sequence[str], concepts: Sequence[Any] | None = None) -> None:
         """`predictions.csv` and `scores.json`, as `evaluate` writes them."""

@@ -24,7 +24,7 @@ from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDe
 
 from medcap_tf import images
 from medcap_tf.records import Record, read_dataset
-from medcap_tf.text import END, PAD, START, Normalizer, Vocabulary
+from medcap_tf.text import END, PAD, START, UNK, Normalizer, Vocabulary
 
 BATCH, LENGTH = 32, 30
 
@@ -39,8 +39,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     torch.manual_seed(chosen.seed)
-    splits = read_dataset(chosen.data).splits
-    vocabulary = Vocabulary.build((r.caption for r in splits["train"] if r.caption), Normalizer(), 2)
+    found = read_dataset(chosen.data).splits
+    splits = {name: [r for r in found[name] if r.caption] for name in ("train", "valid", "test")}
+    vocabulary = Vocabulary.build((r.caption for r in splits["train"]), Normalizer(), 1)
     model = build(len(vocabulary), chosen.image_size)
     train(model, splits["train"], splits["valid"], vocabulary, chosen)
     for split in ("valid", "test"):
@@ -103,7 +104,7 @@ def write(model: VisionEncoderDecoderModel, records: list[Record], vocabulary: V
         with torch.no_grad():
             found = model.generate(
                 _pixels(records[start : start + BATCH], size), num_beams=3, max_length=LENGTH, bos_token_id=START,
-                eos_token_id=END, pad_token_id=PAD, decoder_start_token_id=START,
+                eos_token_id=END, pad_token_id=PAD, decoder_start_token_id=START, suppress_tokens=[UNK],
             )  # fmt: skip
         captions += [" ".join(vocabulary.readable(vocabulary.decode(row))) for row in found.tolist()]
     return captions

@@ -11,6 +11,8 @@ from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from medcap_tf.text import Normalizer
 
+_CHUNK = 512  # queries compared with the whole library at once
+
 POPULAR_WORDS = 10
 """How many words the image-blind baseline says, close to the mean length of a normalised caption."""
 
@@ -37,6 +39,13 @@ def popular_concepts(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def nearest(queries: np.ndarray, library: np.ndarray) -> np.ndarray:
-    """Row of the library most similar (cosine) to each query: float [N, C], float [M, C] -> int64 [N]."""
-    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (queries, library)]
-    return np.argmax(unit[0] @ unit[1].T, axis=1)
+    """Row of the library most similar to each query: float [N, C], float [M, C] -> int64 [N]."""
+    chunks = (queries[start : start + _CHUNK] for start in range(0, len(queries), _CHUNK))
+    return np.concatenate([similarity(chunk, library).argmax(1) for chunk in chunks])
+
+
+def similarity(queries: np.ndarray, library: np.ndarray) -> np.ndarray:
+    """Cosine of the square roots, as `neighbours.Retriever` compares: float [N, C], float [M, C] -> float32 [N, M]."""
+    roots = [np.sqrt(np.maximum(x.astype(np.float32), 0)) for x in (queries, library)]
+    one, other = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in roots)
+    return one @ other.T

@@ -197,7 +197,8 @@ def mixed(logits: tf.Tensor, votes: tf.Tensor) -> tf.Tensor:
         logits: float32 [..., V], the decoder's.
         votes: float32 [..., V], what `neighbours.vote` gives.
     """
-    own = 1 - tf.reduce_sum(votes, -1, keepdims=True)
+    # Rounding may bring the sum of the votes a little above 1.
+    own = tf.maximum(1 - tf.reduce_sum(votes, -1, keepdims=True), 0)
     return tf.math.log(own * tf.nn.softmax(logits) + votes + 1e-20)
 
 
@@ -256,7 +257,7 @@ def _read_word(
 def save_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
     """Write each part's weights to `folder/NAME.h5` (all parts, or those named), each by rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or models.parts():
+    for name in models.parts() if names is None else names:
         beside = folder / f".{name}.h5"
         models.parts()[name].save_weights(beside)
         os.replace(beside, folder / f"{name}.h5")
@@ -264,7 +265,7 @@ def save_weights(models: Models, folder: Path, names: Iterable[str] | None = Non
 
 def load_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
     """Read what `save_weights` wrote; raises InputError where a file is missing or of another architecture."""
-    for name in names or models.parts():
+    for name in models.parts() if names is None else names:
         path = folder / f"{name}.h5"
         if not path.is_file():
             raise InputError(f"{path}: no such file; the run is not finished: train it with --resume")
@@ -290,7 +291,7 @@ class Captioner:
         self.config, self.models, self.vocabulary, self.retriever = config, models, vocabulary, retriever
         self.concepts, self.thresholds = tuple(concepts), dict(thresholds)
         self.concept_names = dict(concept_names or {})  # of the codes that the training data named
-        # Gradients are taken through the encoder as it was trained; all else goes through its faster twin.
+        # Captions are written through a faster twin of the encoder; reasons, with their gradients, go through itself.
         self._encoder = fold_encoder(models.encoder)
         size = config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
@@ -316,6 +317,8 @@ class Captioner:
         config = load_config(run / "config.json").replace(settings or {})
         if config.decoder.semantic_source == "reference":
             raise InputError(f"{run}: an oracle (decoder.semantic_source=reference) cannot caption without the answer")
+        if (settings or {}).get("decoding.neighbours") and Strength.load(run) is None:
+            raise InputError(f"{run}: similar images did not help its validation captions; give no --neighbours")
         return cls.from_run(run, config)
 
     @classmethod
@@ -329,9 +332,10 @@ class Captioner:
             raise InputError(f"{run}: no trained captioner in it (checkpoints/best/decoder.h5); train it with --resume")
         load_weights(models, run / "checkpoints" / "best")
         codes, retriever = concepts["codes"], None
-        count, strength = config.decoding.neighbours, Strength.load(run)
-        if count and strength:
-            retriever = Retriever(Library.load(run), vocabulary, codes, count, strength)
+        count = config.decoding.neighbours
+        strength = Strength.load(run) if count else None
+        if strength:
+            retriever = Retriever(Library.load(run), vocabulary, codes, (count, config.text.max_words), strength)
         # Runs of earlier versions hold no names.
         names = concepts.get("names", {})
         return cls(config, models, vocabulary, codes, concepts["thresholds"], names, retriever)
@@ -467,7 +471,7 @@ class Captioner:
             return []
         near = self.retriever.find(self._pool(pixels[None]))
         pairs = zip(near.rows.numpy()[0][:count].tolist(), near.weight.numpy()[0].tolist())
-        return [(self.retriever.records[row], weight) for row, weight in pairs]
+        return [(self.retriever.record(row), weight) for row, weight in pairs]
 
     def concept_words(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with

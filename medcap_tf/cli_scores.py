@@ -127,14 +127,14 @@ def _submit(chosen: argparse.Namespace) -> None:
         raise InputError(f"{chosen.data}: split {chosen.split!r} has no images to caption")
     from tqdm import tqdm
 
-    from medcap_tf.submission import CAPTIONS, CONCEPTS, write
+    from medcap_tf.submission import CAPTIONS, CONCEPTS, MOST_CODES, write
 
     captioner = cli_options.load(chosen)
     found = captioner.caption([record.image_path for record in records])
     captions = list(tqdm(found, total=len(records), desc=f"caption {chosen.split}", unit="image", leave=False))
     values = {CAPTIONS: [caption.text for caption in captions]}
     if captioner.concepts:
-        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts) for caption in captions]
+        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts[:MOST_CODES]) for caption in captions]
     for kind, said in values.items():
         rows = [(record.image_id, value) for record, value in zip(records, said)]
         print(write(chosen.out or chosen.model / "submission", kind, rows, chosen.edition))

@@ -92,7 +92,7 @@ class DecoderConfig:
     units: int = _number(512, 1)
     attention_units: int = _number(256, 1)
     dropout: float = _number(0.5, 0, 0.9)
-    image_concepts: bool = True  # start from the concepts seen in the image too, where visual.concept_epochs > 0
+    image_concepts: bool = True  # start from the concepts seen in the image too, where they were learned
     semantic_source: str = _choice("prefix", "none", "reference")  # reference: an oracle that reads the answer
 
 

@@ -5,12 +5,14 @@ Axes: B batch, S pixels a side, h x w grid of regions of C channels, T words of 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -249,11 +251,21 @@ class FeatureCache:
         """
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(_content_key, records))
-        known = self._open(view)
-        missing = {key: record for key, record in zip(keys, records) if key not in known}
-        if missing:
-            self._append(view, missing, compute, prepared)
+        with self._alone():
+            self._rows.pop(view, None)  # another run may have written meanwhile
+            known = self._open(view)
+            missing = {key: record for key, record in zip(keys, records) if key not in known}
+            if missing:
+                self._append(view, missing, compute, prepared)
         return np.array([self._rows[view][key] for key in keys], np.int64)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Runs that share the folder write one after another."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def features(self, view: str) -> np.ndarray:
         """All rows of a view, float16 [rows, h, w, C], mapped from disk."""
@@ -263,7 +275,6 @@ class FeatureCache:
     def _open(self, view: str) -> dict[str, int]:
         """Content key -> row; checks every row's checksum the first time."""
         if view not in self._rows:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._rows[view] = self._verify(self.folder / f"{view}.features", self.folder / f"{view}.index")
         return self._rows[view]
 
@@ -279,7 +290,8 @@ class FeatureCache:
                     break
                 good.append(line)
             file.truncate(len(good) * self._row_bytes)
-        index.write_text("".join(good))
+        if len(good) < len(lines):
+            index.write_text("".join(good))
         return {line.split()[0]: row for row, line in enumerate(good)}
 
     def _append(self, view: str, missing: dict[str, Record], compute: Any, prepared: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.files import write_text
+from medcap_tf.files import write_bytes, write_text
 from medcap_tf.records import Record
 
 
@@ -23,7 +24,9 @@ class Library(NamedTuple):
         """Write `library.json` and `library.npy`."""
         values = [{"id": r.image_id, "caption": r.caption, "concepts": r.concepts} for r in self.records]
         write_text(run / "library.json", json.dumps(values, ensure_ascii=False, indent=0) + "\n")
-        np.save(run / "library.npy", self.features)
+        with io.BytesIO() as file:
+            np.save(file, self.features)
+            write_bytes(run / "library.npy", file.getvalue())
 
     @classmethod
     def load(cls, run: Path) -> Library:
@@ -31,6 +34,10 @@ class Library(NamedTuple):
         try:
             values = json.loads((run / "library.json").read_text(encoding="utf-8"))
             features = np.load(run / "library.npy")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{run}: the run is not finished ({error}); train it with --resume") from error
+        if len(values) != len(features):
+            raise InputError(
+                f"{run}: library.json has {len(values)} images, library.npy {len(features)}; train it with --resume"
+            )
         return cls([Record(v["id"], None, v["caption"], tuple(v["concepts"])) for v in values], features)

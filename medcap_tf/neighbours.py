@@ -61,23 +61,39 @@ class Retriever(tf.Module):
     """
 
     def __init__(
-        self, library: Library, vocabulary: Vocabulary, concepts: Sequence[str], count: int, strength: Strength
+        self,
+        library: Library,
+        vocabulary: Vocabulary,
+        concepts: Sequence[str],
+        sizes: tuple[int, int],
+        strength: Strength,
     ):
-        """Build over a run's training images; words and concepts that the run does not know are left out."""
+        """Build over a run's training images; words and concepts that the run does not know are left out.
+
+        Args:
+            library: the training images.
+            vocabulary: the run's words.
+            concepts: the run's codes.
+            sizes: N, and the words after which a caption is cut.
+            strength: how much the neighbours count.
+        """
         super().__init__()
+        count, longest = sizes
         words = [vocabulary.encode(record.caption) for record in library.records]
-        self.count, self.strength, self.records = min(count, len(words)), strength, tuple(library.records)
+        self.count, self.strength = min(count, len(words)), strength
+        self.record = library.records.__getitem__  # row -> Record; a list of them would be taken for variables
         # Weights, so that a search for the best ones traces one graph.
         self.level = tf.Variable(strength.level, trainable=False, dtype=tf.float32, name="level")
         self.temperature = tf.Variable(strength.temperature, trainable=False, dtype=tf.float32, name="temperature")
-        longest = max(map(len, words)) + 2
-        tokens = np.full((len(words), longest), PAD, np.int32)
+        tokens = np.full((len(words), 2 + min(longest, max(map(len, words)))), PAD, np.int32)
         for row, ids in enumerate(words):
-            tokens[row, : len(ids) + 2] = [START, *ids, END]
+            whole = [START, *ids, END][: tokens.shape[1]]
+            tokens[row, : len(whole)] = whole
         # Variables, not constants: a SavedModel's graph may not hold 2 GB.
         self._features = tf.Variable(_unit(tf.constant(library.features, tf.float32)), trainable=False, name="features")
         self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
-        self._concepts = tf.Variable(concept_matrix(library.records, concepts), trainable=False, name="concepts")
+        matrix = concept_matrix(library.records, concepts).astype(np.uint8)
+        self._concepts = tf.Variable(matrix, trainable=False, name="concepts")
 
     def nearest(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean regions float [B, C] -> similarities float32 and rows int32 [B, N], the most similar first."""
@@ -89,7 +105,8 @@ class Retriever(tf.Module):
         best, rows = self.nearest(pooled)
         decoder = tf.fill([tf.shape(best)[0], 1], tf.convert_to_tensor(self.level))
         weight = tf.nn.softmax(tf.concat([best, decoder], 1) / self.temperature)[:, :-1]
-        return Neighbours(rows, weight, tf.gather(self._tokens, rows), tf.gather(self._concepts, rows))
+        concepts = tf.cast(tf.gather(self._concepts, rows), tf.float32)
+        return Neighbours(rows, weight, tf.gather(self._tokens, rows), concepts)
 
 
 def first_match(near: Neighbours, width: int) -> tf.Tensor:
@@ -117,9 +134,9 @@ def vote(match: tf.Tensor, near: Neighbours, vocabulary: int) -> tf.Tensor:
     or an unknown word there, it says nothing. So the values sum to the weight of those that speak.
     """
     after = tf.pad(near.tokens[..., 1:], [[0, 0], [0, 0], [0, 1]], constant_values=PAD)[:, None]
-    match = tf.where((after == PAD) | (after == UNK), 0, match)
     longest = tf.reduce_max(match, -1, keepdims=True)
-    chosen = tf.cast((match == longest) & (longest > 0), tf.float32)
+    known = (after != PAD) & (after != UNK)
+    chosen = tf.cast((match == longest) & (longest > 0) & known, tf.float32)
     share = tf.math.divide_no_nan(chosen, tf.reduce_sum(chosen, -1, keepdims=True)) * near.weight[:, None, :, None]
     # Summed by word: a segment for each (image, beam, word).
     shape = tf.shape(match)
@@ -151,7 +168,7 @@ def votes_along(near: Neighbours, inputs: tf.Tensor, vocabulary: int) -> tf.Tens
 
 def with_concepts(score: tf.Tensor, near: Neighbours) -> tf.Tensor:
     """An image's own concept scores float32 [B, Q] and its neighbours' concepts, mixed by the same weights as words."""
-    own = 1 - tf.reduce_sum(near.weight, 1, keepdims=True)
+    own = tf.maximum(1 - tf.reduce_sum(near.weight, 1, keepdims=True), 0)
     return own * score + tf.reduce_sum(near.weight[..., None] * near.concepts, 1)
 
 

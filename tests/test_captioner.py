@@ -88,7 +88,7 @@ def with_strength(run, strength, count):
     """The run with neighbours of a strength that training may not have chosen."""
     alone = Captioner.load(run, {"decoding.neighbours": 0})
     library = Library.load(run)
-    retriever = Retriever(library, alone.vocabulary, alone.concepts, count, strength)
+    retriever = Retriever(library, alone.vocabulary, alone.concepts, (count, 40), strength)
     return Captioner(alone.config, alone.models, alone.vocabulary, alone.concepts, alone.thresholds, None, retriever)
 
 

@@ -28,7 +28,7 @@ def ids(text):
 
 def found(queries=((2.0, 0.0),), count=2):
     library, strength = Library(RECORDS, FEATURES), Strength(level=0.5, temperature=0.5, concept_threshold=0.5)
-    return Retriever(library, VOCABULARY, ["A", "B"], count, strength).find(tf.constant(queries))
+    return Retriever(library, VOCABULARY, ["A", "B"], (count, 40), strength).find(tf.constant(queries))
 
 
 def say(near, *words):
@@ -73,7 +73,7 @@ def test_the_longest_run_of_words_decides_where_a_neighbour_reads_on():
     records = [Record("i", None, "left film shows left nodule", ())]
     vocabulary = Vocabulary.build([records[0].caption], Normalizer(stemmer="none"))
     library = Library(records, np.ones((1, 2), np.float16))
-    near = Retriever(library, vocabulary, [], 1, Strength(0.5, 0.5, 0.5)).find(tf.ones([1, 2]))
+    near = Retriever(library, vocabulary, [], (1, 40), Strength(0.5, 0.5, 0.5)).find(tf.ones([1, 2]))
     left, film, shows, nodule = (vocabulary.encode(word)[0] for word in ("left", "film", "shows", "nodule"))
 
     def next_words(*words):
@@ -85,6 +85,13 @@ def test_the_longest_run_of_words_decides_where_a_neighbour_reads_on():
     assert next_words(START, left) == [film]
     assert next_words(START, film, shows, left) == [nodule]
     assert sorted(next_words(left)) == sorted([film, nodule])  # a tie: both places
+
+
+def test_a_caption_that_was_cut_has_no_end():
+    library, strength = Library(RECORDS, FEATURES), Strength(0.5, 0.5, 0.5)
+    near = Retriever(library, VOCABULARY, [], (1, 2), strength).find(tf.constant([[2.0, 0.0]]))
+    assert near.tokens.numpy()[0, 0].tolist() == [START, *ids("chest film shows")]
+    assert say(near, *ids("chest film shows")) == {}
 
 
 def test_an_unknown_word_is_never_said():
@@ -120,6 +127,11 @@ def test_votes_along_a_sentence_are_those_of_each_step():
     for t in range(3):
         match = follow(match, inputs[:, t : t + 1], near)
         np.testing.assert_array_equal(votes[:, t], vote(match, near, len(VOCABULARY)).numpy()[:, 0])
+
+
+def test_votes_that_sum_to_a_little_more_than_one_leave_no_gap():
+    log_probs = mixed(tf.constant([[3.0, 1.0]]), tf.constant([[1.0000001, 0.0]])).numpy()
+    assert np.isfinite(log_probs).all() and log_probs[0, 0] == pytest.approx(0, abs=1e-5)
 
 
 def test_concepts_are_mixed_by_the_same_weights():

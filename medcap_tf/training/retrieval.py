@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from medcap_tf import images
 from medcap_tf.captioner import Captioner, read_captions, write_captions
-from medcap_tf.data import progress
 from medcap_tf.evaluation import best_threshold
 from medcap_tf.library import Library
 from medcap_tf.metrics import caption_scores
@@ -22,16 +22,22 @@ from medcap_tf.records import Record
 
 IMAGES = 500  # enough to choose among seven, and few enough for memory
 _BATCH = 32
-_TENTH = 10
+_TENTH = 9  # counted from 0
 # In units of the distance between the nearest and the tenth neighbour, from the nearest upwards.
-_LEVELS, _TEMPERATURES = (0.0, 0.75, 1.5), (0.5, 1.0)
+_LEVELS, _TEMPERATURES = (0.0, 0.75), (0.25, 0.5, 1.0)
 
 
 class Tried(NamedTuple):
-    """One choice and its validation BLEU-4; None: the decoder alone."""
+    """One choice and its validation scores; None: the decoder alone."""
 
     strength: Strength | None
     bleu_4: float
+    cider: float
+
+    @property
+    def score(self) -> float:
+        """What the choice goes by: BLEU-4 alone cannot tell choices apart that CIDEr-D, ten times as large, can."""
+        return self.bleu_4 + self.cider / 10
 
 
 def choose_strength(captioner: Captioner, library: Library, records: Sequence[Record], count: int) -> list[Tried]:
@@ -40,28 +46,33 @@ def choose_strength(captioner: Captioner, library: Library, records: Sequence[Re
     Args:
         captioner: a trained run without neighbours.
         library: its training images.
-        records: validation records with images and captions; the first IMAGES are taken.
+        records: validation records with images and captions; where there are more than IMAGES, as many are drawn.
         count: N.
 
     Returns:
         All that was tried, the decoder alone first; the best is worth keeping.
     """
-    records = records[:IMAGES]
+    drawn = np.random.default_rng(0).permutation(len(records))[:IMAGES]  # tables may be sorted by case
+    records = [records[row] for row in sorted(drawn)]
     regions = _regions(captioner, records)
     start = Strength(1.0, 1.0, 0.5)
-    retriever = Retriever(library, captioner.vocabulary, captioner.concepts, count, start)
+    sizes = (count, captioner.config.text.max_words)
+    retriever = Retriever(library, captioner.vocabulary, captioner.concepts, sizes, start)
     write = _writer(captioner, retriever)
     references = [record.caption for record in records]
-    alone = caption_scores(references, write(regions, False)[0])["bleu_4"]
-    found = [Tried(None, alone)]
+    found = [_tried(None, references, write(regions, False)[0])]
     for level, temperature in _grid(retriever, regions):
         retriever.level.assign(level)
         retriever.temperature.assign(temperature)
         captions, scores = write(regions, True)
         threshold = best_threshold(scores, records, captioner.concepts)[0] if captioner.concepts else 0.5
-        bleu = caption_scores(references, captions)["bleu_4"]
-        found.append(Tried(Strength(level, temperature, threshold), bleu))
+        found.append(_tried(Strength(level, temperature, threshold), references, captions))
     return found
+
+
+def _tried(strength: Strength | None, references: list[str], captions: list[str]) -> Tried:
+    scores = caption_scores(references, captions)
+    return Tried(strength, scores["bleu_4"], scores["cider"])
 
 
 def _regions(captioner: Captioner, records: Sequence[Record]) -> list[np.ndarray]:
@@ -71,7 +82,7 @@ def _regions(captioner: Captioner, records: Sequence[Record]) -> list[np.ndarray
     starts = range(0, len(records), _BATCH)
     chunks = (records[start : start + _BATCH] for start in starts)
     pixels = (np.stack([captioner.prepare(images.read_image(r.image_path)) for r in chunk]) for chunk in chunks)  # type: ignore[arg-type]
-    bar = progress(pixels, len(starts), "similar images: validation batches")
+    bar = tqdm(pixels, total=len(starts), desc="weigh similar images", unit="batch", mininterval=1.0, leave=False)
     return [encode(batch).numpy().astype(np.float16) for batch in bar]
 
 
@@ -79,7 +90,7 @@ def _grid(retriever: Retriever, regions: list[np.ndarray]) -> list[tuple[float, 
     """Levels and temperatures in the unit of this encoder's similarities."""
     best = np.concatenate([retriever.nearest(tf.constant(x.astype(np.float32).mean((1, 2))))[0] for x in regions])
     nearest = float(np.median(best[:, 0]))
-    unit = max(nearest - float(np.median(best[:, min(_TENTH, best.shape[1]) - 1])), 1e-3)
+    unit = max(nearest - float(np.median(best[:, min(_TENTH, best.shape[1] - 1)])), 1e-3)
     return [(nearest + level * unit, temperature * unit) for level in _LEVELS for temperature in _TEMPERATURES]
 
 

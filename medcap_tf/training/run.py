@@ -86,9 +86,14 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
         return _finish_text_only(task, splits, thresholds, run)
     source = _caption_source(task, splits, run)
     _run(caption_stage(task, source), config, device, run, history, task)
-    load_weights(task.models, task.best, ["decoder"])
+    # All that was trained comes back at its best; what was not is kept beside it.
     trained = {path.stem for path in task.best.glob("*.h5")}
+    load_weights(task.models, task.best, trained)
     save_weights(task.models, task.best, set(task.models.parts()) - trained)
+    if config.visual.trainable != "none" and "image" in thresholds:
+        scores = image_concept_scores(task, source)
+        thresholds["image"] = best_threshold(scores, splits.valid, task.concepts)[0]
+        _write_concepts(run, task.concepts, thresholds, dataset.concept_names)
     return _score(task, splits, run, dataset.concept_names)
 
 
@@ -184,7 +189,13 @@ def _write_concepts(run: Path, codes: list[str], thresholds: dict[str, float], n
 
 def _take_concept_head(task: Task, run: Path) -> None:
     """The head that another run trained with the encoder; it has to name the concepts of this data."""
-    codes = read_json(run / "concepts.json")["codes"]
+    known = read_json(run / "concepts.json")
+    codes = known["codes"]
+    if "image" not in known["thresholds"]:
+        raise InputError(
+            f"visual.weights: the run {run} has trained no concepts of images (visual.concept_epochs=0); give its "
+            "checkpoints/best/encoder.h5 to take the encoder alone"
+        )
     if codes != task.concepts:
         raise InputError(
             f"visual.weights: the run {run} learned {len(codes)} concepts, this data has {len(task.concepts)} frequent "
@@ -252,7 +263,10 @@ def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str])
     library.save(run)
     _weigh_neighbours(task, splits, library, run)
     captioner = Captioner.from_run(run, task.config)
-    split, records = (task.config.data.test_split, splits.test) if splits.test else ("valid", splits.valid)
+    split, records = task.config.data.test_split, splits.test
+    if not any(record.caption and record.image_path for record in records):
+        _say(f"split {split!r} has no captions to score against: scores are those of the validation split")
+        split, records = task.config.data.valid_split, splits.valid
     return evaluate(captioner, records, split, library, run, concept_names)
 
 
@@ -263,15 +277,16 @@ def _weigh_neighbours(task: Task, splits: Splits, library: Library, run: Path) -
         return
     alone = Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0}))
     tried = choose_strength(alone, library, splits.valid, count)
-    best = max(tried, key=lambda one: one.bleu_4)
+    best = max(tried, key=lambda one: one.score)
     if best.strength is None:
         _say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder writes alone")
+        (run / "neighbours.json").unlink(missing_ok=True)
         return
     best.strength.save(run)
     level, temperature, _ = best.strength
     _say(
-        f"similar images raise validation BLEU-4 from {tried[0].bleu_4:.4f} to {best.bleu_4:.4f} "
-        f"(level {level:.3f}, temperature {temperature:.4f}; best of {len(tried)})"
+        f"similar images raise validation BLEU-4 from {tried[0].bleu_4:.4f} to {best.bleu_4:.4f}, CIDEr-D from "
+        f"{tried[0].cider:.3f} to {best.cider:.3f} (level {level:.4f}, temperature {temperature:.4f})"
     )
 
 

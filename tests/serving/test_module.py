@@ -73,7 +73,7 @@ def test_similar_images_have_their_say_in_an_export_too(tmp_path):
     records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
     library = Library(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
     # At this temperature the nearest image alone has a say.
-    retriever = Retriever(library, vocabulary, CODES, 2, Strength(0.0, 1e-4, 0.5))
+    retriever = Retriever(library, vocabulary, CODES, (2, 40), Strength(0.0, 1e-4, 0.5))
     captioner = Captioner(config, models, vocabulary, CODES, {"image": 0.3}, None, retriever)
     served = ServedCaptioner(captioner, tmp_path)
     tf.saved_model.save(served, str(tmp_path / "saved"), signatures=served.signatures())
