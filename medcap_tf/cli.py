@@ -111,7 +111,11 @@ def _train(chosen: argparse.Namespace) -> None:
         print(f"{stop}. To go on, give the same command with --resume", file=sys.stderr)
         sys.exit(130)
     print(format_scores(scores))
-    print(f"\n{chosen.out}: config.json, history.png, predictions.csv, concepts.csv, scores.json, groups.png")
+    names = (
+        "config.json", "history.csv", "history.png", "predictions.csv", "concepts.csv", "scores.json", "groups.csv",
+        "groups.png",
+    )  # fmt: skip
+    print(f"\n{chosen.out}: {', '.join(name for name in names if (chosen.out / name).is_file())}")
 
 
 def _add_records(commands: Any) -> None:
