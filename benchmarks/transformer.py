@@ -120,11 +120,14 @@ def save(path: Path, records: list[Record], captions: list[str]) -> None:
 
 
 def _loss(model, pixels: torch.Tensor, records: list[Record], vocabulary: Vocabulary) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    rows = [[*vocabulary.encode(record.caption, LENGTH - 1), END] for record in records]
-    labels = torch.full((len(rows), max(map(len, rows))), -100)
+    rows = [[START, *vocabulary.encode(record.caption, LENGTH - 1), END] for record in records]
+    words = torch.full((len(rows), max(map(len, rows))), PAD)
     for row, ids in enumerate(rows):
-        labels[row, : len(ids)] = torch.tensor(ids)
-    return model(pixel_values=pixels, labels=labels).loss
+        words[row, : len(ids)] = torch.tensor(ids)
+    # The model's own loss moves the labels by one word, after it has moved its inputs already: it would learn to leave
+    # out every other word.
+    logits = model(pixel_values=pixels, decoder_input_ids=words[:, :-1]).logits
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), words[:, 1:].flatten(), ignore_index=PAD)
 
 
 _POOL = ThreadPoolExecutor()
