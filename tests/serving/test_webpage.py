@@ -62,7 +62,8 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
     entry = entry_in(framed(reasons_of(spoken(), picture)))
     assert (entry["caption"], entry["name"], entry["path"]) == ("mass", "scan.png", "scan.png")
     assert entry["maps"] == {"attention": [[[1, 1], [1, 1]]]}
-    assert entry["words"] == [{"word": "mass", "stem": "mass", "importance": 1, "shared": False}]
+    (word,) = entry["words"]
+    assert word == {"word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False}
     assert entry["concepts"] == [{"code": "C1", "name": "", "score": 0.7, "contributions": None}]
 
 
