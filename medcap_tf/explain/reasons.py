@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONCEPTS_SHOWN = 6
 LONGEST_SIDE = 1280  # pixels of the image as it is shown: more than a figure's panel has in print
-SIMILAR_SHOWN = 3
+SIMILAR_SHOWN, LEAST_SAY = 3, 0.005  # a training image with less say is not worth a line
 METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
 
 
@@ -87,7 +87,7 @@ def explain(
             captioner.grad_cam(pixels, caption.tokens) if spoken else caption.attention,
             _read(captioner, caption.tokens, caption.words) if spoken else None,
             captioner.copied(pixels, caption.tokens) if spoken and captioner.retriever else None,
-            tuple((r.image_id, r.caption, weight) for r, weight in captioner.similar(pixels, SIMILAR_SHOWN)),
+            _similar(captioner, pixels),
             reference,
             _read_reference(captioner, reference),
             found,
@@ -116,6 +116,11 @@ def _read_image(captioner: Captioner, path: Path) -> tuple[np.ndarray, np.ndarra
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     return shown, captioner.prepare(image)
+
+
+def _similar(captioner: Captioner, pixels: np.ndarray) -> tuple[tuple[str, str, float], ...]:
+    found = captioner.similar(pixels, SIMILAR_SHOWN)
+    return tuple((record.image_id, record.caption, weight) for record, weight in found if weight >= LEAST_SAY)
 
 
 def _methods(
