@@ -504,7 +504,7 @@ class Captioner:
         return self._told(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)["attention"]
 
     def _told(self, regions: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        inputs = _inputs_of(tokens, tf.shape(regions)[0])
         return teacher_forced(self.models, regions, inputs, self.config.decoder.semantic_source, training=False)
 
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
@@ -517,7 +517,7 @@ class Captioner:
 
     def _votes(self, regions: tf.Tensor, tokens: tf.Tensor, vocabulary: int) -> tf.Tensor:
         near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2]))  # type: ignore[union-attr]
-        inputs = tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [tf.shape(regions)[0], 1])
+        inputs = _inputs_of(tokens, tf.shape(regions)[0])
         return votes_along(near, inputs, vocabulary)
 
     def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
@@ -578,6 +578,11 @@ class Captioner:
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
             concept_scores=row.get("concept_score"),
         )
+
+
+def _inputs_of(tokens: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """One sentence int32 [n] as the decoder is fed it under each of `count` images: int32 [count, n]."""
+    return tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [count, 1])
 
 
 def read_json(path: Path) -> Any:

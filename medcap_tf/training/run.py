@@ -259,9 +259,10 @@ def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], 
 
 def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str]) -> dict[str, Any]:
     """Caption the test split with the best weights, loaded from the run as anybody would load them."""
-    library = _library(splits.train, Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0})), run)
+    alone = Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0}))
+    library = _library(splits.train, alone, run)
     library.save(run)
-    _weigh_neighbours(task, splits, library, run)
+    _weigh_neighbours(task, splits, alone, library, run)
     captioner = Captioner.from_run(run, task.config)
     split, records = task.config.data.test_split, splits.test
     if not any(record.caption and record.image_path for record in records):
@@ -270,12 +271,11 @@ def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str])
     return evaluate(captioner, records, split, library, run, concept_names)
 
 
-def _weigh_neighbours(task: Task, splits: Splits, library: Library, run: Path) -> None:
+def _weigh_neighbours(task: Task, splits: Splits, alone: Captioner, library: Library, run: Path) -> None:
     """Keep the strength of similar images that writes the best validation captions, if any beats the decoder alone."""
     count = task.config.decoding.neighbours
     if not count or task.config.decoder.semantic_source == "reference":
         return
-    alone = Captioner.from_run(run, task.config.replace({"decoding.neighbours": 0}))
     tried = choose_strength(alone, library, splits.valid, count)
     best = max(tried, key=lambda one: one.score)
     if best.strength is None:
