@@ -5,9 +5,10 @@ are run folders. What is finished is not done again, and a training that was int
 stopped and repeated at any time, and a second one beside it may do other rows (`--only`). At the end `results.csv` and
 `results.md` compare all that is there.
 
-One encoder is trained first (OUT/encoder, with a captioner of its own); all trained rows start from it and its concepts
-(`visual.weights=OUT/encoder`), so that they differ in the captioner alone. The transformer trains its own for as long
-as the encoder's run took, or as told. Minutes are wall-clock time of each row, without the encoder's.
+One encoder is trained first (OUT/encoder, with a captioner of its own); trained rows start from it and its concepts
+(`visual.weights=OUT/encoder`), so that they differ in the captioner alone. Short rows train an encoder of their own for
+a few epochs, all for the same number, and tell what its choices give. The transformer trains its own for as long as the
+encoder's run took, or as told. Minutes are wall-clock time of each row, without the encoder's.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("valid", "test")
 ATTENTION = "attention between words"
 SHOWN = {
-    "valid": ("bleu_4", "cider"),
+    "valid": ("bleu_4", "cider", "concept_f1"),
     "test": (
         "bleu_1",
         "bleu_4",
@@ -70,13 +71,23 @@ ENCODER = {
 }
 
 
+SHORT = {
+    **ENCODER,
+    "visual.concept_epochs": 6,
+    "training.epochs": 4,
+    "semantic.epochs": 0,
+    "decoder.semantic_source": "none",
+}
+
+
 class Row(NamedTuple):
-    """A trained method: its settings beside the encoder's."""
+    """A trained method: its settings beside the encoder's, or beside SHORT where it trains its own encoder."""
 
     name: str
     title: str
     settings: Mapping[str, Any] = {}
     seeds: int = 1
+    short: bool = False
 
 
 TRAINED = (
@@ -93,9 +104,32 @@ TRAINED = (
         {"decoder.semantic_source": "reference"},
     ),
     Row("no_concept_start", "full, not started from the image's concepts", {"decoder.image_concepts": False}),
-    Row("no_flip", "full, without flips", {"data.horizontal_flip": False}),
-    Row("vertical_flip", "full, with vertical flips too", {"data.vertical_flip": True}),
-    Row("no_crop", "full, without crops", {"data.crop": 1.0}),
+    Row("short", "short: 6 epochs of concepts, 4 of captions, no semantic encoder", short=True),
+    Row("short_96", "short, 96 pixels (6 x 6 regions)", {"visual.image_size": 96}, short=True),
+    Row("short_160", "short, 160 pixels (10 x 10 regions)", {"visual.image_size": 160}, short=True),
+    Row("short_conv5", "short, the last layer (4 x 4 regions)", {"visual.layer": "conv5_block3_out"}, short=True),
+    Row("short_equalize", "short, histograms equalised", {"data.equalize": True}, short=True),
+    Row("short_no_flip", "short, without flips", {"data.horizontal_flip": False}, short=True),
+    Row("short_vertical", "short, with vertical flips too", {"data.vertical_flip": True}, short=True),
+    Row("short_no_crop", "short, without crops", {"data.crop": 1.0}, short=True),
+    Row(
+        "short_along",
+        "short, the last stage goes on learning with the captions",
+        {"visual.trainable": "last_stage"},
+        short=True,
+    ),
+    Row(
+        "short_captions",
+        "short, no concepts: the encoder learns from 10 epochs of captions",
+        {"visual.concept_epochs": 0, "visual.trainable": "all", "training.epochs": 10},
+        short=True,
+    ),
+    Row(
+        "short_random",
+        "short, an encoder that has learned nothing",
+        {"visual.concept_epochs": 0, "training.epochs": 10},
+        short=True,
+    ),
 )
 # The first seed of the full model searched otherwise: options of `evaluate`.
 DECODED = {
@@ -305,10 +339,11 @@ def steps(study: Study, chosen: argparse.Namespace) -> dict[str, Callable[[], No
 
 
 def train_row(study: Study, row: Row, seeds: int) -> None:
-    """Train a row's seeds from the encoder and its concept head."""
+    """Train a row's seeds, from the encoder and its concept head if it is not a short row."""
     from_encoder = {**ENCODER, "visual.weights": study.out / "encoder", "visual.concept_epochs": 0}
     for seed in range(seeds):
-        study.train(f"{row.name}_{seed}", {**from_encoder, **row.settings, "training.seed": seed})
+        start = SHORT if row.short else from_encoder
+        study.train(f"{row.name}_{seed}", {**start, **row.settings, "training.seed": seed})
 
 
 if __name__ == "__main__":
