@@ -81,13 +81,13 @@ SHORT = {
 
 
 class Row(NamedTuple):
-    """A trained method: its settings beside the encoder's, or beside SHORT where it trains its own encoder."""
+    """A trained method: its settings beside those of its start, which is OUT/encoder unless it trains its own."""
 
     name: str
     title: str
     settings: Mapping[str, Any] = {}
     seeds: int = 1
-    short: bool = False
+    start: Mapping[str, Any] | None = None
 
 
 TRAINED = (
@@ -104,31 +104,36 @@ TRAINED = (
         {"decoder.semantic_source": "reference"},
     ),
     Row("no_concept_start", "full, not started from the image's concepts", {"decoder.image_concepts": False}),
-    Row("short", "short: 6 epochs of concepts, 4 of captions, no semantic encoder", short=True),
-    Row("short_96", "short, 96 pixels (6 x 6 regions)", {"visual.image_size": 96}, short=True),
-    Row("short_160", "short, 160 pixels (10 x 10 regions)", {"visual.image_size": 160}, short=True),
-    Row("short_conv5", "short, the last layer (4 x 4 regions)", {"visual.layer": "conv5_block3_out"}, short=True),
-    Row("short_equalize", "short, histograms equalised", {"data.equalize": True}, short=True),
-    Row("short_no_flip", "short, without flips", {"data.horizontal_flip": False}, short=True),
-    Row("short_vertical", "short, with vertical flips too", {"data.vertical_flip": True}, short=True),
-    Row("short_no_crop", "short, without crops", {"data.crop": 1.0}, short=True),
+    Row("large", "full, its own encoder at 160 pixels (10 x 10 regions)", {"visual.image_size": 160}, start=ENCODER),
+    Row("short", "short: 6 epochs of concepts, 4 of captions, no semantic encoder", start=SHORT),
+    Row("short_96", "short, 96 pixels (6 x 6 regions)", {"visual.image_size": 96}, start=SHORT),
+    Row("short_160", "short, 160 pixels (10 x 10 regions)", {"visual.image_size": 160}, start=SHORT),
+    Row("short_conv5", "short, the last layer (4 x 4 regions)", {"visual.layer": "conv5_block3_out"}, start=SHORT),
+    Row("short_equalize", "short, histograms equalised", {"data.equalize": True}, start=SHORT),
+    Row("short_vertical", "short, with vertical flips too", {"data.vertical_flip": True}, start=SHORT),
+    Row(
+        "short_no_augment",
+        "short, without flips and crops",
+        {"data.horizontal_flip": False, "data.crop": 1.0},
+        start=SHORT,
+    ),
     Row(
         "short_along",
         "short, the last stage goes on learning with the captions",
         {"visual.trainable": "last_stage"},
-        short=True,
+        start=SHORT,
     ),
     Row(
         "short_captions",
         "short, no concepts: the encoder learns from 10 epochs of captions",
         {"visual.concept_epochs": 0, "visual.trainable": "all", "training.epochs": 10},
-        short=True,
+        start=SHORT,
     ),
     Row(
         "short_random",
         "short, an encoder that has learned nothing",
         {"visual.concept_epochs": 0, "training.epochs": 10},
-        short=True,
+        start=SHORT,
     ),
 )
 # The first seed of the full model searched otherwise: options of `evaluate`.
@@ -339,11 +344,10 @@ def steps(study: Study, chosen: argparse.Namespace) -> dict[str, Callable[[], No
 
 
 def train_row(study: Study, row: Row, seeds: int) -> None:
-    """Train a row's seeds, from the encoder and its concept head if it is not a short row."""
+    """Train a row's seeds, from the encoder and its concept head if the row has no start of its own."""
     from_encoder = {**ENCODER, "visual.weights": study.out / "encoder", "visual.concept_epochs": 0}
     for seed in range(seeds):
-        start = SHORT if row.short else from_encoder
-        study.train(f"{row.name}_{seed}", {**start, **row.settings, "training.seed": seed})
+        study.train(f"{row.name}_{seed}", {**(row.start or from_encoder), **row.settings, "training.seed": seed})
 
 
 if __name__ == "__main__":
