@@ -44,7 +44,7 @@ from medcap_tf.tables import read_captions
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("valid", "test")
-ATTENTION = "attention between words"
+ATTENTION = {"between_words": "attention between words", "between_images": "attention between images"}
 SHOWN = {
     "valid": ("bleu_4", "cider", "concept_f1"),
     "test": (
@@ -56,7 +56,7 @@ SHOWN = {
         "imageclef_2021_bleu",
         "concept_f1",
         "distinct_captions",
-        ATTENTION,
+        *ATTENTION.values(),
     ),
 }
 ENCODER = {
@@ -125,14 +125,14 @@ TRAINED = (
     ),
     Row(
         "short_captions",
-        "short, no concepts: the encoder learns from 10 epochs of captions",
-        {"visual.concept_epochs": 0, "visual.trainable": "all", "training.epochs": 10},
+        "short, no concepts: the encoder learns from 6 epochs of captions",
+        {"visual.concept_epochs": 0, "visual.trainable": "all", "training.epochs": 6},
         start=SHORT,
     ),
     Row(
         "short_random",
         "short, an encoder that has learned nothing",
-        {"visual.concept_epochs": 0, "training.epochs": 10},
+        {"visual.concept_epochs": 0},
         start=SHORT,
     ),
 )
@@ -271,9 +271,8 @@ def read_scores(out: Path, name: str, split: str) -> dict[str, float]:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["split"] == split:
-                differs = found.get("attention", {}).get("between_words")
-                scores = found.get("model") or found["oracle"]
-                return scores if differs is None else {**scores, ATTENTION: differs}
+                differs = {ATTENTION[name]: value for name, value in found.get("attention", {}).items()}
+                return {**(found.get("model") or found["oracle"]), **differs}
     return {}
 
 
