@@ -22,6 +22,8 @@ class Caption:
     score: float = 0.0  # mean log-probability a token, nats
     attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
     word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
+    copied: np.ndarray | None = None  # float32 [len(words)] in 0..1, what similar images gave; None: not told, or none
+    similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where told
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
     concept_scores: np.ndarray | None = None  # float32 [K] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region

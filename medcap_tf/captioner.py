@@ -105,7 +105,10 @@ def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tens
     Returns:
         float [B, T + 1, M]: the steps of T words and `<end>`.
     """
-    read = semantic.reader(words)["meaning"]
+    # The GRU cannot read no word at all, as at the first step of a caption of one.
+    count = tf.shape(words)[1]
+    some = tf.pad(words, [[0, 0], [0, tf.cast(count == 0, tf.int32)]])
+    read = semantic.reader(some)["meaning"][:, :count]
     if source == "prefix":
         return tf.pad(read, [[0, 0], [1, 0], [0, 0]])
     last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
@@ -224,6 +227,35 @@ def read_captions(
         "word_importance": read["word_importance"],
         "concept_score": score if near is None else with_concepts(score, near),
     }
+
+
+def copied_shares(
+    models: Models, regions: tf.Tensor, tokens: tf.Tensor, source: str, near: Neighbours | None
+) -> tf.Tensor:
+    """How much of each word's probability the captions of similar training images gave, not the decoder.
+
+    Args:
+        models: the networks.
+        regions: float [B, h, w, C].
+        tokens: int32 [B, T], the written words, padded.
+        source: `decoder.semantic_source`.
+        near: the similar images, if any have a say.
+
+    Returns:
+        float32 [B, T] in 0..1, zeros at padding.
+    """
+    if near is None:
+        return tf.zeros_like(tokens, tf.float32)
+    shape, whole = tokens.shape, tf.shape(tokens)[1]
+    longest = tf.maximum(1, tf.reduce_max(tf.math.count_nonzero(tokens, 1, dtype=tf.int32)))
+    tokens = tokens[:, :longest]
+    inputs = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
+    logits = teacher_forced(models, regions, inputs, source, training=False)["logits"]
+    votes = votes_along(near, inputs, logits.shape[-1])
+    given = tf.gather(votes, tokens, batch_dims=2)
+    spoken = tf.exp(tf.gather(mixed(logits, votes), tokens, batch_dims=2))
+    shares = tf.where(tokens == PAD, 0.0, tf.minimum(given / spoken, 1.0))
+    return tf.ensure_shape(tf.pad(shares, [[0, 0], [0, whole - longest]]), shape)
 
 
 def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
@@ -456,9 +488,7 @@ class Captioner:
         Returns:
             float32 [n] in 0..1; zeros in a run without neighbours.
         """
-        if self.retriever is None:
-            return np.zeros(len(tokens), np.float32)
-        return np.minimum(self._copied(pixels[None], tokens).numpy()[0], 1)
+        return self._copied(pixels[None], tokens).numpy()[0]
 
     def similar(self, pixels: np.ndarray, count: int) -> list[tuple[Record, float]]:
         """The training images with most say beside the decoder, and the weight of each in 0..1.
@@ -510,21 +540,19 @@ class Captioner:
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
         logits = self._told(regions, tokens)["logits"]
-        if self.retriever:
-            logits = mixed(logits, self._votes(regions, tokens, logits.shape[-1]))
+        near = self._near(regions)
+        if near is not None:
+            logits = mixed(logits, votes_along(near, _inputs_of(tokens, tf.shape(regions)[0]), logits.shape[-1]))
         log_probs = tf.nn.log_softmax(logits)
         return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
 
-    def _votes(self, regions: tf.Tensor, tokens: tf.Tensor, vocabulary: int) -> tf.Tensor:
-        near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2]))  # type: ignore[union-attr]
-        inputs = _inputs_of(tokens, tf.shape(regions)[0])
-        return votes_along(near, inputs, vocabulary)
+    def _near(self, regions: tf.Tensor) -> Neighbours | None:
+        return self.retriever.find(tf.reduce_mean(regions, axis=[1, 2])) if self.retriever else None
 
     def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
-        votes = self._votes(regions, tokens, len(self.vocabulary))
-        said = tf.gather(votes, tokens[None], batch_dims=2)
-        return said / tf.exp(self._spoken(regions, tokens))
+        source = self.config.decoder.semantic_source
+        return copied_shares(self.models, regions, tokens[None], source, self._near(regions))
 
     def _sentence_grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         # One copy of the regions for each word: one backward pass then gives each word its own gradient.
@@ -549,12 +577,11 @@ class Captioner:
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self._encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        pooled = tf.reduce_mean(regions, axis=[1, 2])
-        near = self.retriever.find(pooled) if self.retriever else None
+        near = self._near(regions)
         found = write_captions(self.models, regions, self.config.decoding, source, reference, near)
         shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
         out = {"tokens": found.tokens, "length": found.length, "score": found.score}
-        out["pooled"] = pooled
+        out["pooled"] = tf.reduce_mean(regions, axis=[1, 2])
         out["attention"] = tf.reshape(found.attention, shape)
         if self.models.semantic is not None:
             out.update(read_captions(self.models, regions, found.tokens, self.names_from_image, near))

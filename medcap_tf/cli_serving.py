@@ -146,15 +146,21 @@ def _demo(chosen: argparse.Namespace) -> None:
     """Show the page until interrupted."""
     from medcap_tf.webpage import Address, serve
 
+    address = Address(chosen.host, chosen.port, chosen.max_megabytes)
     if chosen.url:
         from medcap_tf.serving.client import Options, connect
         from medcap_tf.serving.remote import RemoteCaptioner
 
         remote = connect(chosen.url, Options(chosen.name, chosen.timeout))
-        captioner: Any = RemoteCaptioner(remote, chosen.concept_threshold)
+        serve(RemoteCaptioner(remote, chosen.concept_threshold), address)
+    elif export := exported(chosen):
+        serve(export, address)
     else:
-        captioner = exported(chosen) or cli_options.load(chosen)
-    serve(captioner, Address(chosen.host, chosen.port, chosen.max_megabytes))
+        from medcap_tf.explain.reasons import explain
+
+        captioner = cli_options.load(chosen)
+        # A run can say more than its answer holds: Grad-CAM, what each word gave to each concept.
+        serve(captioner, address, lambda caption, image: next(explain(captioner, [caption])))
 
 
 def _whole(text: str) -> int:

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
 from medcap_tf.explain.entries import entry_of
@@ -78,13 +80,17 @@ class Address(NamedTuple):
     max_megabytes: int = 20
 
 
-def serve(captioner: CaptionsImages, address: Address) -> None:
+# A caption of a readable image, and that image as uint8 [H, W, 3] -> the reasons there are for it.
+Tell = Callable[[Caption, np.ndarray], Reasons]
+
+
+def serve(captioner: CaptionsImages, address: Address, tell: Tell = told) -> None:
     """Show the page until interrupted; raises InputError where Gradio is missing or the port is taken."""
     # People's images go when the page ends, also where it is asked to end as a service is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="medcap-page-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        blocks = _build(captioner, Path(folder))
+        blocks = _build(captioner, tell, Path(folder))
         try:
             _, url, _ = blocks.launch(**_settings(address))
         except OSError as error:
@@ -93,7 +99,7 @@ def serve(captioner: CaptionsImages, address: Address) -> None:
         blocks.block_thread()
 
 
-def reasons_of(captioner: CaptionsImages, path: Path) -> Reasons:
+def reasons_of(captioner: CaptionsImages, path: Path, tell: Tell = told) -> Reasons:
     """One uploaded file's caption and reasons, or its error, under its own name without the folder it lies in."""
     try:
         # First of all: what is too large or no image here does not reach the model.
@@ -101,10 +107,9 @@ def reasons_of(captioner: CaptionsImages, path: Path) -> Reasons:
         (caption,) = captioner.caption([path])
     except InputError as error:
         caption = Caption(path, error=str(error))
-    shown = dataclasses.replace(
-        caption, path=Path(path.name), error=caption.error.replace(f"{path.parent}{os.sep}", "")
-    )
-    return Reasons(shown) if shown.error else told(shown, image)
+    reasons = Reasons(caption) if caption.error else tell(caption, image)
+    said = caption.error.replace(f"{path.parent}{os.sep}", "")
+    return dataclasses.replace(reasons, caption=dataclasses.replace(caption, path=Path(path.name), error=said))
 
 
 def framed(reasons: Reasons) -> str:
@@ -122,12 +127,12 @@ def _gradio() -> Any:
     return gradio
 
 
-def _build(captioner: CaptionsImages, folder: Path) -> Any:
+def _build(captioner: CaptionsImages, tell: Tell, folder: Path) -> Any:
     gradio = _gradio()
 
     def answer(upload: str) -> tuple[None, str, Any]:
         """An emptied place for the next image, the view, the button with the page behind it."""
-        reasons = reasons_of(captioner, Path(upload))
+        reasons = reasons_of(captioner, Path(upload), tell)
         if reasons.caption.error:
             return None, framed(reasons), gradio.update(visible=False)
         page = Path(tempfile.mkdtemp(dir=folder)) / "report.html"

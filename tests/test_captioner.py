@@ -118,6 +118,16 @@ def test_a_neighbour_that_is_the_image_itself_is_copied(small_run, phantoms, pat
     )
 
 
+def test_a_caption_of_one_word_has_its_reasons(retrieving, paths):
+    pixels = retrieving.prepare(cv2.imread(str(paths[0])))
+    word = np.array([END + 1], np.int32)
+    assert retrieving.attend(pixels, word).shape == retrieving.grad_cam(pixels, word).shape == (1, 8, 8)
+    assert retrieving.copied(pixels, word).shape == (1,)
+    # What comes later does not change what it had to say.
+    both = retrieving.word_log_probs(pixels[None], np.array([END + 1, END], np.int32))
+    np.testing.assert_allclose(retrieving.word_log_probs(pixels[None], word)[:, 0], both[:, 0], rtol=1e-5)
+
+
 def test_without_neighbours_nothing_is_copied(captioner, paths):
     caption = next(captioner.caption(paths[:1]))
     pixels = captioner.prepare(cv2.imread(str(paths[0])))

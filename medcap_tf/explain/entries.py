@@ -35,9 +35,9 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
-        even spread; `similar`, training images with a say: `id`, `caption`, `weight`; `concepts`, each with what the
-        words gave it in logits (None: unknown, or it was named from the image); `reference` (None where unknown);
-        `layers`.
+        even spread; `similar`, training images with a say: `id` (empty where not told), `caption`, `weight`;
+        `concepts`, each with what the words gave it in logits (None: unknown, or it was named from the image);
+        `reference` (None where unknown); `layers`.
     """
     caption = reasons.caption
     entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}

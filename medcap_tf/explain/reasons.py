@@ -96,7 +96,8 @@ def explain(
 
 
 def told(caption: Caption, image: np.ndarray) -> Reasons:
-    """What a caption says by itself, as a server answers it: attention and the words' weights, no gradients, no layers.
+    """What a caption says by itself, as a server answers it: attention, the words' weights and what of them was copied,
+    no gradients, no layers.
 
     Args:
         caption: of a readable image, with or without words.
@@ -105,7 +106,8 @@ def told(caption: Caption, image: np.ndarray) -> Reasons:
     weights, words = caption.word_importance, caption.words
     known = weights is not None and len(words)
     reading = WordReading(words, weights, (), np.zeros((0, len(words)), np.float32)) if known else None
-    return Reasons(caption, image, caption.attention, reading=reading)
+    similar = tuple(("", text, weight) for text, weight in caption.similar if weight >= LEAST_SAY)
+    return Reasons(caption, image, caption.attention, reading=reading, copied=caption.copied, similar=similar)
 
 
 def _read_image(captioner: Captioner, path: Path) -> tuple[np.ndarray, np.ndarray]:

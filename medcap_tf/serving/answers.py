@@ -1,6 +1,6 @@
 """A row of a server's answer as a caption.
 
-Axes: n words of the caption, T tokens, h x w regions, K concepts.
+Axes: n words of the caption, T tokens, h x w regions, K concepts, M similar training images.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
     Args:
         path: the image file.
         row: `valid`; `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
-            `concept` bytes and `concept_score` [K].
+            `concept` bytes and `concept_score` [K]; of exports that tell: `copied` float32 [T], `similar` bytes and
+            `similar_weight` float32 [M].
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
         return Caption(path, error=f"{path}: not a readable image; give a whole JPEG, PNG, BMP or GIF file")
     length = int(row["length"])
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
+    # An export of an earlier version tells nothing of similar images.
+    similar = zip(row["similar"].tolist(), row["similar_weight"].tolist()) if "similar" in row else ()
+    near = tuple((text.decode(), weight) for text, weight in similar)
     return Caption(
         path,
         words=tuple(row["caption"].decode().split()),
@@ -32,5 +36,7 @@ def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
         score=float(row["score"]),
         attention=row["attention"][:length],
         word_importance=row["word_importance"][:length] if len(row["concept"]) else None,
+        copied=row["copied"][:length] if near else None,
+        similar=near,
         concepts=tuple((code.decode(), score) for code, score in pairs if score >= threshold),
     )

@@ -1,6 +1,7 @@
 """The five signatures of an export, over a captioner's networks.
 
-Axes: B images, S pixels a side, h x w regions, T tokens, K concepts shown, M channels shown.
+Axes: B images, S pixels a side, h x w regions, T tokens, K concepts shown, C channels shown, M similar training images
+shown.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner, read_captions, write_captions
+from medcap_tf.captioner import Captioner, copied_shares, read_captions, write_captions
 from medcap_tf.decoding import Sentences
 from medcap_tf.errors import InputError
 from medcap_tf.models.fold import fold_encoder, layers_of
 from medcap_tf.neighbours import Neighbours
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
+from medcap_tf.text import END, PAD, START
 
 CONCEPTS_SHOWN = 10
 CHANNELS_SHOWN = 16
+SIMILAR_SHOWN = 3
 LAYERS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
 
 Outputs = dict[str, tf.Tensor]
@@ -103,7 +106,8 @@ class ServedCaptioner(tf.Module):
 
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
-        [B, T], concept string and concept_score float32 [B, K], best first."""
+        [B, T], concept string and concept_score float32 [B, K], best first; copied float32 [B, T], similar string and
+        similar_weight float32 [B, M], the nearest first."""
         pixels, valid = self._read(image_bytes)
         regions = self._regions(pixels)
         found, near = self._write(regions)
@@ -114,10 +118,11 @@ class ServedCaptioner(tf.Module):
             "tokens": _only(valid, self.tables.decode(found.tokens, readable=False)),
             "attention": _only(valid, maps),
             **self._reasons(read, valid),
+            **self._similar(found, near, regions, valid),
         }
 
     def _activations(self, image_bytes: tf.Tensor) -> Outputs:
-        """string [B] -> valid, and for each layer float32 [B, h, w, M], each image's strongest channels first."""
+        """string [B] -> valid, and for each layer float32 [B, h, w, C], each image's strongest channels first."""
         pixels, valid = self._read(image_bytes)
         maps = self._maps(pixels)
         return {"valid": valid, **{name: _only(valid, _strongest(x)) for name, x in maps.items()}}
@@ -166,6 +171,16 @@ class ServedCaptioner(tf.Module):
         found = {"word_importance": read["word_importance"], "concept": named, "concept_score": best}
         return {name: _only(valid, value) for name, value in found.items()}
 
+    def _similar(self, found: Sentences, near: Neighbours | None, regions: tf.Tensor, valid: tf.Tensor) -> Outputs:
+        models, source = self.captioner.models, self.captioner.config.decoder.semantic_source
+        shown = {"similar": tf.fill([tf.size(valid), 0], ""), "similar_weight": tf.zeros([tf.size(valid), 0])}
+        if near is not None:
+            tokens = near.tokens[:, :SIMILAR_SHOWN]
+            words = self.tables.decode(tf.where((tokens == START) | (tokens == END), PAD, tokens), readable=True)
+            shown = {"similar": sentence(words), "similar_weight": near.weight[:, :SIMILAR_SHOWN]}
+        shown["copied"] = copied_shares(models, regions, found.tokens, source, near)
+        return {name: _only(valid, value) for name, value in shown.items()}
+
 
 def _run(model: keras.Model, pixels: tf.Tensor) -> Any:
     """The model's outputs as float32."""
@@ -182,7 +197,7 @@ def _only(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 def _strongest(maps: tf.Tensor) -> tf.Tensor:
-    """float32 [B, h, w, C] -> [B, h, w, M]: the channels of each image with the largest mean magnitude, in order."""
+    """float32 [B, h, w, all] -> [B, h, w, C]: the channels of each image with the largest mean magnitude, in order."""
     strength = tf.reduce_mean(tf.abs(maps), [1, 2])
     _, channel = tf.math.top_k(strength, min(CHANNELS_SHOWN, maps.shape[-1]))
     chosen = tf.gather(tf.transpose(maps, [0, 3, 1, 2]), channel, batch_dims=1)

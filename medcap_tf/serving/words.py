@@ -60,8 +60,8 @@ class WordTables(tf.Module):
 
 
 def sentence(words: tf.Tensor) -> tf.Tensor:
-    """string [B, T], empty from the end of each sentence on -> string [B]."""
-    return tf.strings.strip(tf.strings.reduce_join(words, axis=1, separator=" "))
+    """string [..., T], empty before and after each sentence -> string [...]."""
+    return tf.strings.strip(tf.strings.reduce_join(words, axis=-1, separator=" "))
 
 
 def _by_number(path: Path) -> tf.lookup.StaticHashTable:

@@ -44,6 +44,8 @@ def test_fewer_concepts_than_are_shown(tmp_path, source):
     assert set(found["concept"][0].numpy().tolist()) == {b"C1", b"C2", b"C3"}
     assert set(found["concept"][1].numpy().tolist()) == {b""}
     assert found["attention"].shape == (2, 5, 8, 8)
+    assert found["similar"].shape == found["similar_weight"].shape == (2, 0)
+    assert found["copied"].shape == (2, 5) and not found["copied"].numpy().any()
 
 
 def test_without_concepts_there_is_none_to_show(tmp_path):
@@ -85,4 +87,8 @@ def test_similar_images_have_their_say_in_an_export_too(tmp_path):
     code = CODES[captions.index(caption.text)]
     assert found["concept"].numpy()[0, 0] == code.encode()
     assert found["concept_score"].numpy()[0, 0] == pytest.approx(1, abs=1e-3)
+    words = len(caption.words)
+    np.testing.assert_allclose(found["copied"].numpy(), [[1] * words + [0] * (5 - words), [0] * 5], atol=1e-3)
+    assert found["similar"].numpy()[0, 0] == caption.text.encode()
+    np.testing.assert_allclose(found["similar_weight"].numpy(), [[1, 0], [0, 0]], atol=1e-3)
     assert explain(image_bytes=tf.constant([], tf.string, [0]))["caption"].shape == (0,)

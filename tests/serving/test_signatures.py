@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from medcap_tf.captioner import Captioner
+from medcap_tf.images import read_image
 
 pytestmark = pytest.mark.slow
 
-T, REGIONS, K, SIZE, WORDS = 12, (8, 8), 10, 64, 40
+T, REGIONS, K, M, SIZE, WORDS = 12, (8, 8), 10, 3, 64, 40
 FIVE = {
     "caption": ((), object),
     "stems": ((), object),
@@ -28,7 +29,14 @@ REASONS = {
 PROMISED = {
     "serving_default": FIVE,
     "image": FIVE,
-    "explain": {**FIVE, **REASONS, "attention": ((T, *REGIONS), np.float32)},
+    "explain": {
+        **FIVE,
+        **REASONS,
+        "attention": ((T, *REGIONS), np.float32),
+        "copied": ((T,), np.float32),
+        "similar": ((M,), object),
+        "similar_weight": ((M,), np.float32),
+    },
     "activations": {
         "valid": ((), np.bool_),
         "conv1_relu": ((32, 32, 16), np.float32),
@@ -99,6 +107,23 @@ def test_served_captions_are_the_runs_own(server, files, own):
         scores = dict(zip([code.decode() for code in found["concept"][row]], found["concept_score"][row]))
         for code, score in caption.concepts[:K]:
             assert scores[code] == pytest.approx(score, abs=1e-3)
+
+
+def test_served_reasons_tell_what_was_copied_and_from_whom_as_the_run_does(server, files, small_run, image_paths):
+    captioner = Captioner.load(small_run)
+    assert captioner.retriever is not None
+    found = server.ask("explain", files)
+    assert found["copied"].max() > 0
+    for row, caption in enumerate(captioner.caption(image_paths)):
+        pixels = captioner.prepare(read_image(caption.path))
+        length = len(caption.words)
+        np.testing.assert_allclose(found["copied"][row][:length], captioner.copied(pixels, caption.tokens), atol=1e-3)
+        assert not found["copied"][row][length:].any()
+        near = captioner.similar(pixels, M)
+        np.testing.assert_allclose(found["similar_weight"][row], [weight for _, weight in near], atol=1e-3)
+        # As the model reads it: stop words left out, each word in its most frequent form.
+        read = captioner.vocabulary.decode(captioner.vocabulary.encode(near[0][0].caption))
+        assert found["similar"][row][0].decode().split() == captioner.vocabulary.readable(read)
 
 
 def test_attention_and_importance_sum_to_one_up_to_the_length(server, files):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from medcap_tf.caption import Caption
+from medcap_tf.explain.reasons import Reasons
 from medcap_tf.webpage import framed, reasons_of
 from tests.conftest import ROOT, run_command
 from tests.serving.conftest import free_port
@@ -64,7 +65,25 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
     assert entry["maps"] == {"attention": [[[1, 1], [1, 1]]]}
     (word,) = entry["words"]
     assert word == {"word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False}
+    assert entry["similar"] == []
     assert entry["concepts"] == [{"code": "C1", "name": "", "score": 0.7, "contributions": None}]
+
+
+def test_what_was_copied_and_from_whom_is_shown_where_it_is_told(picture):
+    fields = {**spoken().fields, "copied": np.full(1, 0.8, np.float32), "similar": (("left mass", 0.7), ("cyst", 0.0))}
+    entry = entry_in(framed(reasons_of(Says(**fields), picture)))
+    assert [word["copied"] for word in entry["words"]] == [0.8]
+    assert entry["similar"] == [{"id": "", "caption": "left mass", "weight": 0.7}]
+
+
+def test_a_model_at_hand_tells_its_own_reasons_under_the_files_own_name(picture):
+    def tell(caption, image):
+        assert caption.path == picture and image.shape == (40, 60, 3)
+        return Reasons(caption, image, caption.attention, grad_cam=caption.attention, similar=(("t7", "cyst", 0.5),))
+
+    entry = entry_in(framed(reasons_of(spoken(), picture, tell)))
+    assert entry["path"] == "scan.png" and set(entry["maps"]) == {"attention", "grad_cam"}
+    assert entry["similar"] == [{"id": "t7", "caption": "cyst", "weight": 0.5}]
 
 
 def test_an_answer_without_words_has_its_note(picture):
