@@ -20,13 +20,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner, build_models
+from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
 from medcap_tf.data import frequent_concepts
 from medcap_tf.explain.clock import Clock
 from medcap_tf.explain.pictures import write_pictures
 from medcap_tf.explain.reasons import Reasons, explain
 from medcap_tf.explain.report import write_report
+from medcap_tf.networks import build_models
 from medcap_tf.phantoms import draw_dataset
 from medcap_tf.records import Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary

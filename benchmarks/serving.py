@@ -53,9 +53,10 @@ def write_models(folder: Path, size: int, steps: int, precision: str) -> None:
     """`folder/images/`, `folder/served` and `folder/bare`."""
     import tensorflow as tf
 
-    from medcap_tf.captioner import Captioner, build_models
+    from medcap_tf.captioner import Captioner
     from medcap_tf.config import Config
     from medcap_tf.data import frequent_concepts
+    from medcap_tf.networks import build_models
     from medcap_tf.phantoms import draw_dataset
     from medcap_tf.records import read_dataset
     from medcap_tf.serving.module import ServedCaptioner

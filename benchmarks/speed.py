@@ -20,9 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import images
-from medcap_tf.captioner import Captioner, build_models
+from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
 from medcap_tf.data import Examples, batches, frequent_concepts
+from medcap_tf.networks import build_models
 from medcap_tf.phantoms import draw_dataset
 from medcap_tf.records import Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary

@@ -1,17 +1,15 @@
 """The waist: a run folder loaded; images in, captions with their attention, word weights and concepts out.
 
-Axes: B images, K beams, h x w = P regions of C channels, T tokens, M meaning, L places of the semantic memory.
+Axes: B images, h x w regions of C channels, n words of one sentence, K concepts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,292 +17,18 @@ import tensorflow as tf
 
 from medcap_tf import images
 from medcap_tf.caption import Caption
-from medcap_tf.config import Config, DecodingConfig
+from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
-from medcap_tf.decoding import Sentences, beam_search
 from medcap_tf.errors import InputError
+from medcap_tf.files import read_json
 from medcap_tf.library import Library
-from medcap_tf.models.decoder import DecoderModels, build_decoder
 from medcap_tf.models.fold import fold_encoder
-from medcap_tf.models.semantic import SemanticModels, build_semantic
-from medcap_tf.models.visual import activations, build_concept_head, build_visual_encoder, concept_view
-from medcap_tf.neighbours import (
-    Neighbours,
-    Retriever,
-    Strength,
-    first_match,
-    follow,
-    vote,
-    votes_along,
-    with_concepts,
-)
+from medcap_tf.models.visual import activations, concept_view
+from medcap_tf.neighbours import Neighbours, Retriever, Strength, votes_along
+from medcap_tf.networks import Models, build_models, load_weights
 from medcap_tf.records import Record
-from medcap_tf.text import END, PAD, START, UNK, Vocabulary
-
-
-class Models(NamedTuple):
-    """A captioner's networks; without concepts in the data there is neither head nor semantic encoder."""
-
-    encoder: keras.Model
-    head: keras.Model | None
-    semantic: SemanticModels | None
-    decoder: DecoderModels
-
-    def parts(self) -> dict[str, keras.Model]:
-        """The models that hold all weights, by the name of their file in a run."""
-        found = {"encoder": self.encoder, "concept_head": self.head, "decoder": self.decoder.teacher}
-        found["semantic"] = self.semantic and self.semantic.classifier
-        return {name: model for name, model in found.items() if model is not None}
-
-
-def build_models(
-    config: Config,
-    vocabulary: int,
-    concepts: int,
-    *,
-    precision: str = "float32",
-    encoder_precision: str = "float32",
-    with_weights: bool = True,
-) -> Models:
-    """Build every network under its Keras precision policy; `with_weights`: the encoder starts from `visual.weights`.
-
-    Raises:
-        InputError: `decoder.semantic_source` needs concepts and there are none.
-    """
-    source = config.decoder.semantic_source
-    if source != "none" and not concepts:
-        raise InputError(
-            f"decoder.semantic_source={source} needs concepts to learn from, and the data has none frequent enough; "
-            "add a table of concepts, lower data.min_concept_count, or --set decoder.semantic_source=none"
-        )
-    before = keras.mixed_precision.global_policy()
-    try:
-        keras.mixed_precision.set_global_policy(encoder_precision)
-        encoder = build_visual_encoder(config.visual, with_weights)
-        keras.mixed_precision.set_global_policy(precision)
-        region_shape = encoder.output_shape[1:]
-        head = build_concept_head(config.visual, region_shape, concepts) if concepts else None
-        semantic = build_semantic(config.semantic, vocabulary, concepts) if concepts else None
-        meaning = config.semantic.units if source != "none" else 0
-        told = head if config.decoder.image_concepts and config.visual.names_concepts else None
-        decoder = build_decoder(config.decoder, vocabulary, region_shape, meaning, told)
-        return Models(encoder, head, semantic, decoder)
-    finally:
-        keras.mixed_precision.set_global_policy(before)
-
-
-def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tensor:
-    """What the decoder is told at each step of teacher forcing.
-
-    Args:
-        semantic: the semantic encoder.
-        words: int32 [B, T], the caption's words without `<start>`, padded.
-        source: `prefix`: at step t the meaning of words 0..t-1, zeros at t = 0; `reference`: at every step the meaning
-            of the whole caption, the oracle's peek.
-
-    Returns:
-        float [B, T + 1, M]: the steps of T words and `<end>`.
-    """
-    # The GRU cannot read no word at all, as at the first step of a caption of one.
-    count = tf.shape(words)[1]
-    some = tf.pad(words, [[0, 0], [0, tf.cast(count == 0, tf.int32)]])
-    read = semantic.reader(some)["meaning"][:, :count]
-    if source == "prefix":
-        return tf.pad(read, [[0, 0], [1, 0], [0, 0]])
-    last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
-    return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
-
-
-def teacher_forced(
-    models: Models, regions: tf.Tensor, inputs: tf.Tensor, source: str, training: bool
-) -> dict[str, tf.Tensor]:
-    """`logits` float32 [B, T, V] of each next word, given the words before it, and `attention` float32 [B, T, P].
-
-    Args:
-        models: the networks.
-        regions: float [B, h, w, C].
-        inputs: int32 [B, T], `<start>` and words, padded.
-        source: `decoder.semantic_source`.
-        training: whether dropout is on.
-    """
-    meaning = [] if source == "none" else [meanings(models.semantic, inputs[:, 1:], source)]
-    return models.decoder.teacher([regions, inputs, *meaning], training=training)
-
-
-def write_captions(
-    models: Models,
-    regions: tf.Tensor,
-    config: DecodingConfig,
-    source: str,
-    reference: tf.Tensor | None = None,
-    near: Neighbours | None = None,
-) -> Sentences:
-    """Search for the captions of regions [B, h, w, C], in the graph.
-
-    Args:
-        models: the networks.
-        regions: the visual encoder's output.
-        config: the search's options.
-        source: `decoder.semantic_source` of the run.
-        reference: int32 [B, T], the reference captions' words; for the oracle alone.
-        near: training images whose captions have a say in each next word.
-    """
-    begin = models.decoder.begin(regions)
-    batch, width = tf.shape(regions)[0], config.beam_width
-    state = {name: tf.repeat(begin[name][:, None], width, axis=1) for name in "hc"}
-    if near is not None:
-        state["match"] = first_match(near, width)
-    told: tf.Tensor | None = None
-    if source == "prefix":
-        state.update(_empty_memory(models.semantic, batch, width, config.max_length))
-    elif source == "reference":
-        if reference is None:
-            raise InputError("decoder.semantic_source=reference is an oracle: it needs the reference captions")
-        told = tf.repeat(meanings(models.semantic, reference, source)[:, :1], width, axis=1)
-
-    def step(t: tf.Tensor, words: tf.Tensor, state: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        memory: dict[str, tf.Tensor] = {}
-        meaning = [told] if told is not None else []
-        if source == "prefix":
-            read, memory = _read_word(models.semantic, t, words, state)
-            meaning = [read]
-        out = models.decoder.step([begin["keys"], begin["values"], words, state["h"], state["c"], *meaning])
-        new = {"h": out["h"], "c": out["c"], **memory}
-        if near is None:
-            return out["logits"], out["attention"], new
-        new["match"] = follow(state["match"], words, near)
-        votes = vote(new["match"], near, out["logits"].shape[-1])
-        return mixed(out["logits"], votes), out["attention"], new
-
-    return beam_search(
-        step,
-        state,
-        batch=batch,
-        places=regions.shape[1] * regions.shape[2],
-        beam_width=width,
-        max_length=config.max_length,
-        start=START,
-        end=END,
-        forbidden=(PAD, START, UNK),
-        pad=PAD,
-        length_penalty=config.length_penalty,
-    )
-
-
-def mixed(logits: tf.Tensor, votes: tf.Tensor) -> tf.Tensor:
-    """The decoder's words and the neighbours' together: log-probabilities float32 [..., V].
-
-    A mixture as in kNN language models (Khandelwal et al. 2020, equation 3), whose weight is what the votes sum to.
-
-    Args:
-        logits: float32 [..., V], the decoder's.
-        votes: float32 [..., V], what `neighbours.vote` gives.
-    """
-    # Rounding may bring the sum of the votes a little above 1.
-    own = tf.maximum(1 - tf.reduce_sum(votes, -1, keepdims=True), 0)
-    return tf.math.log(own * tf.nn.softmax(logits) + votes + 1e-20)
-
-
-def read_captions(
-    models: Models, regions: tf.Tensor, tokens: tf.Tensor, from_image: bool, near: Neighbours | None = None
-) -> dict[str, tf.Tensor]:
-    """What a run with concepts has to say of captions that were written.
-
-    Args:
-        models: the networks, with a semantic encoder.
-        regions: float [B, h, w, C].
-        tokens: int32 [B, T], padded.
-        from_image: whether the image names the concepts, or the words do.
-        near: training images whose concepts have a say too.
-
-    Returns:
-        `word_importance` float32 [B, T] and `concept_score` float32 [B, K] in 0..1.
-    """
-    read = models.semantic.classifier(tokens)
-    logits = models.head(regions) if from_image else read["concept_logits"]
-    score = tf.sigmoid(logits)
-    return {
-        "word_importance": read["word_importance"],
-        "concept_score": score if near is None else with_concepts(score, near),
-    }
-
-
-def copied_shares(
-    models: Models, regions: tf.Tensor, tokens: tf.Tensor, source: str, near: Neighbours | None
-) -> tf.Tensor:
-    """How much of each word's probability the captions of similar training images gave, not the decoder.
-
-    Args:
-        models: the networks.
-        regions: float [B, h, w, C].
-        tokens: int32 [B, T], the written words, padded.
-        source: `decoder.semantic_source`.
-        near: the similar images, if any have a say.
-
-    Returns:
-        float32 [B, T] in 0..1, zeros at padding.
-    """
-    if near is None:
-        return tf.zeros_like(tokens, tf.float32)
-    shape, whole = tokens.shape, tf.shape(tokens)[1]
-    longest = tf.maximum(1, tf.reduce_max(tf.math.count_nonzero(tokens, 1, dtype=tf.int32)))
-    tokens = tokens[:, :longest]
-    inputs = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
-    logits = teacher_forced(models, regions, inputs, source, training=False)["logits"]
-    votes = votes_along(near, inputs, logits.shape[-1])
-    given = tf.gather(votes, tokens, batch_dims=2)
-    spoken = tf.exp(tf.gather(mixed(logits, votes), tokens, batch_dims=2))
-    shares = tf.where(tokens == PAD, 0.0, tf.minimum(given / spoken, 1.0))
-    return tf.ensure_shape(tf.pad(shares, [[0, 0], [0, whole - longest]]), shape)
-
-
-def _empty_memory(semantic: Any, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
-    shapes = {name: semantic.step.input_shape[name][1:] for name in ("gru", "keys", "states")}
-    kind = semantic.step.compute_dtype
-    return {
-        "gru": tf.zeros([batch, width, *shapes["gru"]], kind),
-        "keys": tf.zeros([batch, width, length, shapes["keys"][-1]], kind),
-        "states": tf.zeros([batch, width, length, shapes["states"][-1]], kind),
-    }
-
-
-def _read_word(
-    semantic: Any, t: tf.Tensor, words: tf.Tensor, state: dict[str, tf.Tensor]
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Meaning [B, K, M] of the words up to step t, and the memory after them. At t = 0 the word is `<start>`: nothing
-    has been said, so the meaning is zero and the memory stays empty (place -1 is written nowhere)."""
-    batch, width = tf.shape(words)[0], words.shape[1]
-    inputs = {name: tf.reshape(state[name], [-1, *state[name].shape[2:]]) for name in ("gru", "keys", "states")}
-    place = tf.fill([batch * width], t - 1)
-    out = semantic.step({"word": tf.reshape(words, [-1]), "place": place, **inputs})
-    out = {name: tf.reshape(value, [-1, width, *value.shape[1:]]) for name, value in out.items()}
-    said = t > 0
-    memory = {name: tf.where(said, out[name], state[name]) for name in inputs}
-    return tf.where(said, out["meaning"], tf.zeros_like(out["meaning"])), memory
-
-
-# Weights in a run folder
-
-
-def save_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write each part's weights to `folder/NAME.h5` (all parts, or those named), each by rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in models.parts() if names is None else names:
-        beside = folder / f".{name}.h5"
-        models.parts()[name].save_weights(beside)
-        os.replace(beside, folder / f"{name}.h5")
-
-
-def load_weights(models: Models, folder: Path, names: Iterable[str] | None = None) -> None:
-    """Read what `save_weights` wrote; raises InputError where a file is missing or of another architecture."""
-    for name in models.parts() if names is None else names:
-        path = folder / f"{name}.h5"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; the run is not finished: train it with --resume")
-        try:
-            models.parts()[name].load_weights(path)
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path}: does not fit the run's config.json ({error})") from error
+from medcap_tf.text import START, Vocabulary
+from medcap_tf.writing import copied_shares, mixed, read_captions, teacher_forced, write_captions
 
 
 class Captioner:
@@ -610,11 +334,3 @@ class Captioner:
 def _inputs_of(tokens: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """One sentence int32 [n] as the decoder is fed it under each of `count` images: int32 [count, n]."""
     return tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [count, 1])
-
-
-def read_json(path: Path) -> Any:
-    """One of a run's files; raises InputError where it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); the run folder is incomplete: train it again") from error

@@ -1,9 +1,13 @@
-"""Files written beside their place and renamed in, so that none is ever found half-written."""
+"""Files written beside their place and renamed in, so that none is ever found half-written, and read again."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+from medcap_tf.errors import InputError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,3 +21,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(data)
     os.replace(beside, path)
+
+
+def read_json(path: Path) -> Any:
+    """One of a run's files; raises InputError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the run folder is incomplete: train it again") from error

@@ -47,14 +47,18 @@ ALLOWED: dict[str, set[str]] = {
     "models/fold": set(),
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
-    "captioner": MODELS | {"caption", "decoding", "library", "neighbours", "records", "text", "images", "config"},
+    "networks": MODELS | {"config"},
+    "writing": {"models/semantic", "config", "decoding", "neighbours", "networks", "text"},
+    "captioner": {"caption", "library", "neighbours", "networks", "writing", "records", "text", "images", "config"}
+    | {"models/fold", "models/visual"},
     "groups": {"metrics", "records"},
     "submission": {"sheets"},
     "baselines": {"metrics", "records", "text"},
     "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
-    "serving": {"captioner", "data", "decoding", "models/fold", "neighbours"} | LEAVES,
-    "training": {"evaluation", "captioner", "decoding", "data", "library", "neighbours", "phantoms", "doctor"}
+    "serving": {"captioner", "data", "decoding", "models/fold", "neighbours", "writing"} | LEAVES,
+    "training": {"evaluation", "captioner", "networks", "writing", "decoding", "data", "library", "neighbours"}
+    | {"phantoms", "doctor"}
     | MODELS
     | LEAVES,
 }

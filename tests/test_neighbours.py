@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.captioner import mixed
 from medcap_tf.errors import InputError
 from medcap_tf.library import Library
 from medcap_tf.neighbours import Retriever, Strength, first_match, follow, vote, votes_along, with_concepts
 from medcap_tf.records import Record
 from medcap_tf.text import END, START, UNK, Normalizer, Vocabulary
+from medcap_tf.writing import mixed
 
 CAPTIONS = ("chest film shows effusion", "chest scan shows nodule", "brain scan shows rare tumour")
 VOCABULARY = Vocabulary.build([*CAPTIONS[:2], "brain scan shows tumour"], Normalizer(stemmer="none"))

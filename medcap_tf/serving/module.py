@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner, copied_shares, read_captions, write_captions
+from medcap_tf.captioner import Captioner
 from medcap_tf.decoding import Sentences
 from medcap_tf.errors import InputError
 from medcap_tf.models.fold import fold_encoder, layers_of
@@ -21,6 +21,7 @@ from medcap_tf.neighbours import Neighbours
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
 from medcap_tf.text import END, PAD, START
+from medcap_tf.writing import copied_shares, read_captions, write_captions
 
 CONCEPTS_SHOWN = 10
 CHANNELS_SHOWN = 16

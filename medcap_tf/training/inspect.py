@@ -10,9 +10,9 @@ import cv2
 import keras
 import numpy as np
 
-from medcap_tf.captioner import Models
 from medcap_tf.config import VisualConfig
 from medcap_tf.models.visual import build_concept_head, build_visual_encoder, concept_view
+from medcap_tf.networks import Models
 
 _ACTIVATIONS = ("conv1_relu", "conv2_block3_out")
 

@@ -13,12 +13,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from medcap_tf import images
-from medcap_tf.captioner import Captioner, read_captions, write_captions
+from medcap_tf.captioner import Captioner
 from medcap_tf.evaluation import best_threshold
 from medcap_tf.library import Library
 from medcap_tf.metrics import caption_scores
 from medcap_tf.neighbours import Retriever, Strength
 from medcap_tf.records import Record
+from medcap_tf.writing import read_captions, write_captions
 
 IMAGES = 500  # enough to choose among seven, and few enough for memory
 _BATCH = 32

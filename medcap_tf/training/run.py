@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf import __version__, images
-from medcap_tf.captioner import Captioner, build_models, load_weights, read_json, save_weights
+from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
 from medcap_tf.data import (
@@ -31,8 +31,9 @@ from medcap_tf.data import (
 )
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
-from medcap_tf.files import write_text
+from medcap_tf.files import read_json, write_text
 from medcap_tf.library import Library
+from medcap_tf.networks import build_models, load_weights, save_weights
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device

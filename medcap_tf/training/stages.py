@@ -12,15 +12,16 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import Models, save_weights, teacher_forced, write_captions
 from medcap_tf.config import Config
 from medcap_tf.data import Examples, Loader, batches
 from medcap_tf.evaluation import best_threshold
 from medcap_tf.metrics import caption_scores
 from medcap_tf.models.visual import set_trainable
+from medcap_tf.networks import Models, save_weights
 from medcap_tf.text import Vocabulary
 from medcap_tf.training.loop import Stage
 from medcap_tf.training.losses import addons, caption_loss, concept_loss, scheduled_sampler
+from medcap_tf.writing import teacher_forced, write_captions
 
 
 class Source(NamedTuple):

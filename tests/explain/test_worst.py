@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcap_tf.captioner import Caption
+from medcap_tf.caption import Caption
 from medcap_tf.explain.worst import worst
 
 REFERENCES = {

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner, build_models
+from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
 from medcap_tf.library import Library
 from medcap_tf.neighbours import Retriever, Strength
+from medcap_tf.networks import build_models
 from medcap_tf.records import Record
 from medcap_tf.serving.module import ServedCaptioner
 from medcap_tf.text import Normalizer, Vocabulary
