@@ -281,27 +281,44 @@ def read_scores(out: Path, name: str, split: str) -> dict[str, float]:
 
 
 def write_tables(study: Study) -> None:
-    """`results.csv`, a line a method, seed and split, and `results.md`, a line a method with mean and spread."""
-    titles = {**RIVALS, "transformer": TRANSFORMER, **{row.name: row.title for row in TRAINED}}
-    titles.update({name: title for name, (title, _) in DECODED.items()})
-    lines, table = [], []
-    for name, title in titles.items():
-        folders = [path.name for path in sorted(study.out.glob(f"{name}_[0-9]"))] or [name]
-        by_split = {split: [read_scores(study.out, folder, split) for folder in folders] for split in SPLITS}
-        for split, found in by_split.items():
-            table += [{"method": f, "split": split, **scores} for f, scores in zip(folders, found) if scores]
-        if any(map(any, by_split.values())):
-            minutes = sum(map(study.minutes, folders)) / len(folders)
-            cells = [_cell([s[m] for s in by_split[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
-            lines.append(f"| {title} | {' | '.join(cells)} | {minutes:.0f} |")
-    head = ["method", *(f"{split} {metric}" for split in SPLITS for metric in SHOWN[split]), "minutes"]
-    text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]
-    write_text(study.out / "results.md", "\n".join(text) + "\n")
+    """`results.csv`, a line a method, seed and split, and `results.md`, a line a method with mean and spread: first all
+    that shares the encoder or has none to train, then the short rows."""
+    short = {row.name: row.title for row in TRAINED if row.start is SHORT}
+    long = {row.name: row.title for row in TRAINED if row.start is not SHORT}
+    decoded = {name: title for name, (title, _) in DECODED.items()}
+    titles = {**RIVALS, "transformer": TRANSFORMER, **long, **decoded}
+    write_text(study.out / "results.md", f"{_markdown(study, titles)}\n{_markdown(study, short)}")
+    rows = [
+        {"method": folder, "split": split, **scores}
+        for name in (*titles, *short)
+        for folder in _folders(study, name)
+        for split in SPLITS
+        if (scores := read_scores(study.out, folder, split))
+    ]
     with io.StringIO() as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in table for key in row)), lineterminator="\n")
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table)
+        writer.writerows(rows)
         write_text(study.out / "results.csv", file.getvalue())
+
+
+def _folders(study: Study, name: str) -> list[str]:
+    """A method's folders: one a seed, or one."""
+    return [path.name for path in sorted(study.out.glob(f"{name}_[0-9]"))] or [name]
+
+
+def _markdown(study: Study, titles: Mapping[str, str]) -> str:
+    """A table of those methods that have scores."""
+    head = ["method", *(f"{split} {metric}" for split in SPLITS for metric in SHOWN[split]), "minutes"]
+    lines = [f"| {' | '.join(head).replace('_', ' ')} |", "|---" * len(head) + "|"]
+    for name, title in titles.items():
+        folders = _folders(study, name)
+        found = {split: [read_scores(study.out, folder, split) for folder in folders] for split in SPLITS}
+        if any(map(any, found.values())):
+            cells = [_cell([s[m] for s in found[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
+            minutes = sum(map(study.minutes, folders)) / len(folders)
+            lines.append(f"| {title} | {' | '.join(cells)} | {f'{minutes:.0f}' if minutes else ''} |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(values: Sequence[float]) -> str:
