@@ -275,7 +275,7 @@ def read_scores(out: Path, name: str, split: str) -> dict[str, float]:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["split"] == split:
-                differs = {ATTENTION[name]: value for name, value in found.get("attention", {}).items()}
+                differs = {ATTENTION[pair]: value for pair, value in found.get("attention", {}).items()}
                 return {**(found.get("model") or found["oracle"]), **differs}
     return {}
 
@@ -287,13 +287,20 @@ def write_tables(study: Study) -> None:
     long = {row.name: row.title for row in TRAINED if row.start is not SHORT}
     decoded = {name: title for name, (title, _) in DECODED.items()}
     titles = {**RIVALS, "transformer": TRANSFORMER, **long, **decoded}
-    write_text(study.out / "results.md", f"{_markdown(study, titles)}\n{_markdown(study, short)}")
+    found = {
+        name: {
+            folder: {split: read_scores(study.out, folder, split) for split in SPLITS}
+            for folder in _folders(study, name)
+        }
+        for name in (*titles, *short)
+    }
+    write_text(study.out / "results.md", f"{_markdown(study, titles, found)}\n{_markdown(study, short, found)}")
     rows = [
         {"method": folder, "split": split, **scores}
-        for name in (*titles, *short)
-        for folder in _folders(study, name)
-        for split in SPLITS
-        if (scores := read_scores(study.out, folder, split))
+        for folders in found.values()
+        for folder, splits in folders.items()
+        for split, scores in splits.items()
+        if scores
     ]
     with io.StringIO() as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -307,15 +314,15 @@ def _folders(study: Study, name: str) -> list[str]:
     return [path.name for path in sorted(study.out.glob(f"{name}_[0-9]"))] or [name]
 
 
-def _markdown(study: Study, titles: Mapping[str, str]) -> str:
-    """A table of those methods that have scores."""
+def _markdown(study: Study, titles: Mapping[str, str], found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A table of those methods that have scores; `found`: by method, folder and split."""
     head = ["method", *(f"{split} {metric}" for split in SPLITS for metric in SHOWN[split]), "minutes"]
     lines = [f"| {' | '.join(head).replace('_', ' ')} |", "|---" * len(head) + "|"]
     for name, title in titles.items():
-        folders = _folders(study, name)
-        found = {split: [read_scores(study.out, folder, split) for folder in folders] for split in SPLITS}
-        if any(map(any, found.values())):
-            cells = [_cell([s[m] for s in found[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
+        folders = found[name]
+        if any(scores for splits in folders.values() for scores in splits.values()):
+            by_split = {split: [splits[split] for splits in folders.values()] for split in SPLITS}
+            cells = [_cell([s[m] for s in by_split[split] if m in s]) for split in SPLITS for m in SHOWN[split]]
             minutes = sum(map(study.minutes, folders)) / len(folders)
             lines.append(f"| {title} | {' | '.join(cells)} | {f'{minutes:.0f}' if minutes else ''} |")
     return "\n".join(lines) + "\n"

@@ -27,8 +27,8 @@ from medcap_tf.models.visual import activations, concept_view
 from medcap_tf.neighbours import Neighbours, Retriever, Strength, votes_along
 from medcap_tf.networks import Models, build_models, load_weights
 from medcap_tf.records import Record
-from medcap_tf.text import START, Vocabulary
-from medcap_tf.writing import copied_shares, mixed, read_captions, teacher_forced, write_captions
+from medcap_tf.text import Vocabulary
+from medcap_tf.writing import copied_shares, inputs_of, mixed, read_captions, teacher_forced, write_captions
 
 
 class Captioner:
@@ -258,25 +258,25 @@ class Captioner:
         return self._told(self.models.encoder(tf.cast(pixels, tf.float32), training=False), tokens)["attention"]
 
     def _told(self, regions: tf.Tensor, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = _inputs_of(tokens, tf.shape(regions)[0])
+        inputs = inputs_of(_under_each(regions, tokens))
         return teacher_forced(self.models, regions, inputs, self.config.decoder.semantic_source, training=False)
 
     def _spoken(self, regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         """float32 [B, n]: the words' log-probabilities over regions [B, h, w, C]."""
         logits = self._told(regions, tokens)["logits"]
-        near = self._near(regions)
+        near, said = self.near(regions), _under_each(regions, tokens)
         if near is not None:
-            logits = mixed(logits, votes_along(near, _inputs_of(tokens, tf.shape(regions)[0]), logits.shape[-1]))
-        log_probs = tf.nn.log_softmax(logits)
-        return tf.gather(log_probs, tf.tile(tokens[None], [tf.shape(regions)[0], 1]), batch_dims=2)
+            logits = mixed(logits, votes_along(near, inputs_of(said), logits.shape[-1]))
+        return tf.gather(tf.nn.log_softmax(logits), said, batch_dims=2)
 
-    def _near(self, regions: tf.Tensor) -> Neighbours | None:
+    def near(self, regions: tf.Tensor) -> Neighbours | None:
+        """The training images that have a say beside regions [B, h, w, C]; None in a run where none has."""
         return self.retriever.find(tf.reduce_mean(regions, axis=[1, 2])) if self.retriever else None
 
     def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        return copied_shares(self.models, regions, tokens[None], source, self._near(regions))
+        return copied_shares(self.models, regions, tokens[None], source, self.near(regions))
 
     def _sentence_grad_cam(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         # One copy of the regions for each word: one backward pass then gives each word its own gradient.
@@ -301,7 +301,7 @@ class Captioner:
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self._encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        near = self._near(regions)
+        near = self.near(regions)
         found = write_captions(self.models, regions, self.config.decoding, source, reference, near)
         shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
         out = {"tokens": found.tokens, "length": found.length, "score": found.score}
@@ -331,6 +331,6 @@ class Captioner:
         )
 
 
-def _inputs_of(tokens: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """One sentence int32 [n] as the decoder is fed it under each of `count` images: int32 [count, n]."""
-    return tf.tile(tf.concat([[START], tokens[:-1]], 0)[None], [count, 1])
+def _under_each(regions: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    """One sentence int32 [n] for each image of regions [B, h, w, C]: int32 [B, n]."""
+    return tf.tile(tokens[None], [tf.shape(regions)[0], 1])

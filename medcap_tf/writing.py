@@ -38,7 +38,7 @@ def meanings(semantic: SemanticModels, words: tf.Tensor, source: str) -> tf.Tens
     if source == "prefix":
         return tf.pad(read, [[0, 0], [1, 0], [0, 0]])
     last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
-    return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
+    return tf.repeat(tf.gather(read, last, batch_dims=1)[:, None], count + 1, axis=1)
 
 
 def teacher_forced(
@@ -55,6 +55,11 @@ def teacher_forced(
     """
     meaning = [] if source == "none" else [meanings(models.semantic, inputs[:, 1:], source)]
     return models.decoder.teacher([regions, inputs, *meaning], training=training)
+
+
+def inputs_of(tokens: tf.Tensor) -> tf.Tensor:
+    """Sentences int32 [B, T] as the decoder is fed them, `<start>` and all words but the last: int32 [B, T]."""
+    return tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
 
 
 def write_captions(
@@ -175,7 +180,7 @@ def copied_shares(
     shape, whole = tokens.shape, tf.shape(tokens)[1]
     longest = tf.maximum(1, tf.reduce_max(tf.math.count_nonzero(tokens, 1, dtype=tf.int32)))
     tokens = tokens[:, :longest]
-    inputs = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
+    inputs = inputs_of(tokens)
     logits = teacher_forced(models, regions, inputs, source, training=False)["logits"]
     votes = votes_along(near, inputs, logits.shape[-1])
     given = tf.gather(votes, tokens, batch_dims=2)

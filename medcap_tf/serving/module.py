@@ -142,7 +142,7 @@ class ServedCaptioner(tf.Module):
 
     def _write(self, regions: tf.Tensor) -> tuple[Sentences, Neighbours | None]:
         config = self.captioner.config
-        near = self.retriever.find(tf.reduce_mean(regions, axis=[1, 2])) if self.retriever else None
+        near = self.captioner.near(regions)
         source = config.decoder.semantic_source
         return write_captions(self.captioner.models, regions, config.decoding, source, near=near), near
 
