@@ -6,18 +6,16 @@ images hold three equal channels. Normalisation for ResNet50 is a part of the mo
 
 from __future__ import annotations
 
-import importlib
-import io
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from medcap_tf import MAX_PIXELS
+from medcap_tf.dicom import decode_dicom
 from medcap_tf.errors import InputError
+from medcap_tf.pixels import check_size, three_channels, to_uint8
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
 VIEWS = ("identity", "horizontal_flip", "vertical_flip", "center_crop")
@@ -78,8 +76,8 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     if not data:
         raise InputError(f"{name}: the file is empty; copy it again from its source")
     if data[128:132] == b"DICM" or name.lower().endswith(".dcm"):
-        return _decode_dicom(data, name)
-    _check_size(_header_size(data), name)
+        return decode_dicom(data, name)
+    check_size(_header_size(data), name)
     # Without its end mark, libpng prints to stderr, out of OpenCV's control, before it gives up.
     broken_off = data.startswith(PNG_START) and b"IEND" not in data
     try:
@@ -89,7 +87,7 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
         pixels = None
     if pixels is None:
         raise InputError(f"{name}: not a readable image; give a whole JPEG, PNG, BMP, TIFF or DICOM file")
-    _check_size(pixels.shape[:2], name)
+    check_size(pixels.shape[:2], name)
     image = _bgr_to_rgb(pixels)
     # OpenCV undoes "white is zero" (TIFF tag 262) at 8 bits only; radiographs come so at 16.
     return 255 - image if pixels.dtype != np.uint8 and _tiff_tags(data).get(262) == 0 else image
@@ -122,7 +120,7 @@ def equalize(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.n
     """
     clahe = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
     if (image == image[..., :1]).all():
-        return _three_channels(clahe.apply(np.ascontiguousarray(image[..., 0])))
+        return three_channels(clahe.apply(np.ascontiguousarray(image[..., 0])))
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = clahe.apply(np.ascontiguousarray(lab[..., 0]))
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
@@ -177,11 +175,6 @@ def _span(side: int, fraction: float, place: float) -> tuple[int, int]:
     return start, start + kept
 
 
-def _check_size(size: tuple[int, ...] | None, name: str) -> None:
-    if size and size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{name}: {size[1]} x {size[0]} pixels, more than {MAX_PIXELS:,}; make the image smaller")
-
-
 def _header_size(data: bytes) -> tuple[int, int] | None:
     """(height, width) as the header states them, before memory is spent on decoding; None where it cannot be told."""
     try:
@@ -228,127 +221,11 @@ def _bgr_to_rgb(pixels: np.ndarray) -> np.ndarray:
     """What OpenCV decodes, any dtype, [H, W] or [H, W, 1..4], to `uint8 [H, W, 3]` RGB."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = _over_black(pixels[..., :-1], pixels[..., -1:])
-    pixels = _to_uint8(pixels)
-    return _three_channels(pixels) if pixels.ndim == 2 or pixels.shape[2] == 1 else pixels[..., ::-1].copy()
+    pixels = to_uint8(pixels)
+    return three_channels(pixels) if pixels.ndim == 2 or pixels.shape[2] == 1 else pixels[..., ::-1].copy()
 
 
 def _over_black(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
     blended = colour.astype(np.float32) * (alpha.astype(np.float32) / opaque)
     return np.rint(blended).astype(np.uint8) if colour.dtype == np.uint8 else blended
-
-
-def _three_channels(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey.reshape(*grey.shape[:2], 1), 3, axis=2)
-
-
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    """8 bits unchanged; all else: the range of the finite values to 0..255."""
-    if values.dtype == np.uint8:
-        return values
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return _scale(values, low, high)
-
-
-def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """low..high to `uint8` 0..255, values outside clipped."""
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    # float32 holds every 16-bit value exactly, at half the memory.
-    scaled: np.ndarray = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-    scaled = np.clip((scaled - low) * (255 / (high - low)), 0, 255)
-    return np.rint(np.where(np.isfinite(values), scaled, 0)).astype(np.uint8)
-
-
-def _decode_dicom(data: bytes, name: str) -> np.ndarray:
-    try:
-        import pydicom
-    except ImportError:
-        raise InputError(f"{name}: DICOM needs the package pydicom; run: pip install medcap_tf[dicom]") from None
-    try:
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        rows, columns = int(dataset.Rows), int(dataset.Columns)
-    except Exception as error:  # pydicom raises a dozen unrelated kinds on broken files
-        raise InputError(f"{name}: not a readable DICOM image ({error}); export it again from its source") from error
-    _check_size((rows, columns), name)
-    try:
-        return _dicom_to_rgb(dataset)
-    except Exception as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        if syntax is not None and syntax.is_compressed:
-            remedy = "run: pip install pylibjpeg[all], or save it uncompressed"
-            raise InputError(f"{name}: its compression, {syntax.name}, cannot be decoded here; {remedy}") from error
-        raise InputError(f"{name}: broken DICOM pixel data ({error}); export it again from its source") from error
-
-
-def _dicom_to_rgb(dataset: Any) -> np.ndarray:
-    processing = _pydicom_processing()
-    frame = _middle_frame(dataset)
-    if frame.ndim == 3:
-        return _to_uint8(frame)
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return _scale(
-            processing.apply_color_lut(frame, dataset), 0, 2 ** int(dataset.RedPaletteColorLookupTableDescriptor[2]) - 1
-        )
-    values = processing.apply_modality_lut(frame, dataset)
-    # Slope 1 and intercept 0 turn 8 bits into floats; they are to stay 8 bits, shown as they are.
-    grey = _windowed(frame if np.array_equal(values, frame) else values, dataset)
-    return _three_channels(255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)
-
-
-def _middle_frame(dataset: Any) -> np.ndarray:
-    """[H, W], or [H, W, 3] as RGB."""
-    from pydicom.uid import ImplicitVRLittleEndian
-
-    if "TransferSyntaxUID" not in dataset.file_meta:  # no preamble, no header: the standard's default
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    processing = _pydicom_processing()
-    if hasattr(processing, "pixel_array"):
-        return processing.pixel_array(dataset, index=frames // 2)  # converts YBR to RGB itself
-    frame = dataset.pixel_array[frames // 2] if frames > 1 else dataset.pixel_array
-    kind = dataset.PhotometricInterpretation
-    return processing.convert_color_space(frame, kind, "RGB") if kind.startswith("YBR") else frame
-
-
-def _pydicom_processing() -> Any:
-    """The module that holds pydicom's pixel functions: pydicom 2, the last for Python 3.9, keeps them elsewhere."""
-    try:
-        return importlib.import_module("pydicom.pixels")
-    except ImportError:
-        return importlib.import_module("pydicom.pixel_data_handlers.util")
-
-
-def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """[H, W] to `uint8 [H, W]` by the VOI LUT, else the first window, of DICOM PS3.3 C.11.2; else by its own range."""
-    if dataset.get("VOILUTSequence"):
-        return _looked_up(values, dataset.VOILUTSequence[0])
-    center, width = (_first(dataset.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None or width <= 0:
-        return _to_uint8(values)
-    function = dataset.get("VOILUTFunction", "LINEAR")
-    if function == "SIGMOID":
-        return _scale(1 / (1 + np.exp(np.clip(-4 * (values.astype(float) - center) / width, -50, 50))), 0, 1)
-    if function != "LINEAR_EXACT":
-        center, width = center - 0.5, max(width - 1, 1e-6)  # a width of 1 is a threshold
-    return _scale(values, center - width / 2, center + width / 2)
-
-
-def _looked_up(values: np.ndarray, table: Any) -> np.ndarray:
-    _, first, bits = (int(number) for number in table.LUTDescriptor)
-    data = table.LUTData
-    entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
-    # The first mapped value is signed or not as the pixels are; a reader that guesses wrong is off by 65536.
-    if first >= 32768 and values.min() < 0:
-        first -= 65536
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-    return _scale(entries[index], 0, 2**bits - 1)
-
-
-def _first(value: Any) -> float | None:
-    """The first of one or several DICOM values; None where there is none."""
-    if value is None or value == "":
-        return None
-    values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
-    return float(values[0]) if len(values) else None

@@ -31,7 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "tables": {"sheets"},
     "records": {"sheets", "tables"},
     "text": set(),
-    "images": set(),
+    "pixels": set(),
+    "dicom": {"pixels"},
+    "images": {"pixels", "dicom"},
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
     "caption": set(),
     "decoding": set(),
@@ -74,8 +76,21 @@ ALLOWED["__init__"] = set()
 FOLDERS = {"phantoms", "explain", "serving", "training", "metrics"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 WITHOUT_TENSORFLOW = {
-    *("errors", "files", "config", "sheets", "tables", "records", "text", "images", "metrics", "phantoms", "doctor"),
-    *("caption", "groups", "library", "submission"),
+    *(
+        "errors",
+        "files",
+        "config",
+        "sheets",
+        "tables",
+        "records",
+        "text",
+        "pixels",
+        "dicom",
+        "images",
+        "metrics",
+        "phantoms",
+    ),
+    *("caption", "doctor", "groups", "library", "submission"),
 }
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 
