@@ -164,7 +164,7 @@ def _add_caption(commands: Any) -> None:
 
 
 def _caption(chosen: argparse.Namespace) -> None:
-    from medcap_tf.images import find_files
+    from medcap_tf.folders import find_files
 
     paths = find_files(chosen.images)
     captioner = cli_serving.exported(chosen) or cli_options.load(chosen)
@@ -286,7 +286,7 @@ def _explain(chosen: argparse.Namespace) -> None:
 
 def _explained(chosen: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     """The images to explain, and the references by image ID."""
-    from medcap_tf.images import find_files
+    from medcap_tf.folders import find_files
     from medcap_tf.tables import read_captions
 
     if bool(chosen.images) == bool(chosen.data):

@@ -76,7 +76,8 @@ def client(chosen: argparse.Namespace) -> None:
     """A line an image: path, caption, score; with `--explain` a picture each, from the server's answer alone."""
     if chosen.explain and not chosen.out:
         raise InputError("--explain draws pictures: say where they go with --out DIR")
-    from medcap_tf.images import find_files, read_bytes
+    from medcap_tf.folders import find_files
+    from medcap_tf.images import read_bytes
     from medcap_tf.serving.client import Options, connect, in_batches
     from medcap_tf.serving.files import SUFFIXES
 

@@ -6,8 +6,6 @@ images hold three equal channels. Normalisation for ResNet50 is a part of the mo
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,25 +13,14 @@ import numpy as np
 
 from medcap_tf.dicom import decode_dicom
 from medcap_tf.errors import InputError
+from medcap_tf.folders import find_files as find_files  # callers of before know it from here
+from medcap_tf.formats import NAMES, PNG_START, kind_of, size_of, tiff_tags
 from medcap_tf.pixels import check_size, three_channels, to_uint8
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
 VIEWS = ("identity", "horizontal_flip", "vertical_flip", "center_crop")
-PNG_START = b"\x89PNG\r\n\x1a\n"
 
 # What OpenCV logs about a broken file is said again, with the file's name, by the InputError raised here.
 cv2.setLogLevel(0)
-
-
-def find_files(given: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """Files as they are given, and the image files inside folders, in order; InputError on a folder without any."""
-    paths: list[Path] = []
-    for path in given:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes) if path.is_dir() else [path]
-        if not inside:
-            raise InputError(f"{path}: no images in this folder (looked for {', '.join(suffixes)})")
-        paths += inside
-    return paths
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -75,9 +62,10 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     """
     if not data:
         raise InputError(f"{name}: the file is empty; copy it again from its source")
-    if data[128:132] == b"DICM" or name.lower().endswith(".dcm"):
+    kind = kind_of(data)
+    if kind == "DICOM" or (kind is None and name.lower().endswith(".dcm")):
         return decode_dicom(data, name)
-    check_size(_header_size(data), name)
+    check_size(size_of(data), name)
     # Without its end mark, libpng prints to stderr, out of OpenCV's control, before it gives up.
     broken_off = data.startswith(PNG_START) and b"IEND" not in data
     try:
@@ -86,11 +74,11 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise InputError(f"{name}: not a readable image; give a whole JPEG, PNG, BMP, TIFF or DICOM file")
+        raise InputError(f"{name}: not a readable image; give a whole {NAMES} file")
     check_size(pixels.shape[:2], name)
     image = _bgr_to_rgb(pixels)
     # OpenCV undoes "white is zero" (TIFF tag 262) at 8 bits only; radiographs come so at 16.
-    return 255 - image if pixels.dtype != np.uint8 and _tiff_tags(data).get(262) == 0 else image
+    return 255 - image if pixels.dtype != np.uint8 and kind == "TIFF" and tiff_tags(data).get(262) == 0 else image
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -173,48 +161,6 @@ def _span(side: int, fraction: float, place: float) -> tuple[int, int]:
     kept = max(1, round(side * fraction))
     start = int((side - kept + 1) * place) if place != 0.5 else (side - kept) // 2
     return start, start + kept
-
-
-def _header_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) as the header states them, before memory is spent on decoding; None where it cannot be told."""
-    try:
-        if data.startswith(PNG_START):
-            width, height = struct.unpack_from(">II", data, 16)
-        elif data[:2] == b"BM":
-            width, height = struct.unpack_from("<ii", data, 18)
-        elif data[:2] == b"\xff\xd8":
-            height, width = _jpeg_size(data)
-        else:
-            tags = _tiff_tags(data)
-            height, width = tags[257], tags[256]
-    except (struct.error, KeyError):
-        return None
-    return abs(height), abs(width)  # BMP: a negative height means rows from the top
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    position = 2
-    while True:
-        marker, length = struct.unpack_from(">HH", data, position)
-        # Start-of-frame markers are C0 to CF, but for the tables C4, C8 and CC (ITU T.81, table B.1).
-        if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return height, width
-        position += 1 if marker == 0xFFFF else 2 + length
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The first value of every tag of the first page (an offset where a value is no integer); empty if no TIFF."""
-    if data[:4] not in (b"II*\0", b"MM\0*"):
-        return {}
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    tags = {}
-    for position in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", data, position)
-        (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, position + 8)
-    return tags
 
 
 def _bgr_to_rgb(pixels: np.ndarray) -> np.ndarray:

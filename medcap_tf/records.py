@@ -14,15 +14,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from medcap_tf.errors import InputError
+from medcap_tf.folders import image_stem, same_form, walk
 from medcap_tf.sheets import ID_COLUMNS, TABLE_SUFFIXES, VALUE_COLUMNS, Problem, Sheet, read_sheet
-from medcap_tf.tables import IMAGE_SUFFIXES, Table, captions_of, concept_names_of, concepts_of, names_codes
+from medcap_tf.tables import Table, captions_of, concept_names_of, concepts_of, names_codes
 
 SPLITS = {
     "train": ("train", "training"),
     "valid": ("valid", "validation", "val", "dev", "development"),
     "test": ("test", "testing"),
 }
-_DEPTH = 6  # ROCO, unpacked, has data/train/radiology/images
 _LAYOUT = "lay it out as <split>/images/, <split>/captions.xlsx (ID, Caption), <split>/concepts.xlsx (ID, CUIs)"
 
 
@@ -59,9 +59,11 @@ def read_dataset(root: Path) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; give the data set's folder")
-    tree = _Tree(root, [], {})
-    _scan(tree, PurePosixPath(), set())
-    return _assemble(tree)
+    folders = list(walk(root))
+    tables = [
+        PurePosixPath(name) for folder in folders for name in folder.others if name.lower().endswith(TABLE_SUFFIXES)
+    ]
+    return _assemble(_Tree(root, tables, {folder.path: folder.images for folder in folders if folder.images}))
 
 
 class _Tree(NamedTuple):
@@ -77,26 +79,6 @@ class _Split(NamedTuple):
     problems: list[Problem]
     offered: set[str]  # image files
     claimed: set[str]  # those that some row names
-
-
-def _scan(tree: _Tree, folder: PurePosixPath, seen: set[str]) -> None:
-    place = tree.root / folder
-    seen.add(os.path.realpath(place))  # links may lead in circles
-    try:
-        with os.scandir(place) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be opened ({error.strerror}); check its permissions") from error
-    for entry in found:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.name.startswith((".", "~$", "__MACOSX")):  # traces of macOS and of open workbooks
-            continue
-        if suffix in IMAGE_SUFFIXES and entry.is_file():
-            tree.images.setdefault(folder, []).append(str(folder / entry.name))
-        elif suffix in TABLE_SUFFIXES and entry.is_file():
-            tree.tables.append(folder / entry.name)
-        elif len(folder.parts) < _DEPTH and entry.is_dir() and os.path.realpath(entry.path) not in seen:
-            _scan(tree, folder / entry.name, seen)
 
 
 def _words(name: str) -> set[str]:
@@ -237,6 +219,13 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
         if image_id not in texts.values:
             continue
         name = captions.name if captions else found[0]
+        if _look_alike(found):
+            text = (
+                f"ambiguous image: {len(found)} files for {image_id!r} look the same (composed and decomposed letters)"
+            )
+            text += "; rename or remove one; the row is skipped"
+            problems.append(Problem(name, row, text))
+            continue
         if len(found) > 1:
             text = f"several images: {len(found)} files for {image_id!r} ({', '.join(found[:3])}); the first is taken"
             problems.append(Problem(name, row, text))
@@ -275,19 +264,34 @@ def _image_folders(tree: _Tree, split: str, captions: Sheet | None) -> list[list
         own = own or [folder for folder, place in places.items() if place is None]
         home = PurePosixPath(captions.name).parent
         own = [folder for folder in own if home == folder or home in folder.parents] or own
-    named = [folder for folder in own if _words(str(folder)) & {"image", "images"} and "masks" not in folder.parts]
-    return [tree.images[folder] for folder in named or [f for f in own if "masks" not in f.parts]]
+    named = [folder for folder in own if _words(str(folder)) & {"image", "images"}]
+    return [tree.images[folder] for folder in named or own]
 
 
 def _index(folders: Iterable[list[str]]) -> dict[str, list[str]]:
+    """Stem, in composed Unicode -> the image files of that name."""
     index: dict[str, list[str]] = {}
     for files in folders:
         for path in files:
-            index.setdefault(os.path.splitext(os.path.basename(path))[0], []).append(path)
+            for stem in _stems(os.path.basename(path)):
+                index.setdefault(stem, []).append(path)
     return index
 
 
 def _find(index: dict[str, list[str]], image_id: str) -> list[str]:
     """The files of an ID; folders in the ID have to be the file's innermost folders."""
-    paths = index.get(image_id.rsplit("/", 1)[-1], [])
-    return [p for p in paths if f"/{os.path.splitext(p)[0]}".endswith(f"/{image_id}")] if "/" in image_id else paths
+    wanted = same_form(image_id)
+    paths = index.get(wanted.rsplit("/", 1)[-1], [])
+    return [path for path in paths if any(stem.endswith(f"/{wanted}") for stem in _stems(f"/{path}"))]
+
+
+def _stems(path: str) -> set[str]:
+    """What an ID may call a file: its name without an image's suffix; with and without any other one (`scan.img`)."""
+    stem, suffix = os.path.splitext(path)
+    names = {image_stem(path), stem if re.fullmatch(r"\.[A-Za-z]\w{0,5}", suffix) else image_stem(path)}
+    return {same_form(name) for name in names}
+
+
+def _look_alike(paths: list[str]) -> bool:
+    """Whether files differ in the Unicode form of their names alone: nobody can tell which one a table means."""
+    return len({same_form(path) for path in paths}) < len(paths)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from medcap_tf.errors import InputError
+from medcap_tf.folders import image_stem, same_form
 from medcap_tf.sheets import ID_COLUMNS, VALUE_COLUMNS, Problem, Sheet, read_sheet
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
 _CUI = re.compile(r"[Cc][0-9]{7}")
 
 Value = TypeVar("Value")
@@ -179,7 +178,7 @@ def _by_id(sheet: Sheet, kind: str) -> tuple[dict[str, str], dict[str, int], lis
 
 
 def _clean_id(text: str) -> str:
-    """The ID with forward slashes and without an image's extension; raises ValueError with the problem."""
+    """The ID with forward slashes, in NFC, without an image's suffix; raises ValueError with the problem."""
     path = text.strip().replace("\\", "/")
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
@@ -187,8 +186,7 @@ def _clean_id(text: str) -> str:
     path = "/".join(part for part in parts if part not in ("", "."))
     if not path:
         raise ValueError("missing ID: the row is skipped")
-    stem, suffix = os.path.splitext(path)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else path
+    return same_form(image_stem(path))
 
 
 def _codes(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medcap_tf import images, pixels
+from medcap_tf import formats, images, pixels
 from medcap_tf.errors import InputError
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2, 3], [255, 255, 255]]], np.uint8)
@@ -143,7 +143,7 @@ def with_side(suffix: str, side: int) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tiff"])
 def test_size_is_checked_in_the_header(suffix):
-    assert images._header_size(with_side(suffix, 10_000)) == (10_000, 10_000)
+    assert formats.size_of(with_side(suffix, 10_000)) == (10_000, 10_000)
     with pytest.raises(InputError, match="10001 x 10000 pixels, more than 100,000,000"):
         images.decode_image(with_side(suffix, 10_001))
 

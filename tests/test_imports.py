@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "medcap_tf"
 
 # What the layers above the waist may use beside it.
-LEAVES = {"caption", "config", "tables", "records", "text", "images", "metrics"}
+LEAVES = {"caption", "config", "folders", "formats", "tables", "records", "text", "images", "metrics"}
 MODELS = {"models", *(f"models/{name}" for name in ("attention", "dropout", "visual", "fold", "semantic", "decoder"))}
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
@@ -28,12 +28,14 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": set(),
     "sheets": set(),
-    "tables": {"sheets"},
-    "records": {"sheets", "tables"},
+    "formats": set(),
+    "folders": {"formats"},
+    "tables": {"folders", "sheets"},
+    "records": {"folders", "sheets", "tables"},
     "text": set(),
     "pixels": set(),
     "dicom": {"pixels"},
-    "images": {"pixels", "dicom"},
+    "images": {"pixels", "dicom", "folders", "formats"},
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
     "caption": set(),
     "decoding": set(),
@@ -67,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
 # What a person sees of both siblings: a server's answer, in the report's view.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
 ALLOWED["cli_options"] = {"captioner", "records"}
-ALLOWED["cli_serving"] = {"cli_options", "webpage", "serving", "explain", "captioner", "images"}
+ALLOWED["cli_serving"] = {"cli_options", "webpage", "serving", "explain", "captioner", "folders", "images"}
 ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
@@ -80,6 +82,8 @@ WITHOUT_TENSORFLOW = {
         "errors",
         "files",
         "config",
+        "formats",
+        "folders",
         "sheets",
         "tables",
         "records",

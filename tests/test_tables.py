@@ -7,10 +7,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from medcap_tf import images
 from medcap_tf.errors import InputError
 from medcap_tf.sheets import Problem
-from medcap_tf.tables import IMAGE_SUFFIXES, read_captions, read_concept_names, read_concepts
+from medcap_tf.tables import read_captions, read_concept_names, read_concepts
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -116,10 +115,6 @@ def test_names_of_concepts(tmp_path, content):
     table = read_concept_names(write(tmp_path / "names.csv", content))
     assert table.values == {"C0000001": "X-ray", "ORGAN": "knee"}
     assert table.problems == []
-
-
-def test_image_suffixes_are_those_that_can_be_decoded():
-    assert IMAGE_SUFFIXES == images.SUFFIXES
 
 
 # Problems

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from medcap_tf.images import PNG_START
+from medcap_tf.formats import PNG_START
 
 # A fifth of what the trainer reads: a server decodes several at once, at up to 16 bytes a pixel.
 MAX_PIXELS = 25_000_000

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf import images
+from medcap_tf import formats, images
 from medcap_tf.serving import pixels
 
 SIZE = 32
@@ -87,7 +87,7 @@ def png(depth, kind, *chunks, width=16, height=16):
     row = b"\0" + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(row * height))
-    return b"".join([images.PNG_START, header, *chunks, pixels, chunk(b"IEND", b"")])
+    return b"".join([formats.PNG_START, header, *chunks, pixels, chunk(b"IEND", b"")])
 
 
 def chunk(kind, data):
@@ -123,7 +123,7 @@ def test_the_first_frame_of_a_gif(read):
 def png_of(width, height):
     """A PNG that states a size and holds next to nothing."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return images.PNG_START + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return formats.PNG_START + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
 
 
 def jpeg_of(width, height):
@@ -157,7 +157,7 @@ BROKEN = {
     "start of a JPEG": CASES["colour.jpg"][:200],
     "start of a BMP": CASES["colour.bmp"][:60],
     "start of a GIF": gif()[:60],
-    "header of a PNG": images.PNG_START,
+    "header of a PNG": formats.PNG_START,
     "header of a GIF": b"GIF89a",
     "no frame": b"GIF89a" + bytes(7) + b";",
     "no pixels": png_of(0, 0),
