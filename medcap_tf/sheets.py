@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from medcap_tf.cells import unescape_workbook
 from medcap_tf.errors import InputError
 
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls")
@@ -102,7 +103,9 @@ def _workbook_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
     except Exception as error:  # openpyxl raises a dozen unrelated kinds on broken workbooks
         raise InputError(f"{path}: not a readable Excel workbook ({error}); save it as .xlsx again") from error
     # A cell that shows an error such as #N/A comes as a float.
-    cells = ([cell if isinstance(cell, str) else "" for cell in row] for row in frame.to_numpy().tolist())
+    cells = (
+        [unescape_workbook(cell) if isinstance(cell, str) else "" for cell in row] for row in frame.to_numpy().tolist()
+    )
     return list(enumerate(cells, 1))
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from medcap_tf.cells import clean_code, clean_cui, clean_text, is_cui, split_codes
 from medcap_tf.errors import InputError
 from medcap_tf.folders import image_stem, same_form
 from medcap_tf.sheets import ID_COLUMNS, VALUE_COLUMNS, Problem, Sheet, read_sheet
-
-_CUI = re.compile(r"[Cc][0-9]{7}")
 
 Value = TypeVar("Value")
 
@@ -75,19 +74,19 @@ def captions_of(sheet: Sheet) -> Table[str]:
 def concepts_of(sheet: Sheet) -> Table[tuple[str, ...]]:
     """What `read_concepts` returns, of a sheet already read."""
     texts, rows, problems = _by_id(sheet, "concepts")
-    if rows and 2 * sum(map(bool, map(_CUI.fullmatch, rows))) >= len(rows):
+    if rows and 2 * sum(map(is_cui, rows)) >= len(rows):
         raise InputError(
             f"{sheet.path}: gives codes their names (it starts with {next(iter(rows))!r}); "
             "a table of concepts gives image IDs their codes"
         )
-    codes = {image_id: _codes(text) for image_id, text in texts.items()}
+    codes = {image_id: split_codes(text) for image_id, text in texts.items()}
     total = sum(map(len, codes.values()))
-    umls = total > 0 and 2 * sum(bool(_CUI.fullmatch(code)) for found in codes.values() for code in found) >= total
+    umls = total > 0 and 2 * sum(is_cui(code) for found in codes.values() for code in found) >= total
     values = {}
     for image_id, found in codes.items():
         kept: dict[str, None] = {}
         for code in found:
-            if umls and not _CUI.fullmatch(code):
+            if umls and not is_cui(code):
                 text = f"not a CUI: {code!r}, in a table of CUIs (C and 7 digits); the code is left out"
             elif code in kept:
                 text = f"repeated code: {code!r} of {image_id!r}; it is kept once"
@@ -107,7 +106,7 @@ def concept_names_of(sheet: Sheet) -> Table[str]:
     problems = list(sheet.problems)
     for row, fields in sheet.rows:
         wanted = [fields[i].strip() if i < len(fields) else "" for i in (code_column, column)]
-        code, name = _code(wanted[0]), wanted[1]
+        code, name = clean_cui(clean_code(wanted[0])), clean_text(wanted[1])
         if not code or not name:
             text = f"missing name: the row gives code {code!r} and name {name!r}, and needs both; it is skipped"
         elif code in rows:
@@ -133,7 +132,7 @@ def names_codes(sheet: Sheet) -> bool:
     """Whether it is a table of code -> name, as ImageCLEF's `concepts.csv` and `cui_mapping.csv` are."""
     if sheet.header and sheet.header[0] in VALUE_COLUMNS["concepts"]:
         return not set(ID_COLUMNS).intersection(sheet.header)
-    return 2 * sum(bool(_CUI.fullmatch(fields[0].strip())) for _, fields in sheet.rows) >= max(1, len(sheet.rows))
+    return 2 * sum(is_cui(clean_code(fields[0])) for _, fields in sheet.rows) >= max(1, len(sheet.rows))
 
 
 def _columns(sheet: Sheet, kind: str) -> tuple[int, int]:
@@ -173,13 +172,13 @@ def _by_id(sheet: Sheet, kind: str) -> tuple[dict[str, str], dict[str, int], lis
             problems.append(Problem(sheet.name, row, str(error)))
             continue
         rows[image_id] = row
-        values[image_id] = (";".join(fields[column:]) if runs_on else fields[column]).strip()
+        values[image_id] = ";".join(fields[column:]) if runs_on else clean_text(fields[column])
     return values, rows, problems
 
 
 def _clean_id(text: str) -> str:
     """The ID with forward slashes, in NFC, without an image's suffix; raises ValueError with the problem."""
-    path = text.strip().replace("\\", "/")
+    path = clean_code(text).replace("\\", "/")
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
         raise ValueError(f"unsafe ID: {text.strip()!r} is a path out of the images folder; the row is skipped")
@@ -187,15 +186,6 @@ def _clean_id(text: str) -> str:
     if not path:
         raise ValueError("missing ID: the row is skipped")
     return same_form(image_stem(path))
-
-
-def _codes(text: str) -> list[str]:
-    parts = filter(None, map(str.strip, re.split(r"[;,|\t\r\n]|(?<=\d) +(?=[Cc]\d{7})", text)))
-    return list(map(_code, parts))
-
-
-def _code(text: str) -> str:
-    return text.upper() if _CUI.fullmatch(text) else text
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
