@@ -15,9 +15,8 @@ PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO
 DEMO := runs/demo
 # The modules without TensorFlow: TensorFlow 2.15 ships no types to check the others against.
 TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
-	config files formats folders cells sheets tables records library text pixels dicom images metrics/* phantoms/* errors \
-	doctor groups submission \
-	baselines caption webpage serving/protos serving/capi serving/client serving/check serving/files serving/answers \
+	config files formats folders cells sheets tables records library text pixels dicom \
+	dicom_display images metrics/* phantoms/* errors doctor groups submission baselines caption webpage serving/protos serving/capi serving/client serving/check serving/files serving/answers \
 	serving/remote)))
 
 .DEFAULT_GOAL := help

@@ -1,105 +1,143 @@
-"""DICOM files to pixels."""
+"""DICOM files to pixels: reading, decompression and errors; what is shown of a frame is in dicom_display.py.
+
+Axes: H height, W width. pydicom 2 and 3 both do; compressed files need the decoders of the extra `dicom`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
+import logging
 from typing import Any
 
 import numpy as np
 
+from medcap_tf.dicom_display import stored_values, to_rgb
 from medcap_tf.errors import InputError
-from medcap_tf.pixels import check_size, scale, three_channels, to_uint8
+from medcap_tf.pixels import check_size
+
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+RLE = "1.2.840.10008.1.2.5"
+
+# What pydicom logs about a broken file, traceback and all, is said in one line by the InputError raised here.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def decode_dicom(data: bytes, name: str) -> np.ndarray:
+    """The bytes of one DICOM file to `uint8 [H, W, 3]`, RGB, 0..255. `name` is what error messages call the file.
+
+    - Of several frames the middle one is taken, number F // 2 counted from 0; rescaling and window are that frame's:
+      its own functional group before the shared one before the root.
+    - Gray: modality LUT or rescaling, then the VOI LUT, else the first window (LINEAR, LINEAR_EXACT, SIGMOID).
+      Where neither is usable (none given, a width of 0 or less), unsigned values of up to 8 stored bits are scaled by
+      what their bits can hold, so that 8 bits stay as they are, and all others by their own range.
+    - MONOCHROME1 and the presentation LUT shape INVERSE are inverted. Padding counts for no range and becomes black.
+    - Color: RGB as it is, palettes looked up, YBR_FULL, YBR_FULL_422 and YBR_PARTIAL_422 converted.
+
+    Raises InputError where pydicom or a decoder is missing, where there is no image inside, or a broken one, and for
+    more than MAX_PIXELS pixels.
+    """
+    dataset = _read_dataset(data, name)
+    try:
+        _complete_header(dataset)
+        index = int(dataset.NumberOfFrames) // 2
+        frame, color_space = _decode_frame(dataset, index)
+        # What a codec gives has no unused bits.
+        stored = frame if _has_codec(dataset) else stored_values(frame, dataset)
+        return to_rgb(frame, stored, color_space, dataset, index)
+    except Exception as error:  # pydicom and its decoders raise a dozen unrelated kinds on broken files
+        raise InputError(f"{name}: {_reason(dataset, error)}") from error
+
+
+def _read_dataset(data: bytes, name: str) -> Any:
     try:
         import pydicom
     except ImportError:
         raise InputError(f"{name}: DICOM needs the package pydicom; run: pip install medcap_tf[dicom]") from None
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        rows, columns = int(dataset.Rows), int(dataset.Columns)
-    except Exception as error:  # pydicom raises a dozen unrelated kinds on broken files
-        raise InputError(f"{name}: not a readable DICOM image ({error}); export it again from its source") from error
-    check_size((rows, columns), name)
-    try:
-        return _dicom_to_rgb(dataset)
+        kind = dataset.get("SOPClassUID")
+        has_pixels = any(dataset.get(keyword) for keyword in PIXEL_KEYWORDS)
+        size = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     except Exception as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        if syntax is not None and syntax.is_compressed:
-            remedy = "run: pip install pylibjpeg[all], or save it uncompressed"
-            raise InputError(f"{name}: its compression, {syntax.name}, cannot be decoded here; {remedy}") from error
-        raise InputError(f"{name}: broken DICOM pixel data ({error}); export it again from its source") from error
+        raise InputError(
+            f"{name}: not a readable DICOM image ({_one_line(error)}); export it again from its source"
+        ) from error
+    if not has_pixels and kind is not None:
+        remedy = "leave it out if it is a document; else it breaks off: export it again from its source"
+        raise InputError(f"{name}: DICOM without pixel data ({kind.name}); {remedy}")
+    if not has_pixels or not all(size):
+        missing = "Rows or Columns is missing or 0" if has_pixels else "no pixel data"
+        raise InputError(f"{name}: not a readable DICOM image ({missing}); export it again from its source")
+    check_size(size, name)
+    return dataset
 
 
-def _dicom_to_rgb(dataset: Any) -> np.ndarray:
-    processing = _pydicom_processing()
-    frame = _middle_frame(dataset)
-    if frame.ndim == 3:
-        return to_uint8(frame)
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return scale(
-            processing.apply_color_lut(frame, dataset), 0, 2 ** int(dataset.RedPaletteColorLookupTableDescriptor[2]) - 1
-        )
-    values = processing.apply_modality_lut(frame, dataset)
-    # Slope 1 and intercept 0 turn 8 bits into floats; they are to stay 8 bits, shown as they are.
-    grey = _windowed(frame if np.array_equal(values, frame) else values, dataset)
-    return three_channels(255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)
+def _reason(dataset: Any, error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    if syntax is None or not syntax.is_compressed or not syntax.is_encapsulated:
+        return f"broken DICOM pixel data ({_one_line(error)}); export it again from its source"
+    if importlib.util.find_spec("gdcm") is None:
+        remedy = "run: pip install medcap_tf[dicom], or save it uncompressed"
+    else:
+        remedy = "it breaks off, or no decoder knows it: export it again from its source, uncompressed"
+    return f"its compression, {syntax.name}, cannot be decoded here; {remedy}"
 
 
-def _middle_frame(dataset: Any) -> np.ndarray:
-    """[H, W], or [H, W, 3] as RGB."""
-    from pydicom.uid import ImplicitVRLittleEndian
-
-    if "TransferSyntaxUID" not in dataset.file_meta:  # no preamble, no header: the standard's default
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    processing = _pydicom_processing()
-    if hasattr(processing, "pixel_array"):
-        return processing.pixel_array(dataset, index=frames // 2)  # converts YBR to RGB itself
-    frame = dataset.pixel_array[frames // 2] if frames > 1 else dataset.pixel_array
-    kind = dataset.PhotometricInterpretation
-    return processing.convert_color_space(frame, kind, "RGB") if kind.startswith("YBR") else frame
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
-def _pydicom_processing() -> Any:
-    """The module that holds pydicom's pixel functions: pydicom 2, the last for Python 3.9, keeps them elsewhere."""
+def _complete_header(dataset: Any) -> None:
+    """Put in what old and careless files leave out, with the meaning that it then has."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+            raise InputError("compressed DICOM whose header does not say how; export it again from its source")
+        implicit, little = _encoding(dataset)
+        native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
+    dataset.NumberOfFrames = max(1, int(dataset.get("NumberOfFrames") or 1))
+    dataset.SamplesPerPixel = samples = int(dataset.get("SamplesPerPixel") or 1)
+    kind = dataset.get("PhotometricInterpretation") or ("RGB" if samples == 3 else "MONOCHROME2")
+    dataset.PhotometricInterpretation = kind.strip().upper()
+    dataset.PixelRepresentation = int(dataset.get("PixelRepresentation") or 0)
+    dataset.BitsStored = int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    if samples > 1 and dataset.get("PlanarConfiguration") is None:
+        dataset.PlanarConfiguration = 0
+
+
+def _encoding(dataset: Any) -> tuple[bool, bool]:
+    """How the file was written: (implicit VR, little endian). pydicom 2 and 3 keep it in different places."""
+    if hasattr(dataset, "original_encoding"):
+        return dataset.original_encoding
+    return dataset.read_implicit_vr, dataset.read_little_endian
+
+
+def _decode_frame(dataset: Any, index: int) -> tuple[np.ndarray, str]:
+    """Frame number `index` as it is stored, [H, W] or [H, W, samples], and its color space."""
+    kind, syntax = dataset.PhotometricInterpretation, dataset.file_meta.TransferSyntaxUID
+    if kind.endswith("_422") and not syntax.is_encapsulated:
+        # Some files say 422 and hold every sample all the same. pydicom puts back what 422 leaves out of YBR_FULL only.
+        samples = 3 * dataset.Rows * dataset.Columns * dataset.NumberOfFrames
+        dataset.PhotometricInterpretation = "YBR_FULL" if len(dataset.PixelData) >= samples else "YBR_FULL_422"
     try:
-        return importlib.import_module("pydicom.pixels")
-    except ImportError:
-        return importlib.import_module("pydicom.pixel_data_handlers.util")
+        get_decoder = importlib.import_module("pydicom.pixels").get_decoder
+    except ImportError:  # pydicom 2, the last for Python 3.9
+        frames = dataset.pixel_array
+        frame, decoded = frames[index] if dataset.NumberOfFrames > 1 else frames, dataset.PhotometricInterpretation
+    else:
+        # Left to `stored_values`, which knows HighBit.
+        options = {} if _has_codec(dataset) else {"correct_unused_bits": False}
+        frame, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, **options)
+        decoded = properties["photometric_interpretation"]
+    return frame, kind if kind.startswith("YBR_PARTIAL") else str(getattr(decoded, "value", decoded))
 
 
-def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """[H, W] to `uint8 [H, W]` by the VOI LUT, else the first window, of DICOM PS3.3 C.11.2; else by its own range."""
-    if dataset.get("VOILUTSequence"):
-        return _looked_up(values, dataset.VOILUTSequence[0])
-    center, width = (_first(dataset.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None or width <= 0:
-        return to_uint8(values)
-    function = dataset.get("VOILUTFunction", "LINEAR")
-    if function == "SIGMOID":
-        return scale(1 / (1 + np.exp(np.clip(-4 * (values.astype(float) - center) / width, -50, 50))), 0, 1)
-    if function != "LINEAR_EXACT":
-        center, width = center - 0.5, max(width - 1, 1e-6)  # a width of 1 is a threshold
-    return scale(values, center - width / 2, center + width / 2)
-
-
-def _looked_up(values: np.ndarray, table: Any) -> np.ndarray:
-    _, first, bits = (int(number) for number in table.LUTDescriptor)
-    data = table.LUTData
-    entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
-    # The first mapped value is signed or not as the pixels are; a reader that guesses wrong is off by 65536.
-    if first >= 32768 and values.min() < 0:
-        first -= 65536
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-    return scale(entries[index], 0, 2**bits - 1)
-
-
-def _first(value: Any) -> float | None:
-    """The first of one or several DICOM values; None where there is none."""
-    if value is None or value == "":
-        return None
-    values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
-    return float(values[0]) if len(values) else None
+def _has_codec(dataset: Any) -> bool:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    return syntax.is_encapsulated and syntax != RLE

@@ -144,8 +144,7 @@ def test_broken_dicom():
         images.decode_image(b"a caption, not an image\n" * 20, "x.dcm")
     with pytest.raises(InputError, match="60000 x 60000 pixels"):
         images.decode_image(dicom(GREY, Rows=60_000, Columns=60_000), "x.dcm")
-    # JPEG 2000 holding no such thing: refused alike with and without a decoder installed.
-    with pytest.raises(InputError, match="x.dcm: its compression, JPEG 2000.* cannot be decoded here; run: pip"):
+    with pytest.raises(InputError, match="x.dcm: its compression, JPEG 2000.* cannot be decoded here"):
         images.decode_image(dicom(GREY, syntax="1.2.840.10008.1.2.4.90"), "x.dcm")
 
 

@@ -35,7 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "records": {"folders", "sheets", "tables"},
     "text": set(),
     "pixels": set(),
-    "dicom": {"pixels"},
+    "dicom_display": {"pixels"},
+    "dicom": {"dicom_display", "pixels"},
     "images": {"pixels", "dicom", "folders", "formats"},
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
     "caption": set(),
@@ -91,6 +92,7 @@ WITHOUT_TENSORFLOW = {
         "records",
         "text",
         "pixels",
+        "dicom_display",
         "dicom",
         "images",
         "metrics",
