@@ -68,7 +68,7 @@ def add_client(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument("--json", action="store_true", help="an object a line")
     parser.add_argument("--batch-size", type=_whole, default=8, metavar="B", help="images a request (default: 8)")
-    parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer (default: 60)")
+    parser.add_argument("--timeout", default=60, metavar="S", help="seconds for one answer (default: 60)")
     parser.set_defaults(run=client)
 
 
@@ -76,36 +76,46 @@ def client(chosen: argparse.Namespace) -> None:
     """A line an image: path, caption, score; with `--explain` a picture each, from the server's answer alone."""
     if chosen.explain and not chosen.out:
         raise InputError("--explain draws pictures: say where they go with --out DIR")
+    if chosen.out and chosen.out.exists() and not chosen.out.is_dir():
+        raise InputError(f"--out {chosen.out}: is a file; give a folder")
     from medcap_tf.folders import find_files
-    from medcap_tf.images import read_bytes
     from medcap_tf.serving.client import Options, connect, in_batches
-    from medcap_tf.serving.files import SUFFIXES
+    from medcap_tf.serving.remote import try_read
 
-    paths = find_files(chosen.images, SUFFIXES)
     server = connect(chosen.url, Options(chosen.model, chosen.timeout))
+    paths = find_files(chosen.images)
+    signature = "explain" if chosen.explain else "serving_default"
     failed = 0
-    for start in range(0, len(paths), chosen.batch_size):
-        batch = paths[start : start + chosen.batch_size]
-        signature = "explain" if chosen.explain else "serving_default"
-        rows = in_batches(server, signature, [read_bytes(path) for path in batch], chosen.batch_size)
-        for path, row in zip(batch, rows):
-            failed += not row["valid"]
-            _print_row(path, row, chosen.json)
-            if chosen.explain and row["valid"] and row["length"]:
-                print(_draw(path, row, chosen.out))
+    for path, row in zip(paths, in_batches(server, signature, map(try_read, paths), chosen.batch_size)):
+        if isinstance(row, InputError) or not row["valid"]:
+            failed += 1
+            _print_failure(path, row, chosen.json)
+            continue
+        _print_row(path, row, chosen.json)
+        if chosen.explain and row["length"]:
+            print(_draw(path, row, chosen.out))
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read by the server")
 
 
+def _print_failure(path: Path, row: Mapping[str, Any] | InputError, as_json: bool) -> None:
+    reason = row if isinstance(row, InputError) else f"{path}: the server cannot read this image"
+    print(f"error: {reason}" if str(path) in str(reason) else f"error: {path}: {reason}", file=sys.stderr)
+    if as_json:
+        _print_json(path, {"caption": "", "stems": "", "score": 0.0, "length": 0, "valid": False})
+
+
 def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
-    if not row["valid"] and not as_json:
-        print(f"error: {path}: the server cannot read this image", file=sys.stderr)
-    elif as_json:
-        texts = {name: row[name].decode() for name in ("caption", "stems")}
-        numbers = {"score": float(row["score"]), "length": int(row["length"]), "valid": bool(row["valid"])}
-        print(json.dumps({"path": str(path), **texts, **numbers}, ensure_ascii=False))
+    texts = {name: row[name].decode(errors="replace") for name in ("caption", "stems")}
+    score = float(row["score"])
+    if as_json:
+        _print_json(path, {**texts, "score": score, "length": int(row["length"]), "valid": True})
     else:
-        print(f"{path}\t{row['caption'].decode()}\t{float(row['score']):.4f}")
+        print(f"{path}\t{texts['caption']}\t{score:.4f}")
+
+
+def _print_json(path: Path, values: Mapping[str, Any]) -> None:
+    print(json.dumps({"path": str(path), **values}, ensure_ascii=False))
 
 
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
@@ -132,7 +142,7 @@ def add_demo(commands: Any) -> None:
     source.add_argument("--url", help="a running server: http://HOST:8501 or grpc://HOST:8500")
     source.add_argument("--model", type=Path, metavar="RUN_OR_EXPORT", help="or a model of this machine")
     parser.add_argument("--name", default="medcap", help="with --url: the model's name there (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="with --url: seconds for one answer")
+    parser.add_argument("--timeout", default=20, metavar="S", help="with --url: seconds for one answer")
     parser.add_argument(
         "--concept-threshold", type=float, default=0.5, metavar="P",
         help="with --url: concepts from this score on are shown; an export's own is in signatures.json (default: 0.5)",

@@ -5,28 +5,36 @@ Axes: B images.
 
 from __future__ import annotations
 
-import base64
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple, Protocol, TypeVar, Union, cast
 
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.serving.protos import from_proto, message_module, to_proto
+from medcap_tf.serving.address import check_timeout, parse_address
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds
-# gRPC's own limit of 4 MiB is less than one answer with attention maps for 32 images may take.
-_MESSAGE_BYTES = 256 * 2**20
-_PATIENCE = "give more --timeout, or send fewer images at once with --batch-size"
+_CAPTION = ("caption", "stems", "score", "length", "valid")
+# What an answer cannot be read without.
+_ANSWERS = {
+    "serving_default": _CAPTION,
+    "explain": (*_CAPTION, "attention", "word_importance", "concept", "concept_score"),
+}
+PATIENCE = "give more --timeout, or send fewer images at once with --batch-size"
+
+Answer = TypeVar("Answer")
+# One image's part of an answer, or why there is none.
+Row = Union[Mapping[str, np.ndarray], InputError]
 
 
 class Unavailable(Exception):
     """The server cannot answer now and may do so later."""
+
+
+class TooLarge(InputError):
+    """The server does not take a request of this size."""
 
 
 class Client(Protocol):
@@ -45,16 +53,24 @@ class Options(NamedTuple):
 
 
 def connect(url: str, options: Options) -> Client:
-    """A client for `http://HOST:8501`, `https://...` or `grpc://HOST:8500`; raises InputError on another URL."""
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and parts.netloc:
-        return RestClient(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", options)
-    if parts.scheme == "grpc" and parts.netloc and parts.port:
-        return GrpcClient(parts.netloc, options)
-    raise InputError(f"--url {url}: should be http://HOST:8501 or grpc://HOST:8500")
+    """A client for `http://HOST:8501`, `https://...` or `grpc://HOST:8500`; nothing is sent yet.
+
+    Raises:
+        InputError: another URL, a time-out that is no number, or no package for gRPC.
+    """
+    address = parse_address(url)
+    options = options._replace(timeout=check_timeout(options.timeout))
+    # Each protocol's packages are loaded where it is spoken.
+    if address.scheme == "grpc":
+        from medcap_tf.serving.rpc import GrpcClient
+
+        return GrpcClient(address, options)
+    from medcap_tf.serving.rest import RestClient
+
+    return RestClient(address, options)
 
 
-def retried(call: Callable[[float], Any], where: str, timeout: float) -> Any:
+def retried(call: Callable[[float], Answer], where: str, timeout: float) -> Answer:
     """`call(seconds left)` until it answers, with growing pauses; raises InputError when the time is up."""
     end, wait = time.monotonic() + timeout, _FIRST_WAIT
     while True:
@@ -69,97 +85,49 @@ def retried(call: Callable[[float], Any], where: str, timeout: float) -> Any:
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-class RestClient:
-    """Over REST: no packages needed, but images and maps travel as text."""
+def one_line(text: str | None) -> str:
+    """What a server said, fit for one line."""
+    return " ".join((text or "").split())[:500]
 
-    def __init__(self, url: str, options: Options):
-        self.url, self.options = url, options
 
-    def predict(self, signature: str, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Client`."""
-        where = f"{self.url}/v1/models/{self.options.model}:predict"
-        sent = [_to_json(value) for value in values] if values.dtype == object else values.tolist()
-        body = json.dumps({"signature_name": signature, "inputs": {name: sent}}).encode()
-        request = urllib.request.Request(where, body, {"Content-Type": "application/json"})
-        answer = retried(lambda left: _fetch(request, left), where, self.options.timeout)
+def says_too_large(text: str) -> bool:
+    """Whether a server's (or gRPC's) words mean a request or an answer beyond its limits."""
+    return "larger than max" in text
+
+
+def in_batches(client: Client, signature: str, files: Iterable[bytes | InputError], size: int) -> Iterator[Row]:
+    """Files to rows of the answer of `serving_default` or `explain`, in order: `size` files a request, or as many as
+    the server takes at once where that is fewer. In place of a file stands why there is none, which is passed on; one
+    file alone that is too large for the server becomes its error."""
+    left, batch = iter(files), list[Union[bytes, InputError]]()
+    while batch := batch or list(islice(left, size)):
         try:
-            return {key: _from_json(value) for key, value in json.loads(answer)["outputs"].items()}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(f"{where}: the answer is none of TensorFlow Serving ({error!r})") from error
+            rows = _rows(client, signature, batch[:size])
+        except TooLarge as error:
+            if len(batch[:size]) > 1:
+                size = len(batch[:size]) // 2
+                continue
+            rows = [error]
+        yield from rows
+        batch = batch[size:]
 
 
-class GrpcClient:
-    """Over gRPC: the faster one."""
-
-    def __init__(self, address: str, options: Options):
-        self.address, self.options = address, options
-        self._grpc = message_module("grpc")
-        self._messages = message_module("tensorflow_serving.apis.predict_pb2")
-        service = message_module("tensorflow_serving.apis.prediction_service_pb2_grpc")
-        limits = [(f"grpc.max_{way}_message_length", _MESSAGE_BYTES) for way in ("receive", "send")]
-        self._stub = service.PredictionServiceStub(self._grpc.insecure_channel(address, options=limits))
-
-    def predict(self, signature: str, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Client`."""
-        request = self._messages.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = self.options.model, signature
-        request.inputs[name].CopyFrom(to_proto(values))
-        answer = retried(lambda left: self._call(request, left), f"grpc://{self.address}", self.options.timeout)
-        return {key: from_proto(value) for key, value in answer.outputs.items()}
-
-    def _call(self, request: Any, timeout: float) -> Any:
-        codes = self._grpc.StatusCode
-        try:
-            return self._stub.Predict(request, timeout=timeout)
-        except self._grpc.RpcError as error:
-            if error.code() == codes.UNAVAILABLE:
-                raise Unavailable(_one_line(error.details())) from None
-            if error.code() == codes.DEADLINE_EXCEEDED:
-                raise InputError(
-                    f"grpc://{self.address}: no answer in {self.options.timeout:g} s; {_PATIENCE}"
-                ) from None
-            raise InputError(
-                f"grpc://{self.address}: {error.code().name.lower()}: {_one_line(error.details())}"
-            ) from None
+def _rows(client: Client, signature: str, files: list[bytes | InputError]) -> list[Row]:
+    sent = [file for file in files if isinstance(file, bytes)]
+    if not sent:
+        return list(cast("list[InputError]", files))
+    answer = client.predict(signature, "image_bytes", np.array(sent, object))
+    _check_answer(answer, signature, len(sent))
+    rows = iter([{name: value[row] for name, value in answer.items()} for row in range(len(sent))])
+    return [file if isinstance(file, InputError) else next(rows) for file in files]
 
 
-def _fetch(request: urllib.request.Request, timeout: float) -> bytes:
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            return response.read()
-    except urllib.error.HTTPError as error:
-        said = _one_line(error.read().decode(errors="replace"))
-        if error.code in (429, 502, 503, 504):
-            raise Unavailable(f"HTTP {error.code}: {said}") from None
-        raise InputError(f"{request.full_url}: HTTP {error.code}: {said}") from None
-    except TimeoutError:
-        raise InputError(f"{request.full_url}: no answer in time; {_PATIENCE}") from None
-    except urllib.error.URLError as error:
-        raise Unavailable(str(error.reason)) from None
-    except OSError as error:
-        raise Unavailable(str(error)) from None
-
-
-def _to_json(value: bytes) -> Any:
-    return {"b64": base64.b64encode(value).decode()}
-
-
-def _from_json(value: Any) -> np.ndarray:
-    array = np.array(value)
-    if array.dtype.kind == "U":
-        return np.array([text.encode() for text in array.ravel().tolist()], object).reshape(array.shape)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
-
-
-def in_batches(client: Client, signature: str, files: list[bytes], size: int) -> list[Mapping[str, np.ndarray]]:
-    """Files to rows of a signature's answer, `size` files a request."""
-    rows: list[Mapping[str, np.ndarray]] = []
-    for start in range(0, len(files), size):
-        batch = np.array(files[start : start + size], object)
-        found = client.predict(signature, "image_bytes", batch)
-        rows += [{name: value[row] for name, value in found.items()} for row in range(len(batch))]
-    return rows
+def _check_answer(answer: Mapping[str, np.ndarray], signature: str, count: int) -> None:
+    missing = [name for name in _ANSWERS[signature] if name not in answer]
+    short = [name for name, value in answer.items() if not value.ndim or len(value) != count]
+    if missing or short or answer["caption"].dtype != object:
+        given = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(answer.items()))[:300]
+        raise InputError(
+            f"the server's model answers {count} images by {signature} with {given or 'nothing'}, as no export of "
+            "medcap_tf does; is the model's name right?"
+        )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
 from medcap_tf.serving.answers import to_caption
-from medcap_tf.serving.remote import read_for_server
+from medcap_tf.serving.remote import try_read
 
 _BATCH = 16
 
@@ -35,7 +35,7 @@ class ExportedCaptioner:
         """Caption image files in their order; an unreadable one gets a `Caption` with an error."""
         for start in range(0, len(paths), _BATCH):
             batch = paths[start : start + _BATCH]
-            read = [self._read(path) for path in batch]
+            read = [try_read(path, self._size) for path in batch]
             good = [item for item in read if isinstance(item, bytes)]
             found = self._explain(image_bytes=tf.constant(good, tf.string, [len(good)]))
             rows = iter([{name: value[row].numpy() for name, value in found.items()} for row in range(len(good))])
@@ -44,9 +44,3 @@ class ExportedCaptioner:
                     yield Caption(path, error=str(item))
                 else:
                     yield to_caption(path, next(rows), self._threshold)
-
-    def _read(self, path: Path) -> bytes | InputError:
-        try:
-            return read_for_server(path, self._size)
-        except InputError as error:
-            return error

@@ -28,11 +28,20 @@ class RemoteCaptioner:
         answer, the `Caption` holds the error."""
         for path in paths:
             try:
-                (row,) = in_batches(self._client, "explain", [read_for_server(path)], 1)
+                (row,) = in_batches(self._client, "explain", [try_read(path)], 1)
             except InputError as error:
-                yield Caption(path, error=str(error))
-            else:
-                yield to_caption(path, row, self._threshold)
+                row = error
+            yield (
+                Caption(path, error=str(row)) if isinstance(row, InputError) else to_caption(path, row, self._threshold)
+            )
+
+
+def try_read(path: Path, size: int | None = None) -> bytes | InputError:
+    """What `read_for_server` gives, or the reason why it gives nothing."""
+    try:
+        return read_for_server(path, size)
+    except InputError as error:
+        return error
 
 
 def read_for_server(path: Path, size: int | None = None) -> bytes:

@@ -45,12 +45,6 @@ def test_it_gives_up_in_time():
     assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("url", ["localhost:8500", "grpc://localhost", "ftp://localhost:1", "http://"])
-def test_a_url_that_leads_nowhere_is_refused(url):
-    with pytest.raises(InputError, match="should be http://HOST:8501 or grpc://HOST:8500"):
-        connect(url, Options())
-
-
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_no_server_is_one_line(scheme):
     with pytest.raises(InputError, match="not available for 0.5 s") as error:
@@ -102,7 +96,7 @@ def test_errors_of_the_server_are_one_line(server, protocol):
 @pytest.mark.slow
 def test_both_protocols_answer_alike(server, image_paths):
     files = [path.read_bytes() for path in image_paths[:3]] + [b"broken"]
-    rest, grpc = (in_batches(connect(url, Options()), "explain", files, 3) for url in (server.rest, server.grpc))
+    rest, grpc = (list(in_batches(connect(url, Options()), "explain", files, 3)) for url in (server.rest, server.grpc))
     assert len(rest) == len(grpc) == 4
     for one, other in zip(rest, grpc):
         assert set(one) == set(other)
