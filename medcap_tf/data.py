@@ -65,21 +65,36 @@ def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     return Splits([r for r in train if r.caption not in chosen], [r for r in train if r.caption in chosen], test)
 
 
-def readable_records(records: Sequence[Record], split: str) -> tuple[list[Record], list[Problem]]:
-    """The records whose image can be decoded, and a problem for each other one; text-only records pass."""
+class ImageFile(NamedTuple):
+    """A record's image file as it was found."""
 
-    def problem(record: Record) -> Problem | None:
-        if record.image_path is None:
-            return None
-        try:
-            images.read_image(record.image_path)
-        except InputError as error:
-            return Problem(str(record.image_path), 0, str(error))
-        return None
+    size: int  # bytes
+    digest: str  # SHA-256 of its content, in hexadecimal; empty where there is no image, or it cannot be opened
+    problem: Problem | None  # why it cannot be read
 
+
+def check_images(records: Sequence[Record], split: str) -> list[ImageFile]:
+    """Read and decode each record's image; text-only records have none, and no problem."""
     with ThreadPoolExecutor() as pool:
-        problems = list(progress(pool.map(problem, records), len(records), f"check {split} images"))
-    return [r for r, p in zip(records, problems) if p is None], [p for p in problems if p]
+        return list(progress(pool.map(_check_image, records), len(records), f"check {split} images"))
+
+
+def _check_image(record: Record) -> ImageFile:
+    if record.image_path is None:
+        return ImageFile(0, "", None)
+    size, digest = 0, ""
+    try:
+        content = images.read_bytes(record.image_path)
+        size, digest = len(content), content_digest(content)
+        images.decode_image(content, str(record.image_path))
+    except InputError as error:
+        return ImageFile(size, digest, Problem(str(record.image_path), 0, str(error)))
+    return ImageFile(size, digest, None)
+
+
+def content_digest(content: bytes) -> str:
+    """What an image is told by wherever its name does not matter."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def frequent_concepts(records: Sequence[Record], min_count: int) -> list[str]:
@@ -323,7 +338,7 @@ def feature_loader(cache: FeatureCache, rows_by_view: dict[str, np.ndarray]) -> 
 
 
 def _content_key(record: Record) -> str:
-    return hashlib.sha256(record.image_path.read_bytes()).hexdigest()  # type: ignore[union-attr]
+    return content_digest(record.image_path.read_bytes())  # type: ignore[union-attr]
 
 
 def _ahead(items: Sequence[Any], load: Callable[[Any], np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:

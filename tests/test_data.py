@@ -11,13 +11,13 @@ from medcap_tf.data import (
     Examples,
     FeatureCache,
     batches,
+    check_images,
     choose_splits,
     concept_matrix,
     feature_loader,
     fingerprint,
     frequent_concepts,
     image_loader,
-    readable_records,
     views,
 )
 from medcap_tf.errors import InputError
@@ -84,12 +84,19 @@ def test_splits_that_cannot_be_trained_on(given, message, tmp_path):
         choose_splits(Dataset(tmp_path, given, []), DataConfig(), 0)
 
 
-def test_an_unreadable_image_is_a_problem_and_no_record(records, tmp_path):
+def test_an_unreadable_image_is_a_problem_and_every_other_has_a_digest(records, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_text("no image")
-    good, problems = readable_records([*records, Record("broken", broken, "cyst", ())], "train")
-    assert good == records
-    assert [problem.file for problem in problems] == [str(broken)]
+    missing, text = tmp_path / "missing.png", Record("text", None, "cyst", ())
+    added = [Record("broken", broken, "cyst", ()), Record("missing", missing, "cyst", ()), text]
+    *good, bad, gone, textual = check_images([*records, *added], "train")
+    assert [file.problem for file in good] == [None] * len(records)
+    assert len({file.digest for file in good}) == len(records)
+    # Of the words "no image", by sha256sum.
+    assert (bad.size, bad.digest[:12]) == (8, "453361fd9257")
+    assert (gone.size, gone.digest) == (0, "")
+    assert [file.problem.file for file in (bad, gone)] == [str(broken), str(missing)]
+    assert textual == (0, "", None)
 
 
 def test_concepts_by_count_then_code(records):

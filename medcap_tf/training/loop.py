@@ -54,11 +54,24 @@ class History:
 
     def __init__(self, run: Path):
         self.path = run / "history.csv"
-        self.rows: list[dict[str, Any]] = []
-        if self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))
+        self.rows = self.read(run)
         self._board = tf.summary.create_file_writer(str(run / "logs"))
+
+    @staticmethod
+    def read(run: Path) -> list[dict[str, Any]]:
+        """The rows so far; raises InputError where the file is damaged."""
+        path = run / "history.csv"
+        if not path.exists():
+            return []
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            if all(row["stage"] and int(row["epoch"]) for row in rows):
+                return rows
+            found = "a row without stage or epoch"
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            found = str(error)
+        raise InputError(f"{path}: cannot be read ({found}); bring it back, or remove it and lose the curves so far")
 
     def forget(self, stage: str, epoch: int) -> None:
         """Drop the rows of epochs that are about to be trained again."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,20 +11,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf import __version__, images
+from medcap_tf import images
 from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
-from medcap_tf.config import load as load_config
 from medcap_tf.data import (
     Examples,
     FeatureCache,
+    ImageFile,
     Splits,
+    check_images,
     choose_splits,
     feature_loader,
     fingerprint,
     frequent_concepts,
     image_loader,
-    readable_records,
     views,
 )
 from medcap_tf.errors import InputError
@@ -36,7 +34,9 @@ from medcap_tf.library import Library
 from medcap_tf.networks import build_models, load_weights, save_weights
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
+from medcap_tf.training.begin import check_data, check_files, claim_folder, read_begun, vocabulary_text
 from medcap_tf.training.device import Device, prepare_device
+from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
@@ -51,30 +51,34 @@ from medcap_tf.training.stages import (
     word_concept_scores,
 )
 
-PACKAGES = (
-    "tensorflow", "keras", "nltk", "pandas", "openpyxl", "opencv-python-headless", "matplotlib", "tf-explain",
-    "tensorflow-addons",
-)  # fmt: skip
-
 
 def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[str, Any]:
     """Train a captioner on a data set and score it; returns what `scores.json` holds.
 
-    Text-only data (captions and concepts without images) trains the semantic stage alone.
+    Text-only data (captions and concepts without images) trains the semantic stage alone. Settings, data and what the
+    run holds already are checked before anything is written.
 
     Raises:
-        InputError: data that cannot be trained on, a run folder that is taken, weights that cannot be had.
+        InputError: data that cannot be trained on, a run folder that is taken or was begun with other settings or
+            data, weights that cannot be had.
         Interrupted: a signal arrived; the state is saved.
     """
     data, run = Path(data), Path(run)
+    written = read_begun(run, config, resume)
     dataset = read_dataset(data)
-    splits, problems = _usable(choose_splits(dataset, config.data, config.training.seed))
-    _claim_folder(run, config, data, resume)
-    _list_problems(run, [*dataset.problems, *problems])
+    chosen = choose_splits(dataset, config.data, config.training.seed)
+    files = [check_images(records, name) for name, records in zip(Splits._fields, chosen)]
+    identity = Identity.of(chosen, files, dataset.concept_names)
+    check_data(run, written, data, identity)
+    splits, problems = _usable(chosen, files)
     device = prepare_device(config.training)
-    _say(device.description)
     has_images = splits.train[0].image_path is not None
     task = _prepare(config, splits, run, device, has_images)
+    check_files(run, task.vocabulary, task.concepts)
+    claim_folder(run, config, written, data, identity)
+    _list_problems(run, [*dataset.problems, *problems])
+    write_text(run / "vocabulary.json", vocabulary_text(task.vocabulary))
+    _say(device.description)
     count = len(dataset.problems) + len(problems)
     _say(
         f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
@@ -98,36 +102,12 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     return _score(task, splits, run, dataset.concept_names)
 
 
-def _claim_folder(run: Path, config: Config, data: Path, resume: bool) -> None:
-    """Write `config.json` into a new run folder, or check that the one to be resumed is of the same configuration."""
-    path = run / "config.json"
-    if path.exists() and not resume:
-        raise InputError(f"{run}: already holds a run; go on with it by --resume, or choose another --out")
-    if path.exists():
-        before, now = load_config(path).to_json(), config.to_json()
-        changed = [
-            f"{s}.{k} was {before[s][k]}, now {now[s][k]}" for s in now for k in now[s] if before[s][k] != now[s][k]
-        ]
-        if changed:
-            raise InputError(
-                f"{run}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out"
-            )
-        return
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    values = {
-        "config": config.to_json(),
-        "data": str(data),
-        "seed": config.training.seed,
-        "versions": {"medcap_tf": __version__, "python": platform.python_version(), **versions},
-    }
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def _usable(splits: Splits) -> tuple[Splits, list[Problem]]:
+def _usable(splits: Splits, files: list[list[ImageFile]]) -> tuple[Splits, list[Problem]]:
     """The splits without records whose image cannot be read; raises InputError where nothing is left."""
     kept, problems = [], []
-    for name, records in zip(Splits._fields, splits):
-        good, bad = readable_records(records, name)
+    for name, records, own in zip(Splits._fields, splits, files):
+        good = [record for record, file in zip(records, own) if file.problem is None]
+        bad = [file.problem for file in own if file.problem]
         if not good and name != "test":
             reason = f"; the first problem: {bad[0].problem}" if bad else ""
             raise InputError(f"split {name!r} has no usable record{reason}. `python -m medcap_tf records` tells more")
@@ -146,7 +126,8 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
     concepts = frequent_concepts(splits.train, config.data.min_concept_count)
     normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words)
     vocabulary = Vocabulary.build((r.caption for r in splits.train), normalizer, config.text.min_count)
-    write_text(run / "vocabulary.json", json.dumps(vocabulary.to_json(), ensure_ascii=False, indent=0) + "\n")
+    if not has_images and not (concepts and config.semantic.epochs):
+        raise InputError("no images and no concepts to learn: there is nothing to train")
     with device.strategy.scope():
         models = build_models(
             config,
@@ -158,7 +139,10 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
         )
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
     best = run / "checkpoints" / "best"
-    return Task(config, models, train, valid, vocabulary, concepts, best, device.strategy.num_replicas_in_sync)
+    task = Task(config, models, train, valid, vocabulary, concepts, best, device.strategy.num_replicas_in_sync)
+    if concepts and has_images and config.visual.weights_of_run and not config.visual.concept_epochs:
+        _take_concept_head(task, Path(config.visual.weights))
+    return task
 
 
 def _train_concepts(
@@ -171,8 +155,6 @@ def _train_concepts(
         if config.visual.concept_epochs:
             _run(visual_stage(task, source), config, device, run, history, task)
             load_weights(task.models, task.best, ["encoder", "concept_head"])
-        else:
-            _take_concept_head(task, Path(config.visual.weights))
         thresholds["image"] = best_threshold(image_concept_scores(task, source), splits.valid, task.concepts)[0]
     if task.concepts and config.semantic.epochs:
         _run(semantic_stage(task), config, device, run, history, task)
@@ -247,8 +229,6 @@ def _caption_source(task: Task, splits: Splits, run: Path) -> Source:
 
 def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], run: Path) -> dict[str, Any]:
     _say("no images in this data: the semantic stage alone is trained")
-    if "words" not in thresholds:
-        raise InputError("no images and no concepts frequent enough: there is nothing to train")
     records = splits.test or splits.valid
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)

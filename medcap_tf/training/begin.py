@@ -1,0 +1,90 @@
+"""How a run folder is begun, or gone on with: every check stands before the first write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from medcap_tf import __version__
+from medcap_tf.config import Config
+from medcap_tf.config import load as load_config
+from medcap_tf.errors import InputError
+from medcap_tf.files import read_json, write_text
+from medcap_tf.text import Vocabulary
+from medcap_tf.training.identity import Identity, check_same_data, describe_data
+from medcap_tf.training.loop import History
+
+PACKAGES = (
+    "tensorflow", "keras", "nltk", "pandas", "openpyxl", "opencv-python-headless", "matplotlib", "tf-explain",
+    "tensorflow-addons",
+)  # fmt: skip
+
+
+def read_begun(run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
+    """The `config.json` of a run that was begun with the same settings; None where there is none yet."""
+    path = run / "config.json"
+    if run.exists() and not run.is_dir():
+        raise InputError(f"--out {run}: is a file; give a folder")
+    if not path.exists():
+        return None
+    if not resume:
+        raise InputError(f"{run}: already holds a run; go on with it by --resume, or choose another --out")
+    before, now = load_config(path).to_json(), config.to_json()
+    changed = [f"{s}.{k} was {before[s][k]}, now {now[s][k]}" for s in now for k in now[s] if before[s][k] != now[s][k]]
+    if changed:
+        raise InputError(f"{run}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out")
+    return read_json(path)
+
+
+def check_data(run: Path, written: dict[str, Any] | None, data: Path, identity: Identity) -> None:
+    if written is None:
+        return
+    if "data_digest" in written:
+        check_same_data(run, written, data, identity)
+    else:
+        print(
+            f"{run}: begun by an earlier version, which kept no digest of its data: it could not be checked",
+            file=sys.stderr,
+        )
+
+
+def check_files(run: Path, vocabulary: Vocabulary, concepts: list[str]) -> None:
+    """Whether what a run that was begun holds belongs to what it is given now."""
+    expected = {"vocabulary.json": json.loads(vocabulary_text(vocabulary))["words"], "concepts.json": concepts}
+    for (name, value), key in zip(expected.items(), ("words", "codes")):
+        if (run / name).exists() and _ordered(read_json(run / name).get(key)) != _ordered(value):
+            raise InputError(
+                f"{run / name}: is not what the data gives now, and the run's weights go by it; bring the run's own "
+                "data and files back, or choose another --out"
+            )
+    History.read(run)
+
+
+def _ordered(values: Any) -> Any:
+    """Ids follow the order of words, which the comparison of dictionaries leaves out."""
+    return list(values.items()) if isinstance(values, dict) else values
+
+
+def claim_folder(run: Path, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity) -> None:
+    """Write `data.csv` and `config.json` into a new run folder; in one to be resumed, where the data lies now."""
+    found = describe_data(data, identity)
+    if written is None:
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+        versions = {"medcap_tf": __version__, "python": platform.python_version(), **versions}
+        values = {"config": config.to_json(), **found, "seed": config.training.seed, "versions": versions}
+    else:
+        # What is not known of an older run's first data is not made up now.
+        values = {**written, **(found if "data_digest" in written else {})}
+    if "data_digest" in values:
+        identity.save(run)
+    if values != written:
+        write_text(run / "config.json", json.dumps(values, indent=2) + "\n")
+
+
+def vocabulary_text(vocabulary: Vocabulary) -> str:
+    """The content of `vocabulary.json`."""
+    return json.dumps(vocabulary.to_json(), ensure_ascii=False, indent=0) + "\n"
