@@ -13,16 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from medcap_tf.columns import ID_COLUMNS, SPLITS, VALUE_COLUMNS
 from medcap_tf.errors import InputError
 from medcap_tf.folders import image_stem, same_form, walk
-from medcap_tf.sheets import ID_COLUMNS, TABLE_SUFFIXES, VALUE_COLUMNS, Problem, Sheet, read_sheet
+from medcap_tf.sheets import TABLE_SUFFIXES, Problem, Sheet, read_sheet
 from medcap_tf.tables import Table, captions_of, concept_names_of, concepts_of, names_codes
 
-SPLITS = {
-    "train": ("train", "training"),
-    "valid": ("valid", "validation", "val", "dev", "development"),
-    "test": ("test", "testing"),
-}
 _LAYOUT = "lay it out as <split>/images/, <split>/captions.xlsx (ID, Caption), <split>/concepts.xlsx (ID, CUIs)"
 
 
@@ -166,7 +162,7 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
     problems: list[Problem] = []
 
     def place(path: PurePosixPath, split: str) -> None:
-        sheet = read_sheet(tree.root / path, str(path))
+        sheet = read_sheet(tree.root / path, str(path), kind)
         if kind == "concepts" and names_codes(sheet):
             return
         if split not in chosen:
@@ -190,7 +186,7 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
 
 def _has_captions(path: Path) -> bool:
     try:
-        header = read_sheet(path, path.name).header
+        header = read_sheet(path, path.name, "captions").header
     except InputError:  # a note or a licence, not a table
         return False
     return bool(set(header).intersection(VALUE_COLUMNS["captions"]) and set(header).intersection(ID_COLUMNS))
@@ -204,8 +200,8 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
     if captions and not concepts and set(captions.header).intersection(VALUE_COLUMNS["concepts"]):
         concepts = captions  # one table for both
     index = _index(_image_folders(tree, split, captions))
-    texts = captions_of(captions) if captions else Table(dict.fromkeys(index, ""), dict.fromkeys(index, 0), [])
-    codes = concepts_of(concepts) if concepts else Table({}, {}, [])
+    texts = captions_of(captions, index) if captions else Table(dict.fromkeys(index, ""), dict.fromkeys(index, 0), [])
+    codes = concepts_of(concepts, index) if concepts else Table({}, {}, [])
     problems = list(dict.fromkeys([*texts.problems, *codes.problems]))
     if concepts:
         orphans = (i for i in codes.rows if i not in texts.rows)

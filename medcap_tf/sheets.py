@@ -6,30 +6,18 @@ kind and a colon, so that reports can group them.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
-from medcap_tf.cells import unescape_workbook
+from medcap_tf.columns import ID_COLUMNS, VALUE_COLUMNS, find_header, headerless_width, normalize_names
 from medcap_tf.errors import InputError
+from medcap_tf.text_tables import Fault, Row, parse
+from medcap_tf.workbooks import Worksheet, read_worksheets
 
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls")
 TABLE_SUFFIXES = (*_WORKBOOKS, ".csv", ".tsv", ".txt")
-ID_COLUMNS = ("id", "imageid", "image", "imagename", "filename", "file", "figureid", "rocoid")
-VALUE_COLUMNS = {
-    "captions": ("caption", "captions", "captiontext", "description", "text", "report"),
-    "concepts": ("cuis", "cui", "concepts", "concept", "conceptids", "codes"),
-}
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
@@ -46,13 +34,31 @@ class Sheet(NamedTuple):
 
     path: Path
     header: list[str]  # letters and digits in lower case; [] where the table has no header
-    rows: list[tuple[int, list[str]]]
+    rows: list[Row]
     problems: list[Problem]
     name: str  # what problems call the file
+    width: int  # columns of a text table, whose rows may have more fields where a caption holds separators
+    separator: str  # "" in workbooks
+
+    def joined(self, column: int) -> Iterator[tuple[int, list[str], int]]:
+        """Each row's number, its fields, and how many more it has than columns: those are a part of `column`."""
+        for row, fields in self.rows:
+            while len(fields) > self.width and not fields[-1].strip():
+                fields = fields[:-1]
+            more = len(fields) - self.width if self.separator else 0
+            if more > 0:
+                end = column + more + 1
+                fields = [*fields[:column], self.separator.join(fields[column:end]), *fields[end:]]
+            yield row, fields, max(0, more)
 
 
-def read_sheet(path: Path, name: str) -> Sheet:
+def read_sheet(path: Path, name: str, kind: str = "") -> Sheet:
     """Read a table of any kind; problems call the file `name`.
+
+    Args:
+        path: the file.
+        name: what problems call it.
+        kind: captions or concepts: which sheet of a workbook is wanted, if several hold tables.
 
     Raises:
         InputError: the file cannot be read, is no table, or is empty.
@@ -65,23 +71,55 @@ def read_sheet(path: Path, name: str) -> Sheet:
         raise InputError(
             f"{path}: cannot be opened ({error.strerror}); close it in other programs and check its permissions"
         ) from error
-    problems: list[Problem] = []
+    faults: list[Fault] = []
     if data.startswith(b"PK\x03\x04"):  # a workbook, whatever its name says
-        rows, delimiter = _workbook_rows(path, data), ""
+        rows, separator = _workbook_rows(path, data, kind, faults), ""
     elif path.suffix.lower() in _WORKBOOKS or data.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path}: {_not_a_workbook(data)}")
     else:
-        rows, delimiter = _text_rows(path, name, _decode(path, name, data, problems), problems)
+        rows, separator = _text_rows(path, data, faults)
     rows = [(row, fields) for row, fields in rows if any(map(str.strip, fields))]
     if not rows:
         raise InputError(f"{path}: the table is empty; it should have rows of an ID and a caption or codes")
-    header = _header(rows[0][1])
-    width = len(header) or 2
-    if delimiter:
-        rows = [
-            (row, [*fields[: width - 1], delimiter.join(fields[width - 1 :])][: len(fields)]) for row, fields in rows
-        ]
-    return Sheet(path, header, rows[1:] if header else rows, problems, name)
+    return _sheet(path, name, _without_blank_columns(rows), separator, faults)
+
+
+def _sheet(path: Path, name: str, rows: list[Row], separator: str, faults: list[Fault]) -> Sheet:
+    header = find_header([fields for _, fields in rows])
+    for row, fields in rows[: header.row] if header else ():
+        faults.append((row, f"title row: {_shown(fields)} above the names of the columns is passed over"))
+    rows = rows[header.row :] if header else rows
+    width = headerless_width([fields for _, fields in rows]) if separator else len(rows[0][1])
+    sheet = Sheet(path, [], rows, [Problem(name, *fault) for fault in faults], name, width, separator)
+    if not header:
+        return sheet
+    return headed_by_content(sheet) if header.by_content else _headed(sheet)
+
+
+def _headed(sheet: Sheet) -> Sheet:
+    """The sheet with its first row as header."""
+    names = normalize_names(sheet.rows[0][1])
+    repeated = {row for row, fields in sheet.rows[1:] if normalize_names(fields) == names}
+    rows = [(row, fields) for row, fields in sheet.rows[1:] if row not in repeated]
+    problems = [Problem(sheet.name, row, "repeated header: the row is passed over") for row in sorted(repeated)]
+    return sheet._replace(header=names, rows=rows, problems=[*sheet.problems, *problems], width=len(names))
+
+
+def headed_by_content(sheet: Sheet) -> Sheet:
+    """The sheet with its first row as header, which is said: it might have been a record."""
+    row, fields = sheet.rows[0]
+    text = f"header by content: {_shown(fields)} is taken for the names of the columns"
+    return _headed(sheet._replace(problems=[*sheet.problems, Problem(sheet.name, row, text)]))
+
+
+def _shown(fields: list[str]) -> str:
+    return repr(", ".join(filter(None, map(str.strip, fields)))[:60])
+
+
+def _without_blank_columns(rows: list[Row]) -> list[Row]:
+    """The rows without the columns at their ends that are blank throughout."""
+    width = max(i for _, fields in rows for i, text in enumerate(fields, 1) if text.strip())
+    return [(row, fields[:width]) for row, fields in rows]
 
 
 def _not_a_workbook(data: bytes) -> str:
@@ -92,99 +130,52 @@ def _not_a_workbook(data: bytes) -> str:
     return "named like an Excel workbook but is none; save it as .xlsx from Excel, or name it .csv if it is text"
 
 
-def _workbook_rows(path: Path, data: bytes) -> list[tuple[int, list[str]]]:
+def _workbook_rows(path: Path, data: bytes, kind: str, faults: list[Fault]) -> list[Row]:
     try:
-        with warnings.catch_warnings():
-            # openpyxl warns about styles and validations, which mean nothing here.
-            warnings.simplefilter("ignore")
-            frame = pd.read_excel(
-                io.BytesIO(data), header=None, dtype=str, keep_default_na=False, na_filter=False, engine="openpyxl"
-            )
+        sheets = read_worksheets(data)
     except Exception as error:  # openpyxl raises a dozen unrelated kinds on broken workbooks
         raise InputError(f"{path}: not a readable Excel workbook ({error}); save it as .xlsx again") from error
-    # A cell that shows an error such as #N/A comes as a float.
-    cells = (
-        [unescape_workbook(cell) if isinstance(cell, str) else "" for cell in row] for row in frame.to_numpy().tolist()
+    filled = [sheet for sheet in sheets if sheet.rows]
+    if not filled:
+        raise InputError(
+            f"{path}: the table is empty (sheets: {', '.join(sheet.title for sheet in sheets) or 'none'}); "
+            "it should have rows of an ID and a caption or codes"
+        )
+    # The first of the best.
+    sheet = max(filled, key=lambda sheet: (*_fitness(sheet, kind), -filled.index(sheet)))
+    if len(filled) > 1:
+        others = ", ".join(f"{s.title!r}{' (hidden)' if s.is_hidden else ''}" for s in filled if s is not sheet)
+        hidden = ", which is hidden," if sheet.is_hidden else ""
+        faults.append((0, f"several sheets: {sheet.title!r}{hidden} is read; not read: {others}"))
+    elif sheet.is_hidden:
+        faults.append((0, f"hidden sheet: {sheet.title!r} is read, the only one with rows"))
+    faults += sheet.faults
+    width = max(len(fields) for _, fields in sheet.rows)
+    return [(row, fields + [""] * (width - len(fields))) for row, fields in sheet.rows]
+
+
+def _fitness(sheet: Worksheet, kind: str) -> tuple[bool, bool, bool, bool]:
+    """Whether a sheet is a table, shows, names what is wanted, and names its columns."""
+    rows = [fields for _, fields in sheet.rows]
+    header = find_header(rows)
+    names = set(header.names) if header else set()
+    wanted = set(VALUE_COLUMNS.get(kind, ())) & names
+    is_table = any(len(list(filter(str.strip, fields))) > 1 for fields in rows)
+    return (
+        is_table,
+        not sheet.is_hidden,
+        bool(wanted) or kind in sheet.title.lower().split(),
+        bool(wanted or names & set(ID_COLUMNS)),
     )
-    return list(enumerate(cells, 1))
 
 
-def _decode(path: Path, name: str, data: bytes, problems: list[Problem]) -> str:
-    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # what Excel calls "Unicode text"
-    if not utf16 and b"\0" in data:
+def _text_rows(path: Path, data: bytes, faults: list[Fault]) -> tuple[list[Row], str]:
+    parsed = parse(data)
+    if parsed is None:
         raise InputError(f"{path}: a binary file, not a table; give an .xlsx workbook or a text table in UTF-8")
-    if utf16:
-        return data.decode("utf-16", errors="replace")
-    # Bytes that are no UTF-8 become lone surrogates, then what Excel on Windows would have meant by them.
-    text = data.decode("utf-8-sig", errors="surrogateescape")
-    if not _UNDECODED.search(text):
-        return text
-    for row, line in enumerate(_LINE_END.split(text), 1):
-        if found := _UNDECODED.search(line):
-            byte = f"0x{ord(found.group()) - 0xDC00:02x}"
-            problems.append(
-                Problem(name, row, f"not UTF-8: byte {byte} is read as Windows-1252; save the file as UTF-8")
-            )
-    return _UNDECODED.sub(lambda m: bytes([ord(m.group()) - 0xDC00]).decode("cp1252", errors="replace"), text)
-
-
-def _text_rows(path: Path, name: str, text: str, problems: list[Problem]) -> tuple[list[tuple[int, list[str]]], str]:
-    lines = _LINE_END.split(text)
-    delimiter = _delimiter(lines)
-    if not delimiter:
-        start = next((line.strip()[:60] for line in lines if line.strip()), "")
+    if not parsed.separator:
         wanted = "an ID, then a tab, a comma or |, then a caption or codes"
+        start = data.decode("utf-8", errors="replace").strip().partition("\n")[0].strip()[:60]
         raise InputError(f"{path}: not a table (it starts with {start!r}); each line should be {wanted}")
-    if not _is_quoted(lines, delimiter):
-        return [(row, line.split(delimiter)) for row, line in enumerate(lines, 1)], delimiter
-    try:
-        return list(_csv_rows(io.StringIO(text, newline=""), delimiter)), delimiter
-    except csv.Error:
-        return list(_csv_lines(name, lines, delimiter, problems)), delimiter
-
-
-def _delimiter(lines: list[str]) -> str:
-    """The one that most lines have first: IDs hold no delimiters, captions may hold all of them."""
-    found = (re.search(r"[\t|,;]", re.sub(r'^"[^"]*"', "", line)) for line in lines[:1000])
-    votes = Counter(match.group() for match in found if match)
-    return votes.most_common(1)[0][0] if votes else ""
-
-
-def _is_quoted(lines: list[str], delimiter: str) -> bool:
-    """Whether quotation marks belong to the table rather than to its captions."""
-    if delimiter in ",;":
-        return any(line.startswith('"') or f'{delimiter}"' in line for line in lines)
-    # Tab and pipe tables are written without quoting, unless every row has it.
-    second = [line.partition(delimiter)[2].strip() for line in lines[1:] if line.strip()]
-    return bool(second) and all(len(v) > 1 and v[0] == v[-1] == '"' for v in second)
-
-
-def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader, before = csv.reader(lines, delimiter=delimiter, strict=True), 0
-    for fields in reader:
-        yield before + 1, fields
-        before = reader.line_num  # quoted fields may span lines
-
-
-def _csv_lines(name: str, lines: list[str], delimiter: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
-    """Line by line, so that an unpaired quotation mark does not swallow the rows after it."""
-    for row, line in enumerate(lines, 1):
-        try:
-            fields = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-        except csv.Error:
-            problems.append(
-                Problem(name, row, "unpaired quotation marks: the row is read with its marks as they stand")
-            )
-            fields = line.split(delimiter)
-        yield row, fields
-
-
-def _header(fields: list[str]) -> list[str]:
-    names = [re.sub(r"[^a-z0-9]", "", text.lower()) for text in fields]
-    while names and not names[-1]:
-        names.pop()
-    # Words of an unquoted caption may look like names of columns, so one such name is not enough.
-    values = {"caption", "captions", "cuis", "cui", "concepts", "concept"}
-    first = names[0] if len(names) > 1 else None
-    told = first in ("", *values) or "id" in names or len(names) == 2
-    return names if first in ID_COLUMNS or (first is not None and told and values.intersection(names)) else []
+    faults += parsed.faults
+    return parsed.rows, parsed.separator
