@@ -9,6 +9,8 @@ import importlib
 import importlib.util
 import io
 import logging
+import struct
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ from medcap_tf.pixels import check_size
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 RLE = "1.2.840.10008.1.2.5"
+BASELINE, EXTENDED, LOSSLESS = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"
 
-# What pydicom logs about a broken file, traceback and all, is said in one line by the InputError raised here.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+# What pydicom warns of and logs about a broken file is said in one line by the InputError raised here.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 def decode_dicom(data: bytes, name: str) -> np.ndarray:
@@ -55,6 +58,7 @@ def _read_dataset(data: bytes, name: str) -> Any:
         import pydicom
     except ImportError:
         raise InputError(f"{name}: DICOM needs the package pydicom; run: pip install medcap_tf[dicom]") from None
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # pydicom sets its own level when it is imported
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         kind = dataset.get("SOPClassUID")
@@ -68,7 +72,7 @@ def _read_dataset(data: bytes, name: str) -> Any:
         remedy = "leave it out if it is a document; else it breaks off: export it again from its source"
         raise InputError(f"{name}: DICOM without pixel data ({kind.name}); {remedy}")
     if not has_pixels or not all(size):
-        missing = "Rows or Columns is missing or 0" if has_pixels else "no pixel data"
+        missing = "Rows or Columns is missing or 0" if has_pixels else "no pixel data: no DICOM, or it breaks off"
         raise InputError(f"{name}: not a readable DICOM image ({missing}); export it again from its source")
     check_size(size, name)
     return dataset
@@ -125,17 +129,37 @@ def _decode_frame(dataset: Any, index: int) -> tuple[np.ndarray, str]:
         # Some files say 422 and hold every sample all the same. pydicom puts back what 422 leaves out of YBR_FULL only.
         samples = 3 * dataset.Rows * dataset.Columns * dataset.NumberOfFrames
         dataset.PhotometricInterpretation = "YBR_FULL" if len(dataset.PixelData) >= samples else "YBR_FULL_422"
+    if syntax in (BASELINE, EXTENDED) and dataset.SamplesPerPixel == 3:
+        dataset.PhotometricInterpretation = _jpeg_color_space(dataset.PixelData) or kind
     try:
         get_decoder = importlib.import_module("pydicom.pixels").get_decoder
     except ImportError:  # pydicom 2, the last for Python 3.9
         frames = dataset.pixel_array
         frame, decoded = frames[index] if dataset.NumberOfFrames > 1 else frames, dataset.PhotometricInterpretation
     else:
+        if syntax == EXTENDED and dataset.BitsStored > 8:
+            # pydicom 3 refuses it, but GDCM has one codec for all JPEG, which goes by what the stream says.
+            syntax = dataset.file_meta.TransferSyntaxUID = type(syntax)(LOSSLESS)
         # Left to `stored_values`, which knows HighBit.
         options = {} if _has_codec(dataset) else {"correct_unused_bits": False}
         frame, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, **options)
         decoded = properties["photometric_interpretation"]
     return frame, kind if kind.startswith("YBR_PARTIAL") else str(getattr(decoded, "value", decoded))
+
+
+def _jpeg_color_space(data: bytes) -> str | None:
+    """What the first JPEG stream itself says, which is right where the header disagrees; None where it says nothing."""
+    position = data.find(b"\xff\xd8\xff") + 2
+    while 2 <= position <= len(data) - 16:
+        marker, length = struct.unpack_from(">HH", data, position)
+        if marker == 0xFFE0 and data[position + 4 : position + 8] == b"JFIF":
+            return "YBR_FULL"
+        if marker == 0xFFEE and length >= 14 and data[position + 4 : position + 9] == b"Adobe":
+            return "YBR_FULL" if data[position + 15] else "RGB"
+        if 0xFFC0 <= marker <= 0xFFC2:
+            return "RGB" if data[position + 10 : position + 19 : 3].upper() == b"RGB" else None
+        position += 2 + length
+    return None
 
 
 def _has_codec(dataset: Any) -> bool:

@@ -15,14 +15,26 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2,
 GREY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
 
 
-def grey(image: np.ndarray) -> list:
+def gray(image: np.ndarray) -> list:
     assert image.dtype == np.uint8 and image.shape[2] == 3
     assert (image == image[..., :1]).all()
     return image[..., 0].tolist()
 
 
+def saved(dataset) -> bytes:
+    """The file, in the encoding of its transfer syntax, by pydicom 2 or 3."""
+    buffer = io.BytesIO()
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if int(pytest.importorskip("pydicom").__version__.split(".")[0]) >= 3:
+        dataset.save_as(buffer, enforce_file_format=True)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+        dataset.save_as(buffer, write_like_original=False)
+    return buffer.getvalue()
+
+
 def dicom(pixels: np.ndarray, syntax: str = "1.2.840.10008.1.2.1", **attributes) -> bytes:
-    """A DICOM file of [H, W] or [F, H, W] grey pixels, or of [H, W, 3] ones where SamplesPerPixel is 3."""
+    """A DICOM file of [H, W] or [F, H, W] gray pixels, or of [H, W, 3] ones where SamplesPerPixel is 3."""
     pydicom = pytest.importorskip("pydicom")
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = syntax
@@ -43,13 +55,7 @@ def dicom(pixels: np.ndarray, syntax: str = "1.2.840.10008.1.2.1", **attributes)
     dataset.PixelData = content
     dataset["PixelData"].VR = "OB" if meta.TransferSyntaxUID.is_compressed else "OW"
     dataset["PixelData"].is_undefined_length = meta.TransferSyntaxUID.is_compressed
-    buffer = io.BytesIO()
-    if int(pydicom.__version__.split(".")[0]) >= 3:
-        dataset.save_as(buffer, enforce_file_format=True)
-    else:
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.save_as(buffer, write_like_original=False)
-    return buffer.getvalue()
+    return saved(dataset)
 
 
 def lookup_table(first: int, bits: int, entries: list):
@@ -96,17 +102,17 @@ SIXTEEN = np.array([[-24, 16, 60, 999]], np.int16)
     ],
 )
 def test_dicom_grey_values(pixels, attributes, expected):
-    assert grey(images.decode_image(dicom(pixels, **attributes))) == expected
+    assert gray(images.decode_image(dicom(pixels, **attributes))) == expected
 
 
 def test_dicom_lookup_tables():
     # Values below the first mapped one, 10, take the first entry; those past the last, the last.
     table = lookup_table(10, 8, [255, 100, 0])
     pixels = np.array([[0, 10, 11, 12, 900]], np.uint16)
-    assert grey(images.decode_image(dicom(pixels, VOILUTSequence=table))) == [[255, 255, 100, 0, 0]]
+    assert gray(images.decode_image(dicom(pixels, VOILUTSequence=table))) == [[255, 255, 100, 0, 0]]
     signed = lookup_table(65536 - 2, 16, [0, 257 * 7, 65535])
     pixels = np.array([[-9, -2, -1, 0]], np.int16)
-    assert grey(images.decode_image(dicom(pixels, VOILUTSequence=signed))) == [[0, 0, 7, 255]]
+    assert gray(images.decode_image(dicom(pixels, VOILUTSequence=signed))) == [[0, 0, 7, 255]]
 
 
 def test_dicom_colour():
@@ -131,7 +137,7 @@ def test_dicom_palette():
 def test_dicom_without_its_preamble_is_told_by_its_suffix(tmp_path):
     path = tmp_path / "OLD.DCM"
     path.write_bytes(dicom(GREY)[132:])
-    assert grey(images.read_image(path)) == GREY.tolist()
+    assert gray(images.read_image(path)) == GREY.tolist()
 
 
 def test_broken_dicom():
