@@ -11,6 +11,8 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from medcap_tf.models.dropout import replica
+
 
 def addons() -> ModuleType:
     """tensorflow-addons, without the end-of-life notice that it prints at import."""
@@ -62,12 +64,13 @@ def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tenso
     """
 
     class Sampler(addons().seq2seq.ScheduledEmbeddingTrainingSampler):  # type: ignore[misc, name-defined]
-        """The addons' sampler with draws that depend on (seed, step) alone, so that a resumed run repeats them."""
+        """The addons' sampler with draws by (seed, step, replica) alone, so that a resumed run repeats them."""
 
         def sample(self, time: tf.Tensor, outputs: tf.Tensor, state: Any) -> tf.Tensor:
             """outputs float32 [N, V] -> int32 [N], -1 where the true word stays; `time` is the training step."""
-            draws = tf.random.stateless_uniform([tf.shape(outputs)[0]], seed=[seed, time])
-            words = tf.random.stateless_categorical(outputs, 1, seed=[seed + 1, time], dtype=tf.int32)[:, 0]
+            first, second = (tf.stack([2 * seed + i + replica() * 2**50, tf.cast(time, tf.int64)]) for i in range(2))
+            draws = tf.random.stateless_uniform([tf.shape(outputs)[0]], seed=first)
+            words = tf.random.stateless_categorical(outputs, 1, seed=second, dtype=tf.int32)[:, 0]
             return tf.where(draws < self.sampling_probability, words, -1)
 
     sampler = Sampler(probability, embedding_fn=lambda ids: ids)

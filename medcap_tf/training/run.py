@@ -31,6 +31,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
 from medcap_tf.files import read_json, write_text
 from medcap_tf.library import Library
+from medcap_tf.models.dropout import seed_dropout
 from medcap_tf.networks import build_models, load_weights, save_weights
 from medcap_tf.records import Problem, Record, read_dataset
 from medcap_tf.text import Normalizer, Vocabulary
@@ -137,6 +138,7 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
             encoder_precision=device.encoder_precision,
             with_weights=has_images,
         )
+    seed_dropout(models.parts().values(), config.training.seed)
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
     best = run / "checkpoints" / "best"
     task = Task(config, models, train, valid, vocabulary, concepts, best, device.strategy.num_replicas_in_sync)
