@@ -28,8 +28,14 @@ class Caption:
     concept_scores: np.ndarray | None = None  # float32 [K] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region
     error: str = ""
+    image_id: str = ""  # the record's, folders and all; empty where nobody has given one
 
     @property
     def text(self) -> str:
         """The caption as one line."""
         return " ".join(self.words)
+
+    @property
+    def key(self) -> str:
+        """What references know the image by: its ID, or else its path; a file's name alone is many images'."""
+        return self.image_id or str(self.path)

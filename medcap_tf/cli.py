@@ -14,11 +14,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from medcap_tf import __version__, cli_options, cli_scores, cli_serving
 from medcap_tf import config as configuration
 from medcap_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from medcap_tf.explain.references import Pictured
 
 _BEGAN = time.perf_counter()
 _RESEARCH = "Software for research, not a medical device."
@@ -235,7 +238,8 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(chosen: argparse.Namespace) -> None:
-    paths, references = _explained(chosen)
+    explained = _explained(chosen)
+    paths, references = [image.path for image in explained], {i.image_id: i.reference for i in explained}
     captioner = cli_options.load(chosen)
     from tqdm import tqdm
 
@@ -243,6 +247,7 @@ def _explain(chosen: argparse.Namespace) -> None:
     from medcap_tf.explain.methods import METHODS
     from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.reasons import explain, layer_by
+    from medcap_tf.explain.references import with_ids
     from medcap_tf.explain.report import write_report
     from medcap_tf.explain.worst import SCORE, worst
 
@@ -254,7 +259,7 @@ def _explain(chosen: argparse.Namespace) -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     clock, failed = Clock(), 0
     clock.seconds["start-up"] = time.perf_counter() - _BEGAN
-    captions = clock.each("captions", captioner.caption(paths))
+    captions = clock.each("captions", with_ids(captioner.caption(paths), explained))
     count = len(paths)
     if chosen.worst:
         told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
@@ -284,27 +289,47 @@ def _explain(chosen: argparse.Namespace) -> None:
         raise InputError(f"{failed} of {count} images could not be read")
 
 
-def _explained(chosen: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
-    """The images to explain, and the references by image ID."""
-    from medcap_tf.folders import find_files
+def _explained(chosen: argparse.Namespace) -> list[Pictured]:
+    """The images to explain, each under an ID of its own, with the references that are known."""
+    from medcap_tf.explain.references import with_references
     from medcap_tf.tables import read_captions
 
     if bool(chosen.images) == bool(chosen.data):
         raise InputError("give either images (or folders of them) or --data DIR")
-    if chosen.limit is not None and chosen.limit < 1:
-        raise InputError(f"--limit {chosen.limit}: give at least 1")
-    records = [record for record in cli_options.read_split(chosen)[0] if record.image_path] if chosen.data else []
-    if chosen.data and not records:
-        raise InputError(f"{chosen.data}: split {chosen.split!r} has no images")
-    references = {record.image_path.stem: record.caption for record in records if record.caption}
+    for option in ("limit", "dpi"):
+        if getattr(chosen, option) is not None and getattr(chosen, option) < 1:
+            raise InputError(f"--{option} {getattr(chosen, option)}: give at least 1")
+    images, own = _of_split(chosen) if chosen.data else _of_files(chosen.images)
     if chosen.references:
-        references.update(read_captions(chosen.references).values)
-    paths = [record.image_path for record in records] or find_files(chosen.images)
+        table = read_captions(chosen.references)
+        cli_options.show_problems(table.problems)
+        images = with_references(images, table.values, str(chosen.references), own)
+        print(f"references: of {sum(bool(i.reference) for i in images)} of {len(images)} images", file=sys.stderr)
     if not chosen.worst:
-        return paths[: chosen.limit], references
-    if not any(path.stem in references for path in paths):
+        return images[: chosen.limit]
+    if not any(image.reference for image in images):
         raise InputError("--worst needs references: give --references TABLE, or --data with a split that has captions")
-    return paths, references
+    return images
+
+
+def _of_split(chosen: argparse.Namespace) -> tuple[list[Pictured], list[str]]:
+    """The images of a split with its captions, and their IDs."""
+    from medcap_tf.explain.references import Pictured
+
+    records = [record for record in cli_options.read_split(chosen)[0] if record.image_path]
+    if not records:
+        raise InputError(f"{chosen.data}: split {chosen.split!r} has no images")
+    images = [Pictured(record.image_path, record.image_id, record.caption) for record in records]
+    return images, [record.image_id for record in records]
+
+
+def _of_files(given: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
+    """Image files, and what those inside folders are called from the folder on."""
+    from medcap_tf.explain.references import id_within, name_images
+    from medcap_tf.folders import find_files
+
+    found = [(path, top) for top in given for path in find_files([top])]
+    return name_images([path for path, _ in found]), [id_within(*pair) if pair[0] != pair[1] else "" for pair in found]
 
 
 def _add_audit(commands: Any) -> None:

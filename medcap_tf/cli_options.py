@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medcap_tf.errors import InputError
+
+_SHOWN = 20  # problems of a table; the same mistake tends to be in every row
 
 
 def add_decoding(parser: argparse.ArgumentParser) -> None:
@@ -49,3 +53,11 @@ def read_split(chosen: argparse.Namespace) -> tuple[Any, Any]:
     if chosen.split not in dataset.splits:
         raise InputError(f"{chosen.data}: no split {chosen.split!r}; there are {', '.join(dataset.splits)}")
     return dataset.splits[chosen.split], dataset
+
+
+def show_problems(problems: Sequence[Any]) -> None:
+    """What is wrong with a table's rows, on stderr: a row left out changes what the rest says."""
+    for problem in problems[:_SHOWN]:
+        print(f"{problem.file}:{problem.row}: {problem.problem}", file=sys.stderr)
+    if len(problems) > _SHOWN:
+        print(f"and {len(problems) - _SHOWN} problems more", file=sys.stderr)

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -25,6 +24,7 @@ from medcap_tf.explain.perturbation import concept_drops, heaviest_first, region
 from medcap_tf.explain.pointing import Case, means, pointing_game
 from medcap_tf.explain.sanity import Maps, maps_of, movement, noisy, randomised, rank_correlation
 from medcap_tf.files import write_text
+from medcap_tf.folders import image_stem
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 from medcap_tf.records import Record
 
@@ -44,7 +44,7 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
 
     Args:
         captioner: a loaded run.
-        records: a split; the pointing game needs `masks/ID.png` beside its folder of images.
+        records: a split; the pointing game needs their masks, see `mask_paths`.
         split: its name.
         images: how many of its images the costly measures take (all but pointing and word deletion).
         seed: of what is random.
@@ -105,10 +105,28 @@ def _cases(captioner: Captioner, told: Sequence[Told]) -> Iterable[Case]:
 
 
 def _mask_of(record: Record) -> np.ndarray | None:
-    """bool [H, W], or None where the data set has no mask of the image."""
-    path = record.image_path.parent.parent / "masks" / f"{record.image_id}.png"  # type: ignore[union-attr]
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    return None if mask is None else mask > 127
+    """bool [H, W], or None where the data set has no mask of the image; raises InputError where it has two, or one that
+    cannot be read."""
+    found = [path for path in mask_paths(record) if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1]} are both masks of {record.image_id!r}; take one away")
+    return images.read_image(found[0]).max(-1) > 127 if found else None
+
+
+def mask_paths(record: Record) -> list[Path]:
+    """Where the mask of an image may lie: `masks/ID.png` beside the folder that its ID starts from, or in `masks`
+    where the image is in `images`, at the same place.
+
+    `test/images/CXR1/0.png` has `test/masks/CXR1/0.png`, whether its ID is `CXR1/0` or `0`.
+    """
+    path: Path = record.image_path  # type: ignore[assignment]
+    start = path.parents[record.image_id.count("/")]
+    found = [start.parent / "masks" / f"{record.image_id}.png"]
+    parts = path.parts
+    if "images" in parts[:-1]:
+        place = len(parts) - 2 - parts[-2::-1].index("images")
+        found.append(Path(*parts[:place], "masks", *parts[place + 1 : -1], f"{image_stem(path.name)}.png"))
+    return list(dict.fromkeys(found))
 
 
 def _areas(

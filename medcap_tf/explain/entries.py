@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from medcap_tf.caption import Caption
 from medcap_tf.explain.figures import MAP_COLOURS, active_share, strongest
 from medcap_tf.explain.plate import colours
 from medcap_tf.explain.reasons import Reasons, shared_words
@@ -40,7 +41,7 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         `reference` (None where unknown); `layers`.
     """
     caption = reasons.caption
-    entry: dict[str, Any] = {"name": caption.path.name, "path": str(caption.path), "error": caption.error}
+    entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
     if caption.error:
         return entry
     spoken = len(caption.words) > 0
@@ -58,6 +59,11 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         "reference": _reference(reasons) if reasons.reference else None,
         "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],
     }
+
+
+def _name(caption: Caption) -> str:
+    """The file's name, with as many of its folders as the image's ID has."""
+    return "/".join(caption.path.parts[-1 - caption.image_id.count("/") :])
 
 
 def _notes(reasons: Reasons) -> list[str]:

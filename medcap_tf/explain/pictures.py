@@ -69,8 +69,9 @@ def _figures(reasons: Reasons, concept_names: Mapping[str, str] | None) -> dict[
 
 
 def file_name(path: Path) -> str:
-    """The image's name without suffix, and a few digits of its path's hash: two folders may hold the same name."""
-    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    """The image's name without suffix, and 12 digits of its path's hash: thousands of folders may hold a `0.png`, of
+    which six digits would confuse two."""
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def _write_numbers(reasons: Reasons, folder: Path, name: str) -> list[Path]:

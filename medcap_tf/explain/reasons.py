@@ -68,7 +68,7 @@ def explain(
         captioner: a loaded run.
         captions: as `captioner.caption` gives them; one with an error gives `Reasons` with that error.
         layers: names of ResNet50's layers to keep.
-        references: reference captions by image ID (the file's name without its suffix), where known.
+        references: reference captions by the captions' `key`, the image's ID or else its path, where known.
         methods: tf-explain's methods to draw for the strongest concepts of each image.
     """
     view = captioner.concept_view() if methods else None
@@ -77,7 +77,7 @@ def explain(
             yield Reasons(caption)
             continue
         image, pixels = _read_image(captioner, caption.path)
-        reference = (references or {}).get(caption.path.stem, "")
+        reference = (references or {}).get(caption.key, "")
         found = {name: x[0] for name, x in captioner.activations(pixels[None], layers).items()} if layers else {}
         spoken = len(caption.words) > 0
         yield Reasons(

@@ -15,14 +15,14 @@ def worst(captions: Iterable[Caption], references: Mapping[str, str], count: int
 
     Args:
         captions: of images; one that could not be read comes before all others, one without a reference is left out.
-        references: by image ID (the file's name without its suffix).
+        references: by the captions' `key`: the image's ID, or else its path.
         count: how many at most.
     """
-    known = [caption for caption in captions if caption.error or references.get(caption.path.stem)]
+    known = [caption for caption in captions if caption.error or references.get(caption.key)]
     return sorted(known, key=lambda caption: _score(caption, references))[:count]
 
 
 def _score(caption: Caption, references: Mapping[str, str]) -> float:
     if caption.error:
         return -1.0
-    return caption_scores([references[caption.path.stem]], [caption.text])[SCORE]
+    return caption_scores([references[caption.key]], [caption.text])[SCORE]

@@ -116,7 +116,7 @@ class TestOnARun:
             layer_by(captioner, "conv9")
 
     def test_pictures_and_numbers(self, captioner, paths, tmp_path):
-        references = {paths[0].stem: "Axial CT of the brain showing a mass."}
+        references = {str(paths[0]): "Axial CT of the brain showing a mass."}
         reasons = next(explain(captioner, captioner.caption(paths[:1]), ["conv2_block3_out"], references))
         written = write_pictures(reasons, tmp_path, pdf=True)
         name = file_name(paths[0])
@@ -151,7 +151,7 @@ class TestOnARun:
         silent = dataclasses.replace(
             caption, words=(), stems=(), tokens=caption.tokens[:0], attention=caption.attention[:0]
         )
-        (reasons,) = explain(captioner, [silent], ["conv1_relu"], {paths[0].stem: "CT of the chest."})
+        (reasons,) = explain(captioner, [silent], ["conv1_relu"], {str(paths[0]): "CT of the chest."})
         assert entry_of(reasons)["notes"] == ["The model wrote nothing."]
         kinds = {path.name.split(".", 1)[1] for path in write_pictures(reasons, tmp_path)}
         assert kinds == {"words.png", "layer.conv1_relu.png"}  # the reference's words
