@@ -129,6 +129,8 @@ def _decode_frame(dataset: Any, index: int) -> tuple[np.ndarray, str]:
         # Some files say 422 and hold every sample all the same. pydicom puts back what 422 leaves out of YBR_FULL only.
         samples = 3 * dataset.Rows * dataset.Columns * dataset.NumberOfFrames
         dataset.PhotometricInterpretation = "YBR_FULL" if len(dataset.PixelData) >= samples else "YBR_FULL_422"
+    if dataset.BitsAllocated == 1 and not syntax.is_encapsulated:
+        return _packed_frame(dataset, index), kind
     if syntax in (BASELINE, EXTENDED) and dataset.SamplesPerPixel == 3:
         dataset.PhotometricInterpretation = _jpeg_color_space(dataset.PixelData) or kind
     try:
@@ -145,6 +147,13 @@ def _decode_frame(dataset: Any, index: int) -> tuple[np.ndarray, str]:
         frame, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, **options)
         decoded = properties["photometric_interpretation"]
     return frame, kind if kind.startswith("YBR_PARTIAL") else str(getattr(decoded, "value", decoded))
+
+
+def _packed_frame(dataset: Any, index: int) -> np.ndarray:
+    """Pixels of one bit, from the lowest bit on; pydicom 3 loses count where a frame begins within a byte."""
+    count = dataset.Rows * dataset.Columns
+    bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
+    return bits[index * count : (index + 1) * count].reshape(dataset.Rows, dataset.Columns)
 
 
 def _jpeg_color_space(data: bytes) -> str | None:

@@ -39,7 +39,9 @@ def dicom(pixels: np.ndarray, syntax: str = "1.2.840.10008.1.2.1", **attributes)
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
-    dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    encoding = {"is_implicit_VR": meta.TransferSyntaxUID.is_implicit_VR}
+    encoding["is_little_endian"] = meta.TransferSyntaxUID.is_little_endian
+    dataset = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, **encoding)
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.SamplesPerPixel = attributes.get("SamplesPerPixel", 1)
     dataset.Rows, dataset.Columns = pixels.shape[:2] if dataset.SamplesPerPixel == 3 else pixels.shape[-2:]
@@ -48,7 +50,10 @@ def dicom(pixels: np.ndarray, syntax: str = "1.2.840.10008.1.2.1", **attributes)
     dataset.HighBit = dataset.BitsStored - 1
     dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
     for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
+        if isinstance(value, pydicom.DataElement):
+            dataset.add(value)
+        else:
+            setattr(dataset, keyword, value)
     content = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     if meta.TransferSyntaxUID.is_compressed:
         content = pydicom.encaps.encapsulate([content])
