@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
-from collections.abc import Iterable, Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from medcap_tf.errors import InputError
+
+_MOST = 65_536  # units of a layer, images of a batch: far above use, far below what exhausts memory at once
 
 
 def _choice(default: str, *choices: str) -> Any:
@@ -43,14 +48,14 @@ class TextConfig:
     stemmer: str = _choice("snowball", "porter", "lancaster", "none")
     remove_stop_words: bool = True
     min_count: int = _number(2, 1)
-    max_words: int = _number(40, 1)  # longer captions are cut in training
+    max_words: int = _number(40, 1, _MOST)  # longer captions are cut in training
 
 
 @dataclass(frozen=True)
 class VisualConfig:
     """ResNet50 and its concept head."""
 
-    image_size: int = _number(224, 32)  # pixels, both sides
+    image_size: int = _number(224, 32, 4096)  # pixels, both sides
     layer: str = "conv5_block3_out"
     weights: str = "imagenet"  # imagenet, none, an .h5 in Keras' layout, or a run folder: its encoder and concepts
     trainable: str = _choice("none", "last_stage", "all")  # while captions are learned
@@ -75,9 +80,9 @@ class VisualConfig:
 class SemanticConfig:
     """The reader of words: embedding, GRU, causal self-attention, concepts."""
 
-    embedding_size: int = _number(128, 1)
-    units: int = _number(256, 1)
-    attention_units: int = _number(128, 1)
+    embedding_size: int = _number(128, 1, _MOST)
+    units: int = _number(256, 1, _MOST)
+    attention_units: int = _number(128, 1, _MOST)
     dropout: float = _number(0.3, 0, 0.9)
     epochs: int = _number(15, 0)
     learning_rate: float = _number(2e-3, 0)
@@ -88,9 +93,9 @@ class SemanticConfig:
 class DecoderConfig:
     """The attention LSTM that writes the caption."""
 
-    embedding_size: int = _number(256, 1)
-    units: int = _number(512, 1)
-    attention_units: int = _number(256, 1)
+    embedding_size: int = _number(256, 1, _MOST)
+    units: int = _number(512, 1, _MOST)
+    attention_units: int = _number(256, 1, _MOST)
     dropout: float = _number(0.5, 0, 0.9)
     image_concepts: bool = True  # start from the concepts seen in the image too, where they were learned
     semantic_source: str = _choice("prefix", "none", "reference")  # reference: an oracle that reads the answer
@@ -101,7 +106,7 @@ class TrainingConfig:
     """The loop: what it optimises and when it stops."""
 
     epochs: int = _number(30, 0)
-    batch_size: int = _number(32, 1)
+    batch_size: int = _number(32, 1, _MOST)
     learning_rate: float = _number(1e-3, 0)
     weight_decay: float = _number(1e-3, 0)
     warmup_epochs: float = _number(1, 0)
@@ -114,7 +119,7 @@ class TrainingConfig:
     precision: str = _choice("auto", "float32", "mixed_bfloat16", "mixed_float16")
     xla: bool = False
     deterministic: bool = False
-    seed: int = _number(0, 0)
+    seed: int = _number(0, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,10 @@ class DecodingConfig:
     """The search for the caption."""
 
     beam_width: int = _number(3, 1, 64)
-    max_length: int = _number(30, 1)  # tokens, <end> included
+    max_length: int = _number(30, 1, _MOST)  # tokens, <end> included
     length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
     neighbours: int = _number(32, 0, 1000)  # similar training images with a say in each word and concept; 0: none
-    batch_size: int = _number(16, 1)
+    batch_size: int = _number(16, 1, _MOST)
 
 
 @dataclass(frozen=True)
@@ -172,35 +177,60 @@ def from_json(values: Mapping[str, Any], base: Config | None = None) -> Config:
     flat = {}
     for section, fields in values.items():
         if not isinstance(fields, Mapping):
-            raise InputError(f"configuration: section {section!r} should hold fields, found {fields!r}")
+            raise InputError(f"configuration: section {section!r} should hold fields, found {_shown(fields)}")
         flat.update({f"{section}.{key}": value for key, value in fields.items()})
     return (base or Config()).replace(flat)
 
 
 def load(path: Path, base: Config | None = None) -> Config:
     """Read a JSON file of settings; a run's own `config.json` (settings under `"config"`) is read too."""
+    layout = "{section: {field: value}}"
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a JSON file") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); it should hold {{section: {{field: value}}}}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: should hold {{section: {{field: value}}}}, found {type(values).__name__}")
-    try:
-        return from_json(values.get("config", values), base)
+        # Of bytes, the encoding is found by the byte order mark that editors on Windows write.
+        values = json.loads(Path(path).read_bytes(), object_pairs_hook=_without_repeats)
+        if not isinstance(values, dict):
+            raise InputError(f"should hold {layout}, found {'null' if values is None else type(values).__name__}")
+        return from_json(_settings_of(values), base)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); it should hold {layout}") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which the last of several equal keys would win in silence."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"key {repeated!r} stands twice in one object; keep one")
+    return values
+
+
+def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a file, which a run keeps under `"config"`, beside what is no setting."""
+    if "config" not in values:
+        return values
+    beside = [f.name for f in dataclasses.fields(Config) if isinstance(values.get(f.name), dict)]
+    if beside:
+        raise InputError(f"section {beside[0]!r} stands beside 'config'; move it into 'config'")
+    if not isinstance(values["config"], dict):
+        raise InputError(f"'config' should hold sections, found {_shown(values['config'])}")
+    return values["config"]
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """`["section.field=value", ...]` -> `{"section.field": "value"}`; raises InputError on another form."""
-    result = {}
+    """`["section.field=value", ...]` -> `{"section.field": "value"}`; raises InputError on another form, and on two
+    values for one field."""
+    result: dict[str, str] = {}
     for setting in settings:
-        name, equals, value = setting.partition("=")
+        name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise InputError(f"--set {setting}: should be section.field=value, as in --set decoding.beam_width=5")
-        result[name.strip()] = value.strip()
+        if result.setdefault(name, value) != value:
+            raise InputError(f"--set {name}: given twice, {result[name]} and {value}; give it once")
     return result
 
 
@@ -216,21 +246,37 @@ def describe() -> str:
 
 
 def _convert(config: Config, section: str, key: str, value: Any) -> Any:
-    known = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    if section not in known:
-        raise InputError(f"setting {section}.{key}: no section {section!r}; there are {', '.join(known)}")
-    types = get_type_hints(type(known[section]))
-    if key not in types:
-        raise InputError(f"setting {section}.{key}: no such field; section {section} has {', '.join(types)}")
-    kind = types[key]
+    known = {f.name: get_type_hints(type(getattr(config, f.name))) for f in dataclasses.fields(config)}
+    name = f"{section}.{key}" if key else section
+    if key not in known.get(section, ()):
+        closest = _closest(section, key, [f"{s}.{k}" for s, fields in known.items() for k in fields])
+        meant = f"; did you mean {closest}?" if closest else ";"
+        if section in known:
+            raise InputError(f"setting {name}: no such field{meant} Section {section} has {', '.join(known[section])}")
+        raise InputError(f"setting {name}: no section {section!r}{meant} There are {', '.join(known)}")
+    kind = known[section][key]
     try:
-        if kind is bool:
-            return _to_bool(value)
-        if kind is int and float(value) != int(float(value)):
-            raise ValueError(value)
-        return kind(float(value)) if kind is int else kind(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"setting {section}.{key}: {value!r} should be of type {kind.__name__}") from error
+        return _READERS[kind](value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _wrong_type(name, kind, value) from error
+
+
+def _closest(section: str, key: str, known: list[str]) -> str | None:
+    """The setting that was meant, most likely: the same field of another section, else the most similar name."""
+    field_name = (key or section).lower()
+    same = [name for name in known if name.partition(".")[2] == field_name]
+    similar = difflib.get_close_matches(f"{section}.{key}".lower(), known, n=1, cutoff=0.7)
+    return next(iter([*(same if len(same) == 1 else ()), *similar, *same]), None)
+
+
+def _wrong_type(name: str, kind: type, value: Any) -> InputError:
+    remedy = "; leave it out for the default" if value is None else ""
+    return InputError(f"setting {name}: {_shown(value)} should be of type {kind.__name__} ({_MEANT[kind]}){remedy}")
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _to_bool(value: Any) -> bool:
@@ -238,15 +284,47 @@ def _to_bool(value: Any) -> bool:
     return names[str(value).lower()] if str(value).lower() in names else _refuse(value)
 
 
-def _refuse(value: Any) -> bool:
+def _to_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return _refuse(value)
+    try:
+        return int(value) if isinstance(value, (int, str)) else _whole(value)
+    except ValueError:
+        return _whole(float(value))  # as in 1e3
+
+
+def _whole(value: float) -> int:
+    return int(value) if value == int(value) else _refuse(value)
+
+
+def _to_float(value: Any) -> float:
+    number = _refuse(value) if isinstance(value, bool) else float(value)
+    return number if math.isfinite(number) else _refuse(value)
+
+
+def _to_str(value: Any) -> str:
+    text = os.fspath(value)
+    return text if isinstance(text, str) and "\0" not in text else _refuse(value)
+
+
+def _refuse(value: Any) -> Any:
     raise ValueError(value)
 
 
+_READERS: dict[type, Callable[[Any], Any]] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+_MEANT = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
 def _check_section(section: str, values: Any) -> None:
+    kinds = get_type_hints(type(values))
     for item in dataclasses.fields(values):
-        value = getattr(values, item.name)
+        name, kind, value = f"{section}.{item.name}", kinds[item.name], getattr(values, item.name)
+        allowed = (int, float) if kind is float else kind
+        fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
+        if not fits or (kind is float and not math.isfinite(value)):
+            raise _wrong_type(name, kind, value)
         choices, limits = item.metadata.get("choices"), item.metadata.get("range")
         if choices and value not in choices:
-            raise InputError(f"setting {section}.{item.name}: {value!r} is none of {', '.join(choices)}")
+            raise InputError(f"setting {name}: {_shown(value)} is none of {', '.join(choices)}")
         if limits and not limits[0] <= value <= limits[1]:
-            raise InputError(f"setting {section}.{item.name}: {value} lies outside {limits[0]} to {limits[1]}")
+            raise InputError(f"setting {name}: {value} lies outside {limits[0]} to {limits[1]}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from medcap_tf.config import Config, describe, from_json, load, parse_settings
+from medcap_tf.config import Config, DecoderConfig, TrainingConfig, describe, from_json, load, parse_settings
 from medcap_tf.errors import InputError
 
 
@@ -50,19 +51,134 @@ def test_wrong_settings_are_named(values, message):
         Config().replace(values)
 
 
+@pytest.mark.parametrize("name", ["decoder.units", "training.learning_rate", "training.seed", "visual.image_size"])
+@pytest.mark.parametrize(
+    "value", ["inf", "-inf", "nan", "1e999", "", "x", None, [], [5], {}, True, float("inf"), float("nan")]
+)
+def test_no_number_is_read_from_what_is_none(name, value):
+    with pytest.raises(InputError, match=rf"^setting {name}: .* should be of type (int|float) \(a (whole )?number\)"):
+        Config().replace({name: value})
+
+
+@pytest.mark.parametrize("value", [None, 3, ["imagenet"], {}, True, "a\0b"])
+def test_no_text_is_made_of_what_is_none(value):
+    with pytest.raises(InputError, match=r"setting visual\.weights: .* should be of type str \(text\)"):
+        Config().replace({"visual.weights": value})
+
+
+@pytest.mark.parametrize("value", [None, 2, 1.5, "perhaps", "", [True], {}])
+def test_no_switch_is_made_of_what_is_none(value):
+    with pytest.raises(InputError, match=r"setting training\.xla: .* should be of type bool \(true or false\)"):
+        Config().replace({"training.xla": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("decoder.units", "1e3", 1000),
+        ("decoder.units", 64.0, 64),
+        ("training.seed", "4294967295", 4294967295),
+        ("training.clip_norm", 5, 5.0),
+        ("training.xla", 1, True),
+        ("training.xla", "No", False),
+        ("visual.weights", Path("runs/first"), str(Path("runs/first"))),
+    ],
+)
+def test_what_is_meant_is_taken(name, value, wanted):
+    section, field = name.split(".")
+    found = getattr(getattr(Config().replace({name: value}), section), field)
+    assert found == wanted and type(found) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"),
+    [
+        ("decoding.beamwidth", "decoding.beam_width"),
+        ("decoding.Beam_Width", "decoding.beam_width"),
+        ("decoder.beam_width", "decoding.beam_width"),  # the field of another section
+        ("beam_width", "decoding.beam_width"),
+        ("trainig.batch_size", "training.batch_size"),
+        ("text.stemer", "text.stemmer"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_the_closest_one(name, closest):
+    with pytest.raises(InputError, match=rf"setting {name}: no .*; did you mean {closest}\?"):
+        Config().replace({name: "3"})
+
+
+def test_a_name_like_no_other_is_answered_by_all():
+    with pytest.raises(InputError, match=r"setting zzz: no section 'zzz'; There are data, text, visual"):
+        Config().replace({"zzz": "3"})
+
+
+def test_fields_are_checked_however_they_came():
+    for wrong in (
+        {"units": "5"}, {"units": None}, {"units": True}, {"units": 1.5}, {"dropout": float("nan")},
+        {"image_concepts": 1},
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="should be of type"):
+            Config(decoder=DecoderConfig(**wrong))
+    with pytest.raises(InputError, match="should be of type float"):
+        Config(training=TrainingConfig(clip_norm=float("inf")))
+
+
+def test_a_long_value_is_not_printed_whole():
+    with pytest.raises(InputError) as caught:
+        Config().replace({"decoder.units": list(range(9999))})
+    assert len(str(caught.value)) < 200
+
+
+def test_two_values_for_one_setting_are_refused():
+    with pytest.raises(InputError, match=r"--set decoder\.units: given twice, 5 and 6; give it once"):
+        parse_settings(["decoder.units=5", "text.min_count=1", "decoder.units=6"])
+    assert parse_settings(["decoder.units=5", "decoder.units = 5"]) == {"decoder.units": "5"}
+
+
 def test_a_setting_without_a_value_is_refused():
     with pytest.raises(InputError, match=r"section\.field=value"):
         parse_settings(["decoding.beam_width"])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "not JSON"), ("[]", "found list"), ('{"text": 3}', "should hold fields")]
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "found list"),
+        ("null", "found null"),
+        ('{"text": 3}', "should hold fields"),
+        ('{"text": null}', "should hold fields, found null"),
+        ('{"decoder.units": 3}', "'decoder.units' should hold fields"),
+        ('{"config": null}', "'config' should hold sections, found null"),
+        ('{"config": {}, "decoder": {"units": 5}}', "section 'decoder' stands beside 'config'"),
+        ('{"decoder": {"units": 5, "units": 6}}', "key 'units' stands twice"),
+        ('{"decoder": {}, "text": {}, "decoder": {"units": 6}}', "key 'decoder' stands twice"),
+        ('{"decoder": {"units": NaN}}', r"decoder\.units: nan should be of type int"),
+        ('{"training": {"learning_rate": Infinity}}', r"learning_rate: inf should be of type float"),
+        ('{"visual": {"weights": null}}', r"visual\.weights: null should be of type str"),
+        ('{"decoder": {"unit": 5}}', r"did you mean decoder\.units\?"),
+    ],
 )
 def test_broken_files_are_named(tmp_path, content, message):
     path = tmp_path / "mine.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=f"mine.json.*{message}"):
+    with pytest.raises(InputError, match=f"mine.json.*{message}") as caught:
         load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_byte_order_mark_is_no_fault(tmp_path, encoding):
+    path = tmp_path / "mine.json"
+    path.write_text('{"data": {"train_split": "übung"}}', encoding=encoding)
+    assert load(path).data.train_split == "übung"
+
+
+def test_what_a_run_keeps_beside_its_settings_is_none(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"config": {"decoder": {"units": 7}}, "data": "some/folder", "seed": 3}))
+    assert load(path).decoder.units == 7
 
 
 def test_a_missing_file_is_named(tmp_path):
