@@ -6,6 +6,7 @@ kind and a colon, so that reports can group them.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Sheet(NamedTuple):
     def joined(self, column: int) -> Iterator[tuple[int, list[str], int]]:
         """Each row's number, its fields, and how many more it has than columns: those are a part of `column`."""
         for row, fields in self.rows:
-            while len(fields) > self.width and not fields[-1].strip():
+            while column < self.width - 1 and len(fields) > self.width and not fields[-1].strip():
                 fields = fields[:-1]
             more = len(fields) - self.width if self.separator else 0
             if more > 0:
@@ -117,9 +118,10 @@ def _shown(fields: list[str]) -> str:
 
 
 def _without_blank_columns(rows: list[Row]) -> list[Row]:
-    """The rows without the columns at their ends that are blank throughout."""
-    width = max(i for _, fields in rows for i, text in enumerate(fields, 1) if text.strip())
-    return [(row, fields[:width]) for row, fields in rows]
+    """The rows without the columns at their ends that most have, blank throughout; few have a caption's own commas."""
+    filled = max(i for _, fields in rows for i, text in enumerate(fields, 1) if text.strip())
+    common = statistics.median_high(len(fields) for _, fields in rows)
+    return [(row, fields[:filled] + fields[max(filled, common) :]) for row, fields in rows]
 
 
 def _not_a_workbook(data: bytes) -> str:

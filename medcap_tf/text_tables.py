@@ -7,8 +7,8 @@ belongs to the caption. So one stray mark costs its own row its unpaired mark an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import AnyStr, NamedTuple
 
 Row = tuple[int, list[str]]  # its line in the file, from 1 on, and its fields
 Fault = tuple[int, str]  # the row concerned, or 0, and "kind: details"
@@ -18,6 +18,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _UTF8_AS_CP1252 = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u2122]")
 _BOMS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_TEXT_PER_ZERO = 100  # bytes: a text has hardly a zero byte, a binary file many
 _SAMPLE = 200_000  # characters, to find the separator
 _LONGEST_CELL = 32_767  # characters, as in Excel: an unpaired mark must not gather a file
 
@@ -45,10 +46,18 @@ def _decode(data: bytes, faults: list[Fault]) -> str | None:
     encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None) or _utf16_without_bom(data)
     if encoding:
         text = data.decode(encoding, errors="replace")
-        faults += [(row, "undecodable characters: they are read as \ufffd") for row in _lines_with("\ufffd", text)]
+        faults += [
+            (row, "undecodable characters: they are read as \ufffd")
+            for row in _lines_with("\ufffd", _LINE_END.split(text))
+        ]
         return text
     if b"\0" in data:
-        return None
+        if data.count(0) * _TEXT_PER_ZERO > len(data):
+            return None
+        faults += [
+            (row, "zero bytes: they are read as spaces") for row in _lines_with(b"\0", re.split(rb"\r\n?|\n", data))
+        ]
+        data = data.replace(b"\0", b" ")
     # Bytes that are no UTF-8 become lone surrogates, then what Excel on Windows would have meant by them.
     text = data.decode("utf-8-sig", errors="surrogateescape")
     if _UNDECODED.search(text):
@@ -83,8 +92,8 @@ def _repair(text: str, faults: list[Fault]) -> str:
     return "".join(parts)
 
 
-def _lines_with(mark: str, text: str) -> Iterator[int]:
-    return (row for row, line in enumerate(_LINE_END.split(text), 1) if mark in line)
+def _lines_with(mark: AnyStr, lines: Iterable[AnyStr]) -> Iterator[int]:
+    return (row for row, line in enumerate(lines, 1) if mark in line)
 
 
 def _separator(text: str) -> str:

@@ -317,6 +317,6 @@ def test_files_of_open_workbooks_and_macos_are_passed_over(tmp_path):
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     write(tmp_path / "train" / "captions.csv", "".join(f'x{i},"Film {i}, lateral"\n' for i in range(100_000)))
     write(tmp_path / "train" / "concepts.csv", "".join(f"x{i},C0000001;C{i:07}\n" for i in range(2, 100_000)))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_dataset(tmp_path).splits["train"]) == 100_000
-    assert time.perf_counter() - start < 30  # about 4 s on a busy core
+    assert time.process_time() - start < 30  # about 5 s
