@@ -174,7 +174,7 @@ def _caption(chosen: argparse.Namespace) -> None:
     failed, names = 0, captioner.concept_names
     for caption in captioner.caption(paths):
         if chosen.json:
-            print(json.dumps(_caption_json(caption, names), ensure_ascii=False))
+            print(json.dumps(_caption_json(caption, names, _word_scores(captioner, caption)), ensure_ascii=False))
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
         else:
@@ -186,7 +186,15 @@ def _caption(chosen: argparse.Namespace) -> None:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
 
 
-def _caption_json(caption: Any, names: Mapping[str, str]) -> dict[str, Any]:
+def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
+    """What the classifier of words reads in the caption alone, by code; nothing of an export, or without concepts."""
+    semantic = getattr(getattr(captioner, "models", None), "semantic", None)
+    if semantic is None or not caption.words:
+        return {}
+    return dict(zip(captioner.concepts, captioner.word_concepts(caption.tokens[None])[0][0].tolist()))
+
+
+def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float]) -> dict[str, Any]:
     if caption.error:
         return {"path": str(caption.path), "error": caption.error}
     return {
@@ -196,7 +204,10 @@ def _caption_json(caption: Any, names: Mapping[str, str]) -> dict[str, Any]:
         "words": caption.words,
         "stems": caption.stems,
         "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
-        "concepts": [{"code": code, "name": names.get(code, ""), "score": score} for code, score in caption.concepts],
+        "concepts": [
+            {"code": code, "name": names.get(code, ""), "score": score, "word_score": word_scores.get(code)}
+            for code, score in caption.concepts
+        ],
     }
 
 

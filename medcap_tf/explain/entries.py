@@ -37,8 +37,9 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
         even spread; `similar`, training images with a say: `id` (empty where not told), `caption`, `weight`;
-        `concepts`, each with what the words gave it in logits (None: unknown, or it was named from the image);
-        `reference` (None where unknown); `layers`.
+        `concepts`, each with the model's own `score`, by which it is named (that of `caption --json`); its
+        `word_score`, what the classifier reads in the caption's words alone; `contributions`, what each
+        word gave to that in logits (None, any of the three: not known); `reference` (None where unknown); `layers`.
     """
     caption = reasons.caption
     entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
@@ -109,11 +110,23 @@ def _numbers(values: np.ndarray, digits: int = 4) -> list:
 def _concepts(reasons: Reasons, names: Mapping[str, str]) -> list[dict[str, Any]]:
     read = reasons.reading
     given = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
-    scores = {**dict(reasons.caption.concepts), **dict(read.concepts if read else ())}
-    return [
-        {"code": code, "name": names.get(code, ""), "score": round(scores[code], 4), "contributions": given.get(code)}
-        for code in sorted(scores, key=lambda code: (code not in given, -scores[code]))
+    own = {**reasons.concept_scores, **dict(reasons.caption.concepts)}
+    by_words = {**read.scores, **dict(read.concepts)} if read else {}
+    rows = [
+        {
+            "code": code,
+            "name": names.get(code, ""),
+            "score": _rounded(own.get(code)),
+            "word_score": _rounded(by_words.get(code)),
+            "contributions": given.get(code),
+        }
+        for code in dict.fromkeys([*given, *(code for code, _ in reasons.caption.concepts)])
     ]
+    return sorted(rows, key=lambda row: (row["code"] not in given, -(row["score"] or 0)))
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def _reference(reasons: Reasons) -> dict[str, Any]:

@@ -23,7 +23,8 @@ _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top
 _TRUST = (
     "Trust the concepts' rows first: what each word gives to a concept's logit (gradient x embedding). Attention is "
-    "where the classifier looked among the words, which need not be what decided."
+    "where the classifier looked among the words, which need not be what decided. The number beside a concept is its "
+    "score by these words alone."
 )
 
 

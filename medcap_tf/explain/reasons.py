@@ -36,6 +36,7 @@ class WordReading:
     importance: np.ndarray  # float32 [n], sums to 1
     concepts: tuple[tuple[str, float], ...]  # code and score, best first
     contributions: np.ndarray  # float32 [K, n], what each word gives to each concept, in logits
+    scores: dict[str, float] = field(default_factory=dict)  # of all codes the run knows, by these words alone
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Reasons:
     similar: tuple[tuple[str, str, float], ...] = ()  # of those images ID, caption and weight, the heaviest first
     reference: str = ""
     reference_reading: WordReading | None = None
+    concept_scores: dict[str, float] = field(default_factory=dict)  # the model's own, of all codes the run knows
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
     methods: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # concept -> tf-explain method -> picture
 
@@ -90,6 +92,7 @@ def explain(
             _similar(captioner, pixels),
             reference,
             _read_reference(captioner, reference),
+            by_code(captioner, caption.concept_scores),
             found,
             _methods(captioner, view, pixels, caption, methods) if view is not None else {},
         )
@@ -152,7 +155,12 @@ def _read(captioner: Captioner, tokens: np.ndarray, words: Sequence[str]) -> Wor
     codes = [captioner.concepts[i] for i in best if scores[0, i] >= threshold]
     named = tuple((code, float(scores[0, captioner.concepts.index(code)])) for code in codes)
     contributions = captioner.concept_words(tokens, codes) if codes else np.zeros((0, len(tokens)), np.float32)
-    return WordReading(tuple(words), importance[0], named, contributions)
+    return WordReading(tuple(words), importance[0], named, contributions, by_code(captioner, scores[0]))
+
+
+def by_code(captioner: Captioner, scores: np.ndarray | None) -> dict[str, float]:
+    """Scores float32 [K] of all codes the run knows, under their codes."""
+    return {} if scores is None else dict(zip(captioner.concepts, scores.astype(float).tolist()))
 
 
 def shared_words(words: Sequence[str], caption: str) -> list[bool]:

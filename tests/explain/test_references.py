@@ -149,9 +149,13 @@ def studies(tmp_path_factory):
     return root
 
 
+def entries_in(page: Path) -> list[dict]:
+    found = re.findall(r'<script type="application/json" class="entry">(.*?)</script>', page.read_text("utf-8"))
+    return list(map(json.loads, found))
+
+
 def references_in(page: Path) -> dict[str, str]:
-    entries = re.findall(r'<script type="application/json" class="entry">(.*?)</script>', page.read_text("utf-8"))
-    return {e["name"]: (e["reference"] or {}).get("caption", "") for e in map(json.loads, entries)}
+    return {entry["name"]: (entry["reference"] or {}).get("caption", "") for entry in entries_in(page)}
 
 
 @pytest.mark.slow
@@ -179,3 +183,17 @@ def test_an_id_of_two_images_is_an_error_before_anything_is_written(small_run, s
     )
     assert done.returncode == 1 and "ID '0' names both" in done.stderr and "Traceback" not in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_the_report_and_json_tell_the_same_scores_of_concepts(small_run, studies, tmp_path):
+    image = studies / "test" / "images" / "CXR1" / "0.png"
+    given = ("-m", "medcap_tf")
+    told = json.loads(run_command(*given, "caption", small_run, image, "--json").stdout)
+    run_command(*given, "explain", small_run, image, "--no-pictures", "--layers", "--out", tmp_path)
+    (entry,) = entries_in(tmp_path / "report.html")
+    shown = {concept["code"]: (concept["score"], concept["word_score"]) for concept in entry["concepts"]}
+    assert told["concepts"]
+    for concept in told["concepts"]:
+        wanted = [None if concept[name] is None else round(concept[name], 4) for name in ("score", "word_score")]
+        assert list(shown[concept["code"]]) == wanted

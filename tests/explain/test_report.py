@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -58,7 +59,10 @@ def test_an_entry_holds_what_the_arrays_hold():
     assert entry["words"][2]["importance"] == 0.5
     assert entry["words"][2]["copied"] is None and entry["similar"] == []
     assert entry["maps"]["attention"][0][0] == [0, 0, 0, 16]  # all weight in one of 16 regions
-    assert entry["concepts"] == [{"code": CUI, "name": "a tumour", "score": 0.9, "contributions": [0.5, -0.25, 1.0]}]
+    (concept,) = entry["concepts"]
+    assert concept == {
+        "code": CUI, "name": "a tumour", "score": None, "word_score": 0.9, "contributions": [0.5, -0.25, 1.0]
+    }  # fmt: skip
     assert entry["reference"]["scores"]["bleu_1"] == pytest.approx(1 / 3, abs=1e-4)
     assert [word["shared"] for word in entry["reference"]["words"]] == [True, False]
     (layer,) = entry["layers"]
@@ -66,6 +70,17 @@ def test_an_entry_holds_what_the_arrays_hold():
     assert layer["active"] == pytest.approx(2 / 3, abs=1e-4)
     assert [channel["channel"] for channel in layer["channels"]] == [1, 2, 0]
     assert json.loads(json.dumps(entry)) == entry
+
+
+def test_a_concept_has_the_models_score_and_that_of_the_words_alone():
+    reasons = reasons_of(concept_scores={CUI: 0.25, "C2": 0.75, "C3": 0.125, "C4": 0.0})
+    reading = dataclasses.replace(reasons.reading, scores={CUI: 0.9, "C2": 0.5, "C3": 0.0, "C4": 0.0})
+    caption = dataclasses.replace(reasons.caption, concepts=(("C2", 0.75), ("C3", 0.125)))
+    entry = entry_of(dataclasses.replace(reasons, caption=caption, reading=reading))
+    found = {concept["code"]: (concept["score"], concept["word_score"]) for concept in entry["concepts"]}
+    # The first is read in the words, the others are named by the model; the fourth by neither.
+    assert found == {CUI: (0.25, 0.9), "C2": (0.75, 0.5), "C3": (0.125, 0.0)}
+    assert list(found) == [CUI, "C2", "C3"]
 
 
 def test_a_large_image_is_made_smaller_at_its_own_proportions():

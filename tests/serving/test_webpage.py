@@ -66,7 +66,7 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
     (word,) = entry["words"]
     assert word == {"word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False}
     assert entry["similar"] == []
-    assert entry["concepts"] == [{"code": "C1", "name": "", "score": 0.7, "contributions": None}]
+    assert entry["concepts"] == [{"code": "C1", "name": "", "score": 0.7, "word_score": None, "contributions": None}]
 
 
 def test_what_was_copied_and_from_whom_is_shown_where_it_is_told(picture):

@@ -196,7 +196,8 @@
 
     buildConcepts(concepts) {
       this.chips = concepts.map((concept) => {
-        const label = `${concept.name || concept.code}  ${concept.score.toFixed(2)}`;
+        const scores = [["", concept.score], ["words ", concept.word_score]].filter(([, score]) => typeof score === "number");
+        const label = [concept.name || concept.code, scores.map(([of, score]) => of + score.toFixed(2)).join(" · ")].join("  ");
         if (!concept.contributions) {
           return element("span", { className: "chip", title: concept.code }, label);
         }
@@ -206,7 +207,8 @@
         for (const event of ["pointerleave", "blur"]) chip.addEventListener(event, () => this.light(null));
         return chip;
       });
-      const hint = element("p", { className: "hint" }, "The first thing to trust: point at a concept for what each word gave it, in logits (gradient × embedding):",
+      const hint = element("p", { className: "hint" }, "The first thing to trust: point at a concept for what each word gave it, in logits (gradient × embedding). "
+        + "First its score, by which the model names it; then what the classifier reads in the caption's words alone.",
         element("i", { className: "for" }), "for", element("i", { className: "against" }), "against. Dashed: named from the image alone.");
       const any = concepts.some((concept) => concept.contributions);
       return [element("h3", {}, "Concepts"), element("div", { className: "chips" }, ...this.chips), any ? hint : ""];
