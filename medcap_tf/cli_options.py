@@ -18,6 +18,9 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
     parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
     parser.add_argument("--neighbours", type=int, metavar="N", help="similar training images with a say; 0: none")
+    parser.add_argument(
+        "--no-repeat-ngram", type=int, metavar="N", help="no sequence of N words twice in a caption; 0: all may repeat"
+    )
     add_verbose(parser)
 
 
@@ -41,7 +44,7 @@ def load(chosen: argparse.Namespace) -> Any:
 
 def decoding(chosen: argparse.Namespace) -> dict[str, Any]:
     """The decoding options given, as settings."""
-    names = ("beam_width", "max_length", "neighbours")
+    names = ("beam_width", "max_length", "neighbours", "no_repeat_ngram")
     return {f"decoding.{name}": getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
 
 

@@ -150,7 +150,7 @@ def add_demo(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
     parser.add_argument("--port", type=_whole, metavar="N", help="default: 7860 or the next that is free")
     parser.add_argument("--max-megabytes", type=_whole, default=20, metavar="M", help="largest file (default: 20)")
-    parser.set_defaults(run=_demo, beam_width=None, max_length=None, neighbours=None)
+    parser.set_defaults(run=_demo, beam_width=None, max_length=None, neighbours=None, no_repeat_ngram=None)
 
 
 def _demo(chosen: argparse.Namespace) -> None:

@@ -129,6 +129,7 @@ class DecodingConfig:
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1, _MOST)  # tokens, <end> included
     length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
+    no_repeat_ngram: int = _number(0, 0)  # no sequence of so many tokens occurs twice in a caption; 0: all may repeat
     neighbours: int = _number(32, 0, 1000)  # similar training images with a say in each word and concept; 0: none
     batch_size: int = _number(16, 1, _MOST)
 

@@ -48,6 +48,7 @@ def beam_search(
     forbidden: tuple[int, ...] = (),
     pad: int = 0,
     length_penalty: float = 1.0,
+    no_repeat_ngram: int = 0,
 ) -> Sentences:
     """Search for the sentence of highest log-probability / length ** `length_penalty`; a width of 1 is greedy search.
 
@@ -67,6 +68,8 @@ def beam_search(
         forbidden: ids never written.
         pad: id after the end.
         length_penalty: 0 prefers short sentences, 1 takes the mean over tokens.
+        no_repeat_ngram: no sequence of so many tokens occurs twice in a sentence, as in fairseq and Transformers (there
+            `no_repeat_ngram_size`); 0 lets all repeat. Log-probabilities of what is left are not renormalized.
     """
     beams = _first_beams(batch, beam_width, max_length, places, pad)
     current = tf.fill([batch, beam_width], start)
@@ -79,6 +82,8 @@ def beam_search(
         log_probs = tf.nn.log_softmax(tf.cast(logits, tf.float32))
         if forbidden:
             log_probs += _penalty(forbidden, log_probs.shape[-1])
+        if 0 < no_repeat_ngram < max_length:
+            log_probs += _repeat_penalty(beams.tokens, t, no_repeat_ngram, log_probs.shape[-1])
         parent, token = _choose(beams, log_probs, t, end, pad, length_penalty)
         beams, current = _extend(beams, parent, token, log_probs, attention, t, end, pad)
         state = tf.nest.map_structure(lambda x: tf.ensure_shape(tf.gather(x, parent, batch_dims=1), x.shape), state)
@@ -102,6 +107,33 @@ def _first_beams(batch: tf.Tensor, width: int, max_length: int, places: int, pad
 
 def _penalty(ids: tuple[int, ...], vocabulary: int) -> tf.Tensor:
     return tf.constant([_NEVER if i in ids else 0.0 for i in range(vocabulary)])
+
+
+def _repeat_penalty(tokens: tf.Tensor, t: tf.Tensor, n: int, vocabulary: int) -> tf.Tensor:
+    """Float32 [B, K, V]: `_NEVER` at each token that would complete an n-gram which its beam has already, else 0.
+
+    A token is banned where it follows, earlier in the beam, the same n - 1 tokens that the beam ends in now.
+
+    Args:
+        tokens: int32 [B, K, T], written up to step t.
+        t: int32 [], the step to be written.
+        n: from 1 to T - 1.
+        vocabulary: V.
+    """
+    width, starts = tokens.shape[1], tokens.shape[2] - n + 1
+    repeated = tf.broadcast_to(tf.range(n - 1, n - 1 + starts) < t, tf.shape(tokens[:, :, :starts]))
+    for offset in range(n - 1):
+        # Before step n no n-gram is complete, so what stands at place 0 is of no account.
+        recent = tokens[:, :, tf.maximum(t - n + 1 + offset, 0)]
+        repeated &= tokens[:, :, offset : offset + starts] == recent[:, :, None]
+    banned = tf.reshape(tokens[:, :, n - 1 :], [-1, starts])
+    rows = tf.repeat(tf.range(tf.shape(banned)[0])[:, None], starts, axis=1)
+    times = tf.scatter_nd(
+        tf.stack([rows, banned], -1),
+        tf.cast(tf.reshape(repeated, [-1, starts]), tf.int32),
+        tf.stack([tf.shape(banned)[0], vocabulary]),
+    )
+    return tf.reshape(tf.where(times > 0, _NEVER, 0.0), [-1, width, vocabulary])
 
 
 def _choose(

@@ -119,6 +119,7 @@ def write_captions(
         forbidden=(PAD, START, UNK),
         pad=PAD,
         length_penalty=config.length_penalty,
+        no_repeat_ngram=config.no_repeat_ngram,
     )
 
 

@@ -71,6 +71,18 @@ def test_a_wider_beam_is_no_less_probable(small_run, paths):
     assert np.mean(totals[1]) >= np.mean(totals[0]) - 1e-3
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_no_word_is_written_twice_where_none_may(small_run, paths, width):
+    def captions(**settings):
+        named = {f"decoding.{name}": value for name, value in settings.items()}
+        return list(Captioner.load(small_run, {"decoding.beam_width": width, **named}).caption(paths))
+
+    as_ever, free, once = captions(), captions(no_repeat_ngram=0), captions(no_repeat_ngram=1)
+    assert [c.tokens.tolist() for c in as_ever] == [c.tokens.tolist() for c in free]
+    assert all(len(set(c.tokens.tolist())) == len(c.tokens) for c in once)
+    assert any(len(set(c.tokens.tolist())) < len(c.tokens) for c in free)  # else this test shows nothing
+
+
 def test_what_is_no_run_says_so(tmp_path, small_run):
     with pytest.raises(InputError, match="no run folder"):
         Captioner.load(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.decoding import beam_search
+from medcap_tf.writing import mixed
 
 PAD, UNK, START, END, A, B = range(6)
 WORDS = 6
@@ -29,7 +30,7 @@ def make_model(seed, images):
     return step
 
 
-def search(step, images, width, penalty=1.0, length=LENGTH):
+def search(step, images, width, penalty=1.0, length=LENGTH, no_repeat_ngram=0):
     return beam_search(
         step,
         tf.zeros([images, width], tf.int32),
@@ -42,6 +43,7 @@ def search(step, images, width, penalty=1.0, length=LENGTH):
         forbidden=(PAD, START),
         pad=PAD,
         length_penalty=penalty,
+        no_repeat_ngram=no_repeat_ngram,
     )
 
 
@@ -147,3 +149,107 @@ def test_it_runs_in_a_graph_with_an_unknown_batch():
     expected = search(step, 2, 2)
     assert graph(tf.zeros([2, 2], tf.int32)).length.shape == (2,)
     assert expected.tokens.shape == (2, LENGTH)
+
+
+def repeats(words, n):
+    """Whether a sequence of n words occurs twice."""
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(grams) > len(set(grams))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_without_repeats_the_best_of_the_sentences_left_is_found(seed, n):
+    images = 2
+    step = make_model(seed, images)
+    found = search(step, images, width=150, no_repeat_ngram=n)
+    for image in range(images):
+        left = [sentence for sentence in all_sentences() if not repeats(sentence, n)]
+        scored = {sentence: log_prob(step, images, image, sentence)[0] / len(sentence) for sentence in left}
+        best = max(scored, key=scored.get)
+        words = [word for word in best if word != END]
+        assert found.tokens[image].numpy().tolist() == words + [PAD] * (LENGTH - len(words))
+        # Nothing is renormalized: the score is the model's own log-probability.
+        assert float(found.score[image]) == pytest.approx(scored[best], abs=1e-4)
+
+
+def always(*logits):
+    """A model that prefers the same words at every step, whatever was written."""
+
+    def step(t, words, state):
+        shape = [*words.shape.as_list(), len(logits)]
+        return tf.broadcast_to(tf.constant(logits), shape), tf.fill([*shape[:2], PLACES], 1 / PLACES), state
+
+    return step
+
+
+# A before B before UNK before END, by hand: the first word in this order that completes no sequence for a second time.
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (0, [A, A, A, A, A, A, A, A, A, A]),
+        (1, [A, B, UNK, PAD, PAD, PAD, PAD, PAD, PAD, PAD]),
+        (2, [A, A, B, A, UNK, A, PAD, PAD, PAD, PAD]),
+        (3, [A, A, A, B, A, A, UNK, A, A, PAD]),
+        (9, [A, A, A, A, A, A, A, A, A, B]),
+        (10, [A, A, A, A, A, A, A, A, A, A]),
+        (99, [A, A, A, A, A, A, A, A, A, A]),
+    ],
+)
+def test_a_greedy_sentence_without_repeats_by_hand(n, words):
+    found = search(always(-9.0, 1.0, -9.0, 0.0, 3.0, 2.0), 1, 1, length=10, no_repeat_ngram=n)
+    assert found.tokens[0].numpy().tolist() == words
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_no_beam_repeats_and_finished_ones_stay_as_they_are(width, n):
+    # One image ends at once, beside another that goes on: padding is no word that repeats.
+    table = tf.constant([[-9.0, 0.0, -9.0, 50.0, 1.0, 1.0], [-9.0, 1.0, -9.0, -20.0, 3.0, 2.0]])
+
+    def step(t, words, state):
+        logits = tf.repeat(table[:, None], width, axis=1)
+        return logits, tf.fill([2, width, PLACES], 1 / PLACES), state
+
+    found = search(step, 2, width, length=12, no_repeat_ngram=n)
+    assert found.tokens[0].numpy().tolist() == [PAD] * 12
+    assert float(found.score[0]) == pytest.approx(0, abs=1e-4)
+    words = found.tokens[1].numpy()[: int(found.length[1])].tolist()
+    assert words and not repeats(words, n)
+    assert float(found.score[1]) > -50
+
+
+def test_what_neighbours_copy_does_not_repeat_either():
+    # The captions of similar images say A each time, with nine tenths of the weight; the decoder would say B.
+    votes = tf.one_hot([[A]], WORDS) * 0.9
+    decoder = tf.math.log([[[1e-9, 0.01, 1e-9, 0.09, 0.1, 0.8]]])
+
+    def step(t, words, state):
+        return mixed(decoder, votes), tf.fill([1, 1, PLACES], 1 / PLACES), state
+
+    assert search(step, 1, 1).tokens[0].numpy().tolist() == [A, A, A, A]
+    once = search(step, 1, 1, no_repeat_ngram=1)
+    assert once.tokens[0].numpy().tolist() == [A, B, PAD, PAD]
+    # 0.9 + 0.1 * 0.1, then 0.1 * 0.8, then the end's 0.1 * 0.09; each of the mixture, not of what is left.
+    assert float(once.score[0]) == pytest.approx(np.log([0.91, 0.08, 0.009]).mean(), abs=1e-3)
+    assert search(step, 1, 1, no_repeat_ngram=2).tokens[0].numpy().tolist() == [A, A, B, A]
+
+
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_it_runs_without_repeats_in_a_graph_with_an_unknown_batch(images):
+    step = make_model(2, 2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int32)])
+    def graph(state):
+        def some(t, words, state):
+            rows = tf.shape(words)[0]
+            padded = tf.pad(words, [[0, 2 - rows], [0, 0]]), tf.pad(state, [[0, 2 - rows], [0, 0]])
+            return tuple(x[:rows] for x in step(t, *padded))
+
+        return beam_search(
+            some, state, batch=tf.shape(state)[0], places=PLACES, beam_width=2, max_length=LENGTH, start=START,
+            end=END, forbidden=(PAD, START), no_repeat_ngram=2,
+        )  # fmt: skip
+
+    expected = search(step, 2, 2, no_repeat_ngram=2)
+    np.testing.assert_array_equal(graph(tf.zeros([images, 2], tf.int32)).tokens, expected.tokens[:images])

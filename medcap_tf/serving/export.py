@@ -113,6 +113,7 @@ def _describe(
         "max_pixels": MAX_PIXELS,
         "beam_width": config.decoding.beam_width,
         "max_length": config.decoding.max_length,
+        "no_repeat_ngram": config.decoding.no_repeat_ngram,
         "layers": facts["layers"],
         "concept_threshold": round(captioner.concept_threshold, 6),
     }

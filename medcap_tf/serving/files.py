@@ -119,7 +119,8 @@ def write_model_card(
         "## How it decides",
         "",
         f"ResNet50 up to {visual.layer} at {visual.image_size} x {visual.image_size} pixels, {facts['precision']}; "
-        f"beam search of width {decoding.beam_width}, at most {decoding.max_length} tokens.",
+        f"beam search of width {decoding.beam_width}, at most {decoding.max_length} tokens"
+        + (f", none of whose sequences of {n} occurs twice." if (n := decoding.no_repeat_ngram) else "."),
         f"On {facts['compared']} validation images it writes the run's own caption for {facts['equal']}."
         if facts["compared"]
         else "Its captions were not compared with the run's own: no validation images were at hand.",

@@ -88,11 +88,13 @@ def test_a_moved_export_answers(exported, tmp_path, image_paths, server):
 def test_versions_count_up_and_are_never_overwritten(exported, small_run, tmp_path):
     base = tmp_path / "medcap"
     (base / "7").mkdir(parents=True)
-    done = export(small_run, base, layers=["conv1_conv"], settings={"decoding.beam_width": 1})
+    settings = {"decoding.beam_width": 1, "decoding.no_repeat_ngram": 2}
+    done = export(small_run, base, layers=["conv1_conv"], settings=settings)
     assert done.folder == base / "8"
     assert find_version(base) == base / "8"
     described = json.loads((base / "signatures.json").read_text())
     assert described["beam_width"] == 1 and described["layers"] == ["conv1_conv"] and described["version"] == 8
+    assert described["no_repeat_ngram"] == 2
     with pytest.raises(InputError, match="8: this version exists"):
         export(small_run, base, version=8)
 
