@@ -47,15 +47,15 @@ def server(exported):
 
 
 @contextmanager
-def serving(base):
-    """Serve a model folder for as long as the block lasts."""
-    real = shutil.which("tensorflow_model_server")
+def serving(base, largest_batch=0):
+    """Serve a model folder for as long as the block lasts; with a limit on requests' rows the double does."""
+    real = None if largest_batch else shutil.which("tensorflow_model_server")
     if real:
         ports = [free_port(), free_port()]
         command = [real, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", "--model_name=medcap"]
         command += [f"--model_base_path={base}"]
     else:
-        command = [sys.executable, "-m", "medcap_tf.serving.double", str(base)]
+        command = [sys.executable, "-m", "tests.serving.double", str(base), "--largest-batch", str(largest_batch)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         if not real:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.serving.client import Options, Unavailable, connect, in_batches, retried
+from medcap_tf.serving.client import Options, TooLarge, Unavailable, connect, in_batches, retried
 from tests.conftest import ROOT, run_command
-from tests.serving.conftest import free_port
+from tests.serving.conftest import free_port, serving
 
 
 def client(*arguments, check=True):
@@ -67,8 +67,8 @@ def test_a_server_that_starts_late_is_waited_for(exported, image_paths):
     waiting.start()
     time.sleep(1)
     # A double of the server, on the port that the client already knocks at.
-    code = f"from medcap_tf.serving import double; double.main(['{exported[0]}', '--rest-port', '{port}'])"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.serving.double", exported[0], "--rest-port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         waiting.join(timeout=60)
         assert found["tokens"].shape == (1, 40)
@@ -133,6 +133,19 @@ def test_the_command_prints_a_line_an_image(server, image_paths, tmp_path, proto
     assert "broken.png: the server cannot read this image" in done.stderr
     assert "1 of 9 images" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_more_images_than_the_largest_batch_are_sent_in_parts(exported, server, image_paths, protocol):
+    files = [path.read_bytes() for path in image_paths]
+    wanted = server.ask("serving_default", files)["caption"].tolist()
+    with serving(exported[0], largest_batch=3) as small:
+        remote = connect(getattr(small, protocol), Options())
+        with pytest.raises(TooLarge, match="larger than max"):
+            remote.predict("serving_default", "image_bytes", np.array(files, object))
+        rows = in_batches(remote, "serving_default", files, 32)
+        assert [row["caption"] for row in rows] == wanted
 
 
 @pytest.mark.slow

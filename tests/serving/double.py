@@ -1,7 +1,7 @@
 """A double of TensorFlow Serving for tests: its protocols over loopback, on the loader that the server itself uses.
 
-It is not TensorFlow Serving: no batching, one version, no warm-up. Run it as
-`python -m medcap_tf.serving.double BASE`; it prints `grpc PORT rest PORT` when it is ready.
+It is not TensorFlow Serving: no batching beyond its limit, one version, no warm-up. Run it as
+`python -m tests.serving.double BASE`; it prints `grpc PORT rest PORT` when it is ready.
 """
 
 from __future__ import annotations
@@ -31,17 +31,27 @@ _STRING, _TYPES = 7, {1: "DT_FLOAT", 3: "DT_INT32", 7: "DT_STRING", 10: "DT_BOOL
 class ServingDouble:
     """One model, answering over gRPC and REST on two free ports of the loopback address."""
 
-    def __init__(self, base: Path, rest_port: int = 0, threads: int = 8):
-        """Load the newest version in `base` and start answering; a port of 0 is any free one."""
+    def __init__(self, base: Path, rest_port: int = 0, threads: int = 8, largest_batch: int = 0):
+        """Load the newest version in `base` and start answering; a port of 0 is any free one.
+
+        Requests of more rows than `largest_batch` are refused, as a server with batching does; 0: none is.
+        """
         folder = find_version(base)
         if folder is None:
             raise InputError(f"{base}: no version to serve")
         self.name, self.version = folder.parent.name, folder.name
-        self.model = ServedModel(folder)
+        self.model, self.largest_batch = ServedModel(folder), largest_batch
         self.grpc_port, self._grpc = self._start_grpc(threads)
         self._rest = ThreadingHTTPServer((_LOOPBACK, rest_port), _rest_handler(self))
         self.rest_port = self._rest.server_address[1]
         threading.Thread(target=self._rest.serve_forever, daemon=True).start()
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Answer a signature; raises InputError in the server's words."""
+        rows = max((len(value) for value in inputs.values() if value.ndim), default=0)
+        if 0 < self.largest_batch < rows:
+            raise InputError(f"Task size {rows} is larger than maximum input batch size {self.largest_batch}")
+        return self.model.run(signature, inputs)
 
     def close(self) -> None:
         """Stop answering."""
@@ -82,7 +92,7 @@ class ServingDouble:
                         grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request.model_spec.name}"
                     )
                 try:
-                    found = double.model.run(signature, {name: from_proto(x) for name, x in request.inputs.items()})
+                    found = double.run(signature, {name: from_proto(x) for name, x in request.inputs.items()})
                 except (InputError, ValueError, TypeError) as error:
                     context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 answer = messages.PredictResponse()
@@ -121,7 +131,7 @@ def _rest_handler(double: ServingDouble) -> type[BaseHTTPRequestHandler]:
                 self._send(404, {"error": f"Servable not found for request: {self.path}"})
                 return
             try:
-                self._send(200, _predict(double.model, json.loads(body)))
+                self._send(200, _predict(double, json.loads(body)))
             except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
                 self._send(400, {"error": str(error)})
 
@@ -139,15 +149,15 @@ def _rest_handler(double: ServingDouble) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _predict(model: ServedModel, body: Mapping[str, Any]) -> dict[str, Any]:
+def _predict(double: ServingDouble, body: Mapping[str, Any]) -> dict[str, Any]:
     name = body.get("signature_name", "serving_default")
-    if name not in model.signatures:
+    if name not in double.model.signatures:
         raise InputError(f'Serving signature key "{name}" not found.')
-    types = {key: tensor.dtype for key, tensor in model.signatures[name].inputs.items()}
+    types = {key: tensor.dtype for key, tensor in double.model.signatures[name].inputs.items()}
     rows = body.get("instances")
     given = body["inputs"] if rows is None else {key: [_field(row, key) for row in rows] for key in types}
     columns = given if isinstance(given, dict) else dict.fromkeys(types, given)
-    found = model.run(name, {key: _array(value, types.get(key, _STRING)) for key, value in columns.items()})
+    found = double.run(name, {key: _array(value, types.get(key, _STRING)) for key, value in columns.items()})
     plain = {key: _plain(value) for key, value in found.items()}
     if rows is None:
         return {"outputs": plain}
@@ -182,8 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="the folder that export.py wrote to")
     parser.add_argument("--rest-port", type=int, default=0, help="default: any free one")
+    parser.add_argument("--threads", type=int, default=8, help="requests answered at a time over gRPC (default: 8)")
+    parser.add_argument("--largest-batch", type=int, default=0, help="rows a request; default: any number")
     chosen = parser.parse_args(arguments)
-    double = ServingDouble(chosen.base.absolute(), chosen.rest_port)
+    double = ServingDouble(chosen.base.absolute(), chosen.rest_port, chosen.threads, chosen.largest_batch)
     print(f"grpc {double.grpc_port} rest {double.rest_port}", flush=True)
     sys.stdin.read()
     double.close()
