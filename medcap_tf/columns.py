@@ -134,6 +134,12 @@ def headerless_width(rows: Sequence[Sequence[str]]) -> int:
     return 2 if len(prose) > 1 or sentences else max(2, len(columns))
 
 
+def names_captions(header: Sequence[str]) -> bool:
+    """Whether a header names a column of IDs and one of captions."""
+    ids = [name for name in header if name in ID_COLUMNS or _LIKE_ID.fullmatch(name)]
+    return bool(ids) and not set(header).isdisjoint(VALUE_COLUMNS["captions"])
+
+
 class Roles(NamedTuple):
     """The columns that are read; `values` has several where captions or codes are in numbered columns."""
 
@@ -159,6 +165,8 @@ def find_roles(
     columns = _profile(rows, len(header))
     value, sure_value = _value_column(header, columns, kind, ())
     id_column, sure_id = _id_column(header, columns, value, images)
+    if id_column is not None and value is None and kind == "captions" and len(columns) == 2:
+        value = 1 - id_column if _share_of_images(columns[id_column], images) >= 0.5 else None
     if id_column is None or value is None:
         return None
     return Roles(id_column, _numbered(header, value), not (sure_value and sure_id))
@@ -183,6 +191,10 @@ def _profile(rows: Sequence[Sequence[str]], width: int) -> list[pd.Series]:
 
 def _share(cells: pd.Series, test: object) -> float:
     return float(cells.map(test).astype(bool).mean()) if len(cells) else 0.0
+
+
+def _share_of_images(cells: pd.Series, images: Container[str]) -> float:
+    return _share(cells, lambda cell: stem_of(cell) in images)
 
 
 def _share_of_cuis(cells: pd.Series) -> float:
@@ -215,7 +227,7 @@ def _id_column(
 ) -> tuple[int | None, bool]:
     named = [header.index(name) for name in ID_COLUMNS if name in header]
     others = [i for i in range(len(columns)) if i != value]
-    matched = {i: _share(columns[i], lambda cell: stem_of(cell) in images) for i in others} if images else {}
+    matched = {i: _share_of_images(columns[i], images) for i in others} if images else {}
     best = max(matched, key=lambda i: (matched[i], i in named, -i), default=None)
     if named and (best is None or matched[best] < 0.5 or matched.get(named[0], 0) > 0):
         return named[0], True

@@ -32,6 +32,7 @@ class DataConfig:
     train_split: str = "train"
     valid_split: str = "valid"  # absent, or the same as train_split: valid_fraction of the training captions
     test_split: str = "test"
+    captions: str = _choice("first", "all")  # of images that have several: which ones are trained on
     valid_fraction: float = _number(0.1, 0.01, 0.5)
     min_concept_count: int = _number(5, 1)  # rarer concepts are not learned, but count
     equalize: bool = False  # contrast-limited histogram equalisation (CLAHE)

@@ -40,7 +40,8 @@ class Splits(NamedTuple):
 def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     """The three splits of a run; where none is for validation, captions are held out of training.
 
-    Held-out records share no caption with those kept: medical collections repeat captions over the images of one case.
+    Held-out records share no caption with those kept, and no image: medical collections repeat captions over the images
+    of one case, and images may have several captions.
 
     Raises:
         InputError: the training split is missing or holds no captions.
@@ -57,12 +58,31 @@ def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     test = dataset.splits.get(config.test_split, [])
     if config.valid_split in dataset.splits and config.valid_split != config.train_split:
         return Splits(train, [r for r in dataset.splits[config.valid_split] if r.caption], test)
-    captions = sorted({r.caption for r in train})
-    held = max(1, round(len(captions) * config.valid_fraction))
-    chosen = set(np.random.default_rng(seed).permutation(captions)[:held])
-    if len(chosen) == len(captions):
+    group_of = _caption_groups(train)
+    groups = sorted(set(group_of.values()))
+    held = max(1, round(len(groups) * config.valid_fraction))
+    chosen = set(np.random.default_rng(seed).permutation(groups)[:held])
+    if len(chosen) == len(groups):
         raise InputError(f"{dataset.root}: one distinct caption is too few to train and validate on")
-    return Splits([r for r in train if r.caption not in chosen], [r for r in train if r.caption in chosen], test)
+    kept, held_out = ([r for r in train if (group_of[r.caption] in chosen) == is_held] for is_held in (False, True))
+    return Splits(kept, held_out, test)
+
+
+def _caption_groups(records: Sequence[Record]) -> dict[str, str]:
+    """Each caption's group, named by its first caption: captions of one image are in one group."""
+    above = {record.caption: record.caption for record in records}
+    of_image: dict[Path, str] = {}
+
+    def top(caption: str) -> str:
+        while above[caption] != caption:
+            caption = above[caption]
+        return caption
+
+    for record in records:
+        if record.image_path is not None:
+            a, b = sorted([top(of_image.setdefault(record.image_path, record.caption)), top(record.caption)])
+            above[b] = a
+    return {caption: top(caption) for caption in above}
 
 
 class ImageFile(NamedTuple):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from medcap_tf.columns import ID_COLUMNS, SPLITS, VALUE_COLUMNS
+from medcap_tf.columns import SPLITS, VALUE_COLUMNS, names_captions
 from medcap_tf.errors import InputError
 from medcap_tf.folders import image_stem, same_form, walk
-from medcap_tf.sheets import TABLE_SUFFIXES, Problem, Sheet, read_sheet
-from medcap_tf.tables import Table, captions_of, concept_names_of, concepts_of, names_codes
+from medcap_tf.sheets import TABLE_SUFFIXES, Problem, Sheet, by_split, read_sheet
+from medcap_tf.tables import Table, alike, captions_of, concept_names_of, concepts_of, names_codes
 
+_ALIKE = "ID in another form: {!r} is taken for {!r}, the only {} that differs in case or leading zeros alone"
 _LAYOUT = "lay it out as <split>/images/, <split>/captions.xlsx (ID, Caption), <split>/concepts.xlsx (ID, CUIs)"
 
 
@@ -44,10 +45,15 @@ class Dataset:
     concept_names: dict[str, str] = field(default_factory=dict)  # code -> name, of the codes that some table names
 
 
-def read_dataset(root: Path) -> Dataset:
+def read_dataset(root: Path, all_captions: str | None = None) -> Dataset:
     """Read a data set of any supported layout.
 
     Rows with a problem are left out and listed; a test split may be images alone.
+
+    Args:
+        root: the folder.
+        all_captions: a split that gets a record for each caption of an image, the further ones under the image's ID
+            and `#1`, `#2` and so on; elsewhere an image's first caption stands for it.
 
     Raises:
         InputError: no such folder, no table of captions, a split without any usable record, or an unreadable table.
@@ -59,7 +65,9 @@ def read_dataset(root: Path) -> Dataset:
     tables = [
         PurePosixPath(name) for folder in folders for name in folder.others if name.lower().endswith(TABLE_SUFFIXES)
     ]
-    return _assemble(_Tree(root, tables, {folder.path: folder.images for folder in folders if folder.images}))
+    return _assemble(
+        _Tree(root, tables, {folder.path: folder.images for folder in folders if folder.images}), all_captions
+    )
 
 
 class _Tree(NamedTuple):
@@ -106,7 +114,7 @@ def _kind_of(path: PurePosixPath) -> str | None:
     return None
 
 
-def _assemble(tree: _Tree) -> Dataset:
+def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     captions, problems = _choose_tables(tree, "captions")
     concepts, more = _choose_tables(tree, "concepts")
     if not captions:
@@ -120,7 +128,7 @@ def _assemble(tree: _Tree) -> Dataset:
     offered: set[str] = set()
     claimed: set[str] = set()
     for split in present:
-        part = _read_split(tree, split, captions.get(split), concepts.get(split))
+        part = _read_split(tree, split, captions.get(split), concepts.get(split), split == all_captions)
         splits[split] = part.records
         problems += part.problems
         offered |= part.offered
@@ -131,7 +139,7 @@ def _assemble(tree: _Tree) -> Dataset:
     ]
     names, more = _read_concept_names(tree)
     tables = {split: str(sheet.name) for split, sheet in captions.items()}
-    return Dataset(tree.root, splits, [*problems, *more], tables, names)
+    return Dataset(tree.root, splits, list(dict.fromkeys([*problems, *more])), tables, names)
 
 
 def _read_concept_names(tree: _Tree) -> tuple[dict[str, str], list[Problem]]:
@@ -161,38 +169,39 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
     chosen: dict[str, Sheet] = {}
     problems: list[Problem] = []
 
-    def place(path: PurePosixPath, split: str) -> None:
+    def place(path: PurePosixPath, split: str | None) -> None:
         sheet = read_sheet(tree.root / path, str(path), kind)
         if kind == "concepts" and names_codes(sheet):
             return
-        if split not in chosen:
-            chosen[split] = sheet
-        else:
-            text = f"second table: of {kind} for {split}; {chosen[split].name} is read, this one is not"
-            problems.append(Problem(str(path), 0, text))
+        parts = {} if split else by_split(sheet)
+        for name, part in (parts or {split or "train": sheet}).items():
+            if name not in chosen:
+                chosen[name] = part
+            else:
+                text = f"second table: of {kind} for {name}; {chosen[name].name} is read, this one is not"
+                problems.append(Problem(str(path), 0, text))
 
     # ROCO keeps pictures that are no radiology beside the others.
     order = sorted(tree.tables, key=lambda p: ("non-radiology" in str(p).lower(), len(p.parts), p.suffix != ".xlsx", p))
     splits = {path: _split_of(path, tree.root) for path in order}
     for path in sorted(order, key=lambda path: splits[path] is None):
         if _kind_of(path) == kind:
-            place(path, splits[path] or "train")
+            place(path, splits[path])
     for path in order if kind == "captions" else ():
-        split = splits[path] or "train"
-        if split not in chosen and _kind_of(path) is None and _has_captions(tree.root / path):
-            place(path, split)
+        is_wanted = (splits[path] or "train") not in chosen and _kind_of(path) is None
+        if is_wanted and _has_captions(tree.root / path):
+            place(path, splits[path])
     return chosen, problems
 
 
 def _has_captions(path: Path) -> bool:
     try:
-        header = read_sheet(path, path.name, "captions").header
+        return names_captions(read_sheet(path, path.name, "captions").header)
     except InputError:  # a note or a licence, not a table
         return False
-    return bool(set(header).intersection(VALUE_COLUMNS["captions"]) and set(header).intersection(ID_COLUMNS))
 
 
-def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet | None) -> _Split:
+def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet | None, all_captions: bool) -> _Split:
     if captions is None and split != "test":
         raise InputError(
             f"{tree.root}: split {split!r} has no table of captions; add it, or move the split away; {_LAYOUT}"
@@ -201,39 +210,65 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
         concepts = captions  # one table for both
     index = _index(_image_folders(tree, split, captions))
     texts = captions_of(captions, index) if captions else Table(dict.fromkeys(index, ""), dict.fromkeys(index, 0), [])
-    codes = concepts_of(concepts, index) if concepts else Table({}, {}, [])
-    problems = list(dict.fromkeys([*texts.problems, *codes.problems]))
-    if concepts:
-        orphans = (i for i in codes.rows if i not in texts.rows)
-        text = "concepts without caption: of {!r}; no such ID among the captions; the row is skipped"
-        problems += [Problem(concepts.name, codes.rows[i], text.format(i)) for i in orphans]
+    codes, problems = _codes_of(concepts, texts, index)
+    renamed = alike(texts.rows, index)
     records: list[Record] = []
     claimed: set[str] = set()
     for image_id, row in texts.rows.items():
-        found = _find(index, image_id)
+        found = _find(index, renamed.get(image_id, image_id))
         claimed.update(found)
         if image_id not in texts.values:
             continue
         name = captions.name if captions else found[0]
-        if _look_alike(found):
-            text = (
-                f"ambiguous image: {len(found)} files for {image_id!r} look the same (composed and decomposed letters)"
-            )
-            text += "; rename or remove one; the row is skipped"
-            problems.append(Problem(name, row, text))
-            continue
-        if len(found) > 1:
-            text = f"several images: {len(found)} files for {image_id!r} ({', '.join(found[:3])}); the first is taken"
-            problems.append(Problem(name, row, text))
-        if tree.images and not found:
-            text = f"missing image: no file for {image_id!r} among the images of {split}; the row is skipped"
-            problems.append(Problem(name, row, text))
+        if image_id in renamed:
+            problems.append(Problem(name, row, _ALIKE.format(image_id, renamed[image_id], "image")))
+        fault = _image_fault(image_id, found, split) if tree.images else ""
+        if fault:
+            problems.append(Problem(name, row, fault))
+        if fault.endswith("skipped"):
             continue
         path = tree.root / found[0] if found else None
-        records.append(Record(image_id, path, texts.values[image_id], codes.values.get(image_id, ()), row))
+        record = Record(image_id, path, texts.values[image_id], codes.get(image_id, ()), row)
+        further = texts.further.get(image_id, []) if all_captions else []
+        records.append(record)
+        records += [
+            replace(record, image_id=f"{image_id}#{n}", caption=text, row=row)
+            for n, (row, text) in enumerate(further, 1)
+        ]
     if not records:
         raise _empty_split(tree, split, captions, texts, index)
     return _Split(records, problems, {path for paths in index.values() for path in paths}, claimed)
+
+
+def _codes_of(
+    concepts: Sheet | None, texts: Table[str], index: dict[str, list[str]]
+) -> tuple[dict[str, tuple[str, ...]], list[Problem]]:
+    """The codes of each ID among the captions, and the problems of both tables."""
+    if concepts is None:
+        return {}, list(texts.problems)
+    table = concepts_of(concepts, index)
+    problems = list(dict.fromkeys([*texts.problems, *table.problems]))
+    renamed = alike(table.rows, texts.rows)
+    for image_id, row in table.rows.items():
+        if image_id in renamed:
+            problems.append(Problem(concepts.name, row, _ALIKE.format(image_id, renamed[image_id], "caption")))
+        elif image_id not in texts.rows:
+            text = f"concepts without caption: of {image_id!r}; no such ID among the captions; the row is skipped"
+            problems.append(Problem(concepts.name, row, text))
+    return {renamed.get(image_id, image_id): codes for image_id, codes in table.values.items()}, problems
+
+
+def _image_fault(image_id: str, found: list[str], split: str) -> str:
+    """What is wrong with the files found for an ID, or nothing."""
+    if not found:
+        return f"missing image: no file for {image_id!r} among the images of {split}; the row is skipped"
+    if _look_alike(found):
+        return (
+            f"ambiguous image: {len(found)} files for {image_id!r} look the same (composed and decomposed letters); "
+            "rename or remove one; the row is skipped"
+        )
+    shown = ", ".join(found[:3])
+    return f"several images: {len(found)} files for {image_id!r} ({shown}); the first is taken" if found[1:] else ""
 
 
 def _empty_split(

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from medcap_tf.columns import ID_COLUMNS, VALUE_COLUMNS, find_header, headerless_width, normalize_names
+from medcap_tf.columns import (
+    ID_COLUMNS,
+    SPLIT_COLUMNS,
+    SPLITS,
+    VALUE_COLUMNS,
+    find_header,
+    headerless_width,
+    normalize_names,
+    split_named,
+)
 from medcap_tf.errors import InputError
 from medcap_tf.text_tables import Fault, Row, parse
 from medcap_tf.workbooks import Worksheet, read_worksheets
@@ -122,6 +131,35 @@ def _without_blank_columns(rows: list[Row]) -> list[Row]:
     filled = max(i for _, fields in rows for i, text in enumerate(fields, 1) if text.strip())
     common = statistics.median_high(len(fields) for _, fields in rows)
     return [(row, fields[:filled] + fields[max(filled, common) :]) for row, fields in rows]
+
+
+def by_split(sheet: Sheet) -> dict[str, Sheet]:
+    """A table for all splits -> the rows of each, by the column that names it; {} where there is none."""
+    columns = [i for i, name in enumerate(sheet.header) if name in SPLIT_COLUMNS]
+    columns += [] if sheet.header else range(1, sheet.width)
+    for column in columns:
+        named = [(_split_in(fields, column, sheet.width), row, fields) for row, fields in sheet.rows]
+        if not named or 2 * sum(split is not None for split, _, _ in named) < len(named):
+            continue
+        faults = [
+            (row, "unknown split: the row names none of train, valid, test; it is skipped")
+            for split, row, _ in named
+            if not split
+        ]
+        problems = [*sheet.problems, *(Problem(sheet.name, *fault) for fault in faults)]
+        found: dict[str, Sheet] = {}
+        for split in SPLITS:
+            rows = [(row, fields) for own, row, fields in named if own == split]
+            if rows:  # what is wrong with the file is said once
+                found[split] = sheet._replace(rows=rows, problems=[] if found else problems)
+        return found
+    return {}
+
+
+def _split_in(fields: list[str], column: int, width: int) -> str | None:
+    """The split that a row names; commas of a caption before it push it to the right."""
+    cells = [fields[at] for at in (column, len(fields) - width + column) if at < len(fields)]
+    return next(filter(None, map(split_named, cells)), None)
 
 
 def _not_a_workbook(data: bytes) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Collection, Container
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -249,6 +251,30 @@ def _clean_id(text: str) -> str:
     if number.isdecimal() and image_stem(stem) != stem:  # `a.jpg#0`, `a.jpg#1`: the captions of an image, numbered
         path = stem
     return same_form(image_stem(path))
+
+
+def alike(ids: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """IDs that are not known -> the only known one that differs in case or in a number's form alone (7, 7.0, 007).
+
+    Known ones that another ID has exactly are not taken from it.
+    """
+    forms: dict[str, list[str]] = {}
+    unknown = [image_id for image_id in ids if image_id not in known]
+    for name in known if unknown else ():
+        if name not in ids:
+            forms.setdefault(_form(name), []).append(name)
+    found = {image_id: forms.get(_form(image_id), []) for image_id in unknown}
+    taken = Counter(names[0] for names in found.values() if len(names) == 1)
+    return {image_id: names[0] for image_id, names in found.items() if len(names) == 1 and taken[names[0]] == 1}
+
+
+def _form(image_id: str) -> str:
+    """What spreadsheets leave of an ID: the digits of a whole number, else its letters in lower case."""
+    if whole := re.fullmatch(r"0*(\d+)(?:\.0+)?", image_id):
+        return whole[1]
+    if re.fullmatch(r"\d(?:\.\d+)?[eE]\+?\d{1,2}", image_id) and Decimal(image_id) % 1 == 0:
+        return str(int(Decimal(image_id)))
+    return image_id.casefold()
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

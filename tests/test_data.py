@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -69,6 +71,16 @@ def test_held_out_captions_are_not_trained_on(records):
     splits = choose_splits(Dataset(None, {"train": records + twins}, []), DataConfig(valid_fraction=0.3), seed=0)
     assert len(splits.valid) == 4  # 30% of five captions, two images each
     assert not {r.caption for r in splits.train} & {r.caption for r in splits.valid}
+
+
+def test_an_image_with_several_captions_is_either_trained_on_or_held_out():
+    texts = {"a": ("one", "two"), "b": ("two", "three"), "c": ("four", "five"), "d": ("six",), "e": ("seven", "eight")}
+    train = [Record(f"{name}#{text}", Path(name), text, ()) for name, captions in texts.items() for text in captions]
+    for seed in range(10):
+        splits = choose_splits(Dataset(None, {"train": train}, []), DataConfig(valid_fraction=0.5), seed)
+        assert not {r.image_path for r in splits.train} & {r.image_path for r in splits.valid}
+        assert not {r.caption for r in splits.train} & {r.caption for r in splits.valid}
+        assert len(splits.train) + len(splits.valid) == len(train)
 
 
 @pytest.mark.parametrize(

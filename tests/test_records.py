@@ -186,6 +186,103 @@ def test_one_table_of_captions_and_concepts(tmp_path):
     assert found(read_dataset(tmp_path)) == {"train": [("x1", None, "one", ("C0000001",))]}
 
 
+def test_one_table_for_all_splits(tmp_path):
+    pictures(tmp_path / "images", "a.png", "b.png", "c.png", "d.png")
+    rows = ["a.png,one, with a comma,train", "b.png,two,VAL", "c.png,three,test", "d.png,four,maybe"]
+    write(tmp_path / "data.csv", "\n".join(["image_path,caption,split", *rows]))
+    dataset = read_dataset(tmp_path)
+    assert found(dataset) == {
+        "train": [("a", "images/a.png", "one, with a comma", ())],
+        "valid": [("b", "images/b.png", "two", ())],
+        "test": [("c", "images/c.png", "three", ())],
+    }
+    assert sorted(kinds(dataset.problems)) == [
+        ("data.csv", 2, "too many fields"),
+        ("data.csv", 5, "unknown split"),
+        ("images/d.png", 0, "image without caption"),
+    ]
+
+
+def test_one_headerless_table_for_all_splits_and_its_codes(tmp_path):
+    write(tmp_path / "captions.csv", "a.png,one two,train\nb.png,three four,test\n")
+    write(tmp_path / "concepts.csv", "ID,CUIs,split\na,C0000001,train\nb,C0000002,test\n")
+    assert found(read_dataset(tmp_path)) == {
+        "train": [("a", None, "one two", ("C0000001",))],
+        "test": [("b", None, "three four", ("C0000002",))],
+    }
+
+
+def test_the_images_tell_the_column_of_ids_and_the_header(tmp_path):
+    pictures(tmp_path / "train", "p1.png", "p2.png", "p3.png")
+    rows = ["1,p1,chest film", "2,p2,knee film", "3,p3,hip film"]
+    for header in ("id,bild,caption", "nr,bild,text"):
+        write(tmp_path / "train" / "captions.csv", "\n".join([header, *rows]))
+        assert [r.image_id for r in read_dataset(tmp_path).splits["train"]] == ["p1", "p2", "p3"]
+    write(tmp_path / "train" / "captions.csv", "bild,befund\np1,chest\np2,knee\np3,hip\n")
+    dataset = read_dataset(tmp_path)
+    assert [r.caption for r in dataset.splits["train"]] == ["chest", "knee", "hip"]
+    assert ("train/captions.csv", 1, "header by content") in kinds(dataset.problems)
+
+
+# Several captions of an image
+
+
+def test_several_captions_are_one_record_or_all(tmp_path):
+    for split in ("train", "test"):
+        pictures(tmp_path / split, "a.png", "b.png")
+        write(tmp_path / split / "captions.csv", "ID,Caption\na,one\na,two\na,one\nb,B\n")
+    dataset = read_dataset(tmp_path)
+    assert [r.caption for r in dataset.splits["train"]] == ["one", "B"]
+    assert [p.row for p in dataset.problems if "data.captions=all" in p.problem] == [3, 3]
+    dataset = read_dataset(tmp_path, all_captions="train")
+    assert [(r.image_id, r.image_path.name, r.caption, r.row) for r in dataset.splits["train"]] == [
+        ("a", "a.png", "one", 2),
+        ("a#1", "a.png", "two", 3),
+        ("b", "b.png", "B", 5),
+    ]
+    assert [r.caption for r in dataset.splits["test"]] == ["one", "B"]
+
+
+# IDs that a spreadsheet changed
+
+
+@pytest.mark.parametrize(
+    "image, written",
+    [
+        ("007.png", "7"),
+        ("007.png", "7.0"),
+        ("100000.png", "1e5"),
+        ("100000.png", "1E+05"),
+        ("7.png", "0007"),
+        ("IMG_1.png", "img_1"),
+    ],
+)
+def test_ids_in_another_form_are_found_and_said(tmp_path, image, written):
+    pictures(tmp_path / "train", image, "other.png")
+    write(tmp_path / "train" / "captions.csv", f"ID,Caption\n{written},one\nother,two\n")
+    write(tmp_path / "train" / "concepts.csv", f"ID,CUIs\n{image},C0000001\n")
+    dataset = read_dataset(tmp_path)
+    assert [(r.image_path.name, r.concepts) for r in dataset.splits["train"]] == [
+        (image, ("C0000001",)),
+        ("other.png", ()),
+    ]
+    assert kinds(dataset.problems) == [
+        ("train/concepts.csv", 2, "ID in another form"),
+        ("train/captions.csv", 2, "ID in another form"),
+    ]
+
+
+def test_an_image_that_another_id_names_is_not_taken_from_it(tmp_path):
+    pictures(tmp_path / "train", "007.png", "8.png", "08.png")
+    write(tmp_path / "train" / "captions.csv", "ID,Caption\n007,one\n7,none\n008,two of them\n")
+    dataset = read_dataset(tmp_path)
+    assert [r.image_id for r in dataset.splits["train"]] == ["007"]
+    assert [(p.row, p.problem.partition(":")[0]) for p in dataset.problems if p.row] == [
+        (3, "missing image"),
+        (4, "missing image"),
+    ]
+
+
 # Names of concepts
 
 

@@ -66,7 +66,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     """
     data, run = Path(data), Path(run)
     written = read_begun(run, config, resume)
-    dataset = read_dataset(data)
+    dataset = read_dataset(data, config.data.train_split if config.data.captions == "all" else None)
     chosen = choose_splits(dataset, config.data, config.training.seed)
     files = [check_images(records, name) for name, records in zip(Splits._fields, chosen)]
     identity = Identity.of(chosen, files, dataset.concept_names)
