@@ -15,9 +15,9 @@ PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO
 DEMO := runs/demo
 # The modules without TensorFlow: TensorFlow 2.15 ships no types to check the others against.
 TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
-	config files formats folders cells text_tables workbooks columns sheets tables records library text pixels dicom dicom_display images \
-	metrics/* phantoms/* errors doctor groups submission baselines caption webpage \
-	$(addprefix serving/,protos capi client address rest rpc check files answers remote))))
+	config files formats folders cells text_tables workbooks columns sheets tables records library text pixels decoders dicom \
+	dicom_display images metrics/* phantoms/* errors doctor groups submission baselines caption webpage \
+	$(addprefix serving/,protos capi client address rest rpc check files answers remote upload))))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test quick check results clean

@@ -80,7 +80,7 @@ def client(chosen: argparse.Namespace) -> None:
         raise InputError(f"--out {chosen.out}: is a file; give a folder")
     from medcap_tf.folders import find_files
     from medcap_tf.serving.client import Options, connect, in_batches
-    from medcap_tf.serving.remote import try_read
+    from medcap_tf.serving.upload import try_read
 
     server = connect(chosen.url, Options(chosen.model, chosen.timeout))
     paths = find_files(chosen.images)
@@ -99,7 +99,9 @@ def client(chosen: argparse.Namespace) -> None:
 
 
 def _print_failure(path: Path, row: Mapping[str, Any] | InputError, as_json: bool) -> None:
-    reason = row if isinstance(row, InputError) else f"{path}: the server cannot read this image"
+    from medcap_tf.serving.upload import REFUSED
+
+    reason = row if isinstance(row, InputError) else f"{path}: {REFUSED}"
     print(f"error: {reason}" if str(path) in str(reason) else f"error: {path}: {reason}", file=sys.stderr)
     if as_json:
         _print_json(path, {"caption": "", "stems": "", "score": 0.0, "length": 0, "valid": False})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -77,6 +78,28 @@ def jpeg_frame(data: bytes) -> JpegFrame:
         if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
             return JpegFrame(marker - 0xFFC0, *struct.unpack_from(">BHHB", data, position + 4))
         position += 1 if marker == 0xFFFF else 2 + length
+
+
+def check_png(data: bytes) -> list[tuple[bytes, bytes]]:
+    """A PNG's chunks as (name, content), in order; raises ValueError where it breaks off or a checksum is wrong.
+
+    An ancillary chunk of a wrong checksum is left out, as libpng does.
+    """
+    chunks: list[tuple[bytes, bytes]] = []
+    place = len(PNG_START)
+    while not chunks or chunks[-1][0] != b"IEND":
+        if place + 12 > len(data):
+            raise ValueError("it breaks off")
+        (length,) = struct.unpack_from(">I", data, place)
+        name, content = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
+        place += 12 + length
+        if zlib.crc32(name + content).to_bytes(4, "big") == data[place - 4 : place]:
+            chunks.append((name, content))
+        elif not name[:1].islower():
+            raise ValueError(f"the checksum of its chunk {name!r} is wrong")
+    if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+        raise ValueError("no header")
+    return chunks
 
 
 def tiff_tags(data: bytes) -> dict[int, int]:

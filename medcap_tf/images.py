@@ -11,16 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from medcap_tf.decoders import DECODERS
 from medcap_tf.dicom import decode_dicom
 from medcap_tf.errors import InputError
 from medcap_tf.folders import find_files as find_files  # callers of before know it from here
-from medcap_tf.formats import NAMES, PNG_START, kind_of, size_of, tiff_tags
-from medcap_tf.pixels import check_size, three_channels, to_uint8
+from medcap_tf.formats import NAMES, kind_of, size_of
+from medcap_tf.pixels import check_size, three_channels
 
 VIEWS = ("identity", "horizontal_flip", "vertical_flip", "center_crop")
-
-# What OpenCV logs about a broken file is said again, with the file's name, by the InputError raised here.
-cv2.setLogLevel(0)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -65,20 +63,16 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     kind = kind_of(data)
     if kind == "DICOM" or (kind is None and name.lower().endswith(".dcm")):
         return decode_dicom(data, name)
-    check_size(size_of(data), name)
-    # Without its end mark, libpng prints to stderr, out of OpenCV's control, before it gives up.
-    broken_off = data.startswith(PNG_START) and b"IEND" not in data
-    try:
-        # UNCHANGED keeps depth and alpha, and leaves EXIF orientation alone.
-        pixels = None if broken_off else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
+    if kind is None:
         raise InputError(f"{name}: not a readable image; give a whole {NAMES} file")
-    check_size(pixels.shape[:2], name)
-    image = _bgr_to_rgb(pixels)
-    # OpenCV undoes "white is zero" (TIFF tag 262) at 8 bits only; radiographs come so at 16.
-    return 255 - image if pixels.dtype != np.uint8 and kind == "TIFF" and tiff_tags(data).get(262) == 0 else image
+    check_size(size_of(data), name)
+    try:
+        image = DECODERS[kind](data)
+    except Exception as error:  # each library raises its own kinds on broken files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: not a readable image ({kind}: {reason}); give a whole {NAMES} file") from error
+    check_size(image.shape[:2], name)
+    return image
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -161,17 +155,3 @@ def _span(side: int, fraction: float, place: float) -> tuple[int, int]:
     kept = max(1, round(side * fraction))
     start = int((side - kept + 1) * place) if place != 0.5 else (side - kept) // 2
     return start, start + kept
-
-
-def _bgr_to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """What OpenCV decodes, any dtype, [H, W] or [H, W, 1..4], to `uint8 [H, W, 3]` RGB."""
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        pixels = _over_black(pixels[..., :-1], pixels[..., -1:])
-    pixels = to_uint8(pixels)
-    return three_channels(pixels) if pixels.ndim == 2 or pixels.shape[2] == 1 else pixels[..., ::-1].copy()
-
-
-def _over_black(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
-    blended = colour.astype(np.float32) * (alpha.astype(np.float32) / opaque)
-    return np.rint(blended).astype(np.uint8) if colour.dtype == np.uint8 else blended

@@ -17,6 +17,13 @@ def three_channels(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey.reshape(*grey.shape[:2], 1), 3, axis=2)
 
 
+def composite(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Color [H, W, C] over black by alpha [H, W, 1] of the same dtype: 8 bits stay so, all else becomes float32."""
+    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+    blended = color.astype(np.float32) * (alpha.astype(np.float32) / opaque)
+    return np.rint(blended).astype(np.uint8) if color.dtype == np.uint8 else blended
+
+
 def to_uint8(values: np.ndarray) -> np.ndarray:
     """8 bits unchanged; all else: the range of the finite values to 0..255."""
     if values.dtype == np.uint8:

@@ -40,7 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     "pixels": set(),
     "dicom_display": {"pixels"},
     "dicom": {"dicom_display", "pixels"},
-    "images": {"pixels", "dicom", "folders", "formats"},
+    "decoders": {"formats", "pixels"},
+    "images": {"decoders", "pixels", "dicom", "folders", "formats"},
     "metrics": {"text"},  # one normaliser: the official score cuts words as the paper's models do
     "caption": set(),
     "decoding": set(),
@@ -100,6 +101,7 @@ WITHOUT_TENSORFLOW = {
         "pixels",
         "dicom_display",
         "dicom",
+        "decoders",
         "images",
         "metrics",
         "phantoms",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medcap_tf.caption import Caption
+from medcap_tf.serving.upload import REFUSED
 
 
 def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
@@ -23,7 +24,7 @@ def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
-        return Caption(path, error=f"{path}: not a readable image; give a whole JPEG, PNG, BMP or GIF file")
+        return Caption(path, error=f"{path}: {REFUSED}")
     length = int(row["length"])
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
     # An export of an earlier version tells nothing of similar images.

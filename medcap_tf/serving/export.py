@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -19,12 +20,12 @@ import tensorflow as tf
 from medcap_tf.captioner import Captioner
 from medcap_tf.data import choose_splits
 from medcap_tf.errors import InputError
-from medcap_tf.records import Dataset, Record, read_dataset
+from medcap_tf.records import Dataset, read_dataset
 from medcap_tf.serving.check import Request, compare, require_stock_ops
-from medcap_tf.serving.files import SUFFIXES, start_command, write_model_card, write_server_files, write_signatures
+from medcap_tf.serving.files import MAX_PIXELS, start_command, write_model_card, write_server_files, write_signatures
 from medcap_tf.serving.module import ServedCaptioner
-from medcap_tf.serving.pixels import MAX_PIXELS
 from medcap_tf.serving.protos import message_module
+from medcap_tf.serving.upload import try_read
 from medcap_tf.serving.warmup import BATCH_SIZES, write_warmup
 
 _COMPARED = 100
@@ -47,7 +48,7 @@ class Samples(NamedTuple):
     """What of the run's data is at hand for checks."""
 
     captions: list[str]  # of the training split
-    files: list[Path]  # of the validation split
+    files: list[tuple[Path, bytes]]  # of the validation split, those that can be read, as a client sends them
 
 
 def export(
@@ -137,12 +138,10 @@ def _samples(data: Path, captioner: Captioner) -> Samples:
     except InputError as error:
         _say(f"the run's data is not at hand ({error}): checks run on drawn images, captions are not compared")
         return Samples([], [])
-
-    def usable(record: Record) -> bool:
-        return record.image_path is not None and record.image_path.suffix.lower() in SUFFIXES
-
-    files = [record.image_path for record in splits.valid if usable(record)]
-    return Samples([record.caption for record in splits.train], files[:_COMPARED])  # type: ignore[arg-type]
+    size = captioner.config.visual.image_size
+    paths = (record.image_path for record in splits.valid if record.image_path is not None)
+    files = ((path, content) for path in paths if isinstance(content := try_read(path, size), bytes))
+    return Samples([record.caption for record in splits.train], list(itertools.islice(files, _COMPARED)))
 
 
 def _save(captioner: Captioner, folder: Path, captions: Sequence[str], layers: Any, precision: str) -> Any:
@@ -157,7 +156,7 @@ def _save(captioner: Captioner, folder: Path, captions: Sequence[str], layers: A
 def _images(samples: Samples) -> list[bytes]:
     """Three encoded images: the data's own, or noise."""
     if samples.files:
-        return [path.read_bytes() for path in (samples.files * 3)[:3]]
+        return [content for _, content in (samples.files * 3)[:3]]
     noise = np.random.default_rng(0).integers(0, 256, (3, 90, 120, 3), np.uint8)
     return [tf.io.encode_png(noise[0]).numpy(), tf.io.encode_jpeg(noise[1]).numpy(), tf.io.encode_png(noise[2]).numpy()]
 
@@ -200,13 +199,15 @@ def _warmup_inputs(captioner: Captioner, samples: Samples) -> dict[str, tuple[st
     }
 
 
-def _agreement(captioner: Captioner, signatures: Mapping[str, Any], files: Sequence[Path]) -> tuple[int, int]:
+def _agreement(
+    captioner: Captioner, signatures: Mapping[str, Any], files: Sequence[tuple[Path, bytes]]
+) -> tuple[int, int]:
     """Of how many images the export writes the run's own caption, and how many were compared."""
     if files:
         _say(f"captioning {len(files)} validation images by the run and by the export")
-    own, served = list(captioner.caption(list(files))), []
+    own, served = list(captioner.caption([path for path, _ in files])), []
     for start in range(0, len(files), _BATCH):
-        content = tf.constant([path.read_bytes() for path in files[start : start + _BATCH]])
+        content = tf.constant([content for _, content in files[start : start + _BATCH]])
         served += [text.decode() for text in signatures["serving_default"](content)["caption"].numpy()]
     pairs = [(caption.text, text) for caption, text in zip(own, served) if not caption.error]
     return sum(ours == theirs for ours, theirs in pairs), len(pairs)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from medcap_tf.caption import Caption
 from medcap_tf.errors import InputError
 from medcap_tf.serving.answers import to_caption
-from medcap_tf.serving.remote import try_read
+from medcap_tf.serving.upload import try_read
 
 _BATCH = 16
 

@@ -11,7 +11,8 @@ from medcap_tf import __version__
 from medcap_tf.config import Config
 from medcap_tf.files import write_text
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+# A quarter of what a run reads: a server decodes several files at once, at up to 16 bytes a pixel.
+MAX_PIXELS = 25_000_000
 IMAGE = "tensorflow/serving:2.15.1"
 
 
@@ -137,7 +138,8 @@ def write_model_card(
         "- Attention shows where the model looked, not that it was right.",
         *_of_similar_images(facts),
         "- JPEG, PNG, BMP and GIF (first frame) of at most "
-        f"{facts['max_pixels']:,} pixels; other files and larger images are answered as not valid.",
+        f"{facts['max_pixels']:,} pixels are read by the graph; the package's clients convert other kinds before they",
+        "  send them. What cannot be read is answered as not valid.",
         "",
     ]
     write_text(base / "model_card.md", "\n".join(lines))

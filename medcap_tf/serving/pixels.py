@@ -12,13 +12,14 @@ from __future__ import annotations
 import tensorflow as tf
 
 from medcap_tf.formats import PNG_START
+from medcap_tf.serving.files import MAX_PIXELS
 
-# A fifth of what the trainer reads: a server decodes several at once, at up to 16 bytes a pixel.
-MAX_PIXELS = 25_000_000
 # A progressive JPEG may ask for its pixels to be gone through any number of times.
 MAX_SCANS = 100
 # Blocks of at most 255 bytes; more than 4 MB for one frame is no picture of 256 colours.
 MAX_GIF_BLOCKS = 20_000
+# Chunks before the pixels; a few dozen are usual.
+MAX_PNG_CHUNKS = 10_000
 _DECODERS = 4
 
 
@@ -90,9 +91,15 @@ def _neighbours(side: tf.Tensor, size: int) -> tuple[list[tf.Tensor], list[tf.Te
 
 
 def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
+    """Baseline and progressive, grey and color. Others, CMYK among them, have no one way to be shown."""
     shape = tf.io.extract_jpeg_shape(file)
     scans = tf.size(tf.strings.split(file, b"\xff\xda")) - 1
-    with tf.control_dependencies([_check_size(shape[0], shape[1]), tf.debugging.assert_less_equal(scans, MAX_SCANS)]):
+    checks = [
+        _check_size(shape[0], shape[1]),
+        tf.debugging.assert_less_equal(scans, MAX_SCANS),
+        tf.debugging.assert_equal((shape[2] == 1) | (shape[2] == 3), True, "neither grey nor color"),
+    ]
+    with tf.control_dependencies(checks):
         return tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
 
 
@@ -100,13 +107,29 @@ def _read_png(file: tf.Tensor) -> tf.Tensor:
     header = tf.strings.substr(file, 16, 10)
     width, height = (_integer(header, place, 4, big_endian=True) for place in (0, 4))
     depth, kind = _integer(header, 8, 1), _integer(header, 9, 1)
-    # Kinds 4 and 6 carry alpha, 3 has it in a chunk of its own. TensorFlow's decoder makes one up for the others, a
-    # wrong one where a pixel has fewer than 8 bits.
-    before_pixels = tf.strings.split(file, b"IDAT", 1)[0]
-    see_through = (kind >= 4) | ((kind == 3) & (tf.size(tf.strings.split(before_pixels, b"tRNS", 1)) > 1))
+    # Kinds 4 and 6 carry alpha, the others have it in a chunk of its own. TensorFlow's decoder makes one up for those
+    # that have none, a wrong one where a pixel has fewer than 8 bits.
+    see_through = (kind >= 4) | _has_alpha_chunk(file)
     with tf.control_dependencies([_check_size(height, width)]):
         deep = depth == 16
     return tf.cond(deep, lambda: _deep_png(file, see_through), lambda: _plain_png(file, see_through))
+
+
+def _has_alpha_chunk(file: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG has a chunk `tRNS` before its pixels: bool []."""
+
+    def name(place: tf.Tensor) -> tf.Tensor:
+        return tf.strings.substr(file, place + 4, 4)
+
+    def going_on(place: tf.Tensor, chunks: tf.Tensor) -> tf.Tensor:
+        return (name(place) != b"tRNS") & (name(place) != b"IDAT") & (chunks < MAX_PNG_CHUNKS)
+
+    def skip(place: tf.Tensor, chunks: tf.Tensor) -> tuple:
+        return place + 12 + _integer(file, place, 4, big_endian=True) % 2**31, chunks + 1
+
+    place, chunks = tf.while_loop(going_on, skip, (tf.constant(len(PNG_START), tf.int64), tf.constant(0)))
+    with tf.control_dependencies([tf.debugging.assert_less(chunks, MAX_PNG_CHUNKS)]):
+        return name(place) == b"tRNS"
 
 
 def _deep_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
@@ -134,8 +157,9 @@ def _read_bmp(file: tf.Tensor) -> tf.Tensor:
     offset, info, width, height, depth, compression = (
         _integer(file, place, count) for place, count in ((10, 4), (14, 4), (18, 4), (22, 4), (28, 2), (30, 4))
     )
-    plain = tf.debugging.assert_equal(compression, tf.constant(0, tf.int64), "compressed")
-    with tf.control_dependencies([_check_size(tf.abs(height), width), plain]):
+    plain = (info >= 40) & (compression == 0) & ((depth == 8) | (depth == 24) | (depth == 32))
+    checks = [_check_size(tf.abs(height), width), tf.debugging.assert_equal(plain, True, "packed or compressed")]
+    with tf.control_dependencies(checks):
         pixels = tf.io.decode_bmp(file)
 
     def indexed() -> tf.Tensor:
@@ -169,6 +193,10 @@ def _read_gif(file: tf.Tensor) -> tf.Tensor:
         _check_size(height, width),
         _check_size(screen[1], screen[0]),
     ]
+    # The decoder takes the frame for the whole screen.
+    corner = [_integer(file, frame + place, 2) for place in (1, 3)]
+    whole = (corner[0] == 0) & (corner[1] == 0) & (width == screen[0]) & (height == screen[1])
+    checks.append(tf.debugging.assert_equal(whole, True, "the first frame is a part of the screen"))
     with tf.control_dependencies(checks):
         end, blocks, inside = tf.while_loop(going_on, skip, (first, blocks, tf.constant(True)))
     with tf.control_dependencies([tf.debugging.assert_equal(inside, False, "too long")]):
