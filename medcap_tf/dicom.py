@@ -5,7 +5,6 @@ Axes: H height, W width. pydicom 2 and 3 both do; compressed files need the deco
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import io
 import logging
@@ -15,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from medcap_tf.dicom_codec import EXTENDED, decode_frame, decode_frame_apart
 from medcap_tf.dicom_display import stored_values, to_rgb
 from medcap_tf.errors import InputError
 from medcap_tf.pixels import check_size
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 RLE = "1.2.840.10008.1.2.5"
-BASELINE, EXTENDED, LOSSLESS = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"
+BASELINE = "1.2.840.10008.1.2.4.50"
 
 # What pydicom warns of and logs about a broken file is said in one line by the InputError raised here.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
@@ -61,7 +61,7 @@ def _read_dataset(data: bytes, name: str) -> Any:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # pydicom sets its own level when it is imported
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        kind = dataset.get("SOPClassUID")
+        kind = getattr(dataset.get("SOPClassUID"), "name", None)
         has_pixels = any(dataset.get(keyword) for keyword in PIXEL_KEYWORDS)
         size = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     except Exception as error:
@@ -70,7 +70,7 @@ def _read_dataset(data: bytes, name: str) -> Any:
         ) from error
     if not has_pixels and kind is not None:
         remedy = "leave it out if it is a document; else it breaks off: export it again from its source"
-        raise InputError(f"{name}: DICOM without pixel data ({kind.name}); {remedy}")
+        raise InputError(f"{name}: DICOM without pixel data ({_one_line(kind)}); {remedy}")
     if not has_pixels or not all(size):
         missing = "Rows or Columns is missing or 0" if has_pixels else "no pixel data: no DICOM, or it breaks off"
         raise InputError(f"{name}: not a readable DICOM image ({missing}); export it again from its source")
@@ -81,8 +81,8 @@ def _read_dataset(data: bytes, name: str) -> Any:
 def _reason(dataset: Any, error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-    if syntax is None or not syntax.is_compressed or not syntax.is_encapsulated:
+    syntax: Any = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    if not getattr(syntax, "is_transfer_syntax", False) or not syntax.is_encapsulated:
         return f"broken DICOM pixel data ({_one_line(error)}); export it again from its source"
     if importlib.util.find_spec("gdcm") is None:
         remedy = "run: pip install medcap_tf[dicom], or save it uncompressed"
@@ -91,8 +91,8 @@ def _reason(dataset: Any, error: Exception) -> str:
     return f"its compression, {syntax.name}, cannot be decoded here; {remedy}"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _one_line(text: object) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:200]
 
 
 def _complete_header(dataset: Any) -> None:
@@ -133,20 +133,11 @@ def _decode_frame(dataset: Any, index: int) -> tuple[np.ndarray, str]:
         return _packed_frame(dataset, index), kind
     if syntax in (BASELINE, EXTENDED) and dataset.SamplesPerPixel == 3:
         dataset.PhotometricInterpretation = _jpeg_color_space(dataset.PixelData) or kind
-    try:
-        get_decoder = importlib.import_module("pydicom.pixels").get_decoder
-    except ImportError:  # pydicom 2, the last for Python 3.9
-        frames = dataset.pixel_array
-        frame, decoded = frames[index] if dataset.NumberOfFrames > 1 else frames, dataset.PhotometricInterpretation
+    if _has_codec(dataset):
+        frame, decoded = decode_frame_apart(dataset, index)
     else:
-        if syntax == EXTENDED and dataset.BitsStored > 8:
-            # pydicom 3 refuses it, but GDCM has one codec for all JPEG, which goes by what the stream says.
-            syntax = dataset.file_meta.TransferSyntaxUID = type(syntax)(LOSSLESS)
-        # Left to `stored_values`, which knows HighBit.
-        options = {} if _has_codec(dataset) else {"correct_unused_bits": False}
-        frame, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, **options)
-        decoded = properties["photometric_interpretation"]
-    return frame, kind if kind.startswith("YBR_PARTIAL") else str(getattr(decoded, "value", decoded))
+        frame, decoded = decode_frame(dataset, index, correct_unused_bits=False)  # `stored_values` knows HighBit
+    return frame, kind if kind.startswith("YBR_PARTIAL") else decoded
 
 
 def _packed_frame(dataset: Any, index: int) -> np.ndarray:

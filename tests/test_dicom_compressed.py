@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from medcap_tf import images
+from medcap_tf import dicom_codec, images
 from medcap_tf.errors import InputError
 
 from .test_dicom import dicom, gray, saved
@@ -149,3 +152,21 @@ def test_video_and_missing_decoders_say_what_to_do(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"run: pip install medcap_tf\[dicom\], or save it uncompressed"):
         images.decode_image(video, "x.dcm")
+
+
+def test_a_stream_that_ends_the_decoder_harms_no_neighbor(monkeypatch):
+    sound = cv2.imencode(".jpg", EIGHT)[1].tobytes()
+    broken = sound[:2] + b"\0" + sound[3:]  # GDCM aborts its process: no marker after the first
+    files = [encapsulated([stream], BASELINE, dicom(EIGHT)) for stream in (broken, sound)]
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot be decoded here"):
+            images.decode_image(files[0], "x.dcm")
+        assert np.abs(images.decode_image(files[1])[..., 0].astype(int) - EIGHT).max() <= 3
+    os.kill(dicom_codec._process.child.pid, signal.SIGSTOP)
+    monkeypatch.setattr(dicom_codec, "SECONDS", 0.2)
+    with pytest.raises(InputError, match="cannot be decoded here"):
+        images.decode_image(files[1], "x.dcm")
+    monkeypatch.undo()
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(images.decode_image, [files[1]] * 12))
+    assert all(image.tobytes() == decoded[0].tobytes() for image in decoded)
