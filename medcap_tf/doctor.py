@@ -20,6 +20,7 @@ from medcap_tf.images import read_image
 from medcap_tf.records import Dataset, Problem, Record
 from medcap_tf.text import Normalizer
 
+_BLANK_WORDS = {"nan", "none", "null", "na", "n/a", "<na>", "-", "?", "tbd", "todo"}  # what programs write for no value
 _SHOWN = 3  # problems of a kind that `render` prints
 
 
@@ -48,7 +49,12 @@ def examine(
         split: [[token.stem for token in normalizer.tokens(record.caption)] for record in records if record.caption]
         for split, records in dataset.splits.items()
     }
-    problems = [*dataset.problems, *_wordless(dataset, normalised), *_ids_in_two_splits(dataset)]
+    problems = [
+        *dataset.problems,
+        *_wordless(dataset, normalised),
+        *_blank_words(dataset),
+        *_ids_in_two_splits(dataset),
+    ]
     if check_images:
         problems += _unreadable(dataset)
     counts = Counter(stem for stems in normalised.get("train", []) for stem in stems)
@@ -116,6 +122,14 @@ def _wordless(dataset: Dataset, normalised: dict[str, list[list[str]]]) -> Itera
         for record, stems in zip(captioned, normalised[split]):
             if not stems:
                 text = f"no words left: of {record.image_id!r}, whose caption is {record.caption[:60]!r}"
+                yield Problem(dataset.tables.get(split, split), record.row, text)
+
+
+def _blank_words(dataset: Dataset) -> Iterable[Problem]:
+    for split, records in dataset.splits.items():
+        for record in records:
+            if record.caption.lower() in _BLANK_WORDS:
+                text = f"caption like a blank: {record.caption!r} of {record.image_id!r} is learned as it stands"
                 yield Problem(dataset.tables.get(split, split), record.row, text)
 
 

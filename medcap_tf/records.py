@@ -17,7 +17,7 @@ from medcap_tf.columns import SPLITS, VALUE_COLUMNS, names_captions
 from medcap_tf.errors import InputError
 from medcap_tf.folders import image_stem, same_form, walk
 from medcap_tf.sheets import TABLE_SUFFIXES, Problem, Sheet, by_split, read_sheet
-from medcap_tf.tables import Table, alike, captions_of, concept_names_of, concepts_of, names_codes
+from medcap_tf.tables import ONE_IS_KEPT, Table, alike, captions_of, concept_names_of, concepts_of, names_codes
 
 _ALIKE = "ID in another form: {!r} is taken for {!r}, the only {} that differs in case or leading zeros alone"
 _LAYOUT = "lay it out as <split>/images/, <split>/captions.xlsx (ID, Caption), <split>/concepts.xlsx (ID, CUIs)"
@@ -211,6 +211,7 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
     index = _index(_image_folders(tree, split, captions))
     texts = captions_of(captions, index) if captions else Table(dict.fromkeys(index, ""), dict.fromkeys(index, 0), [])
     codes, problems = _codes_of(concepts, texts, index)
+    problems = [problem for problem in problems if not (all_captions and problem.problem.endswith(ONE_IS_KEPT))]
     renamed = alike(texts.rows, index)
     records: list[Record] = []
     claimed: set[str] = set()

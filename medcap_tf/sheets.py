@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from medcap_tf.cells import clean_code
 from medcap_tf.columns import (
     ID_COLUMNS,
     SPLIT_COLUMNS,
@@ -109,10 +110,22 @@ def _sheet(path: Path, name: str, rows: list[Row], separator: str, faults: list[
 def _headed(sheet: Sheet) -> Sheet:
     """The sheet with its first row as header."""
     names = normalize_names(sheet.rows[0][1])
+    names = ["", *names] if _counts_rows([fields for _, fields in sheet.rows[1:]], len(names)) else names
     repeated = {row for row, fields in sheet.rows[1:] if normalize_names(fields) == names}
     rows = [(row, fields) for row, fields in sheet.rows[1:] if row not in repeated]
     problems = [Problem(sheet.name, row, "repeated header: the row is passed over") for row in sorted(repeated)]
     return sheet._replace(header=names, rows=rows, problems=[*sheet.problems, *problems], width=len(names))
+
+
+def _counts_rows(rows: list[list[str]], named: int) -> bool:
+    """Whether the first of one more column than has a name counts the rows, as R writes them."""
+    counted = [clean_code(fields[0]) for fields in rows]
+    starts = (["0"], ["1"])
+    return (
+        counted[:1] in starts
+        and all(len(fields) == named + 1 and not fields[-1].startswith(" ") for fields in rows)
+        and counted == [str(i) for i in range(int(counted[0]), int(counted[0]) + len(rows))]
+    )
 
 
 def headed_by_content(sheet: Sheet) -> Sheet:
@@ -178,8 +191,8 @@ def _workbook_rows(path: Path, data: bytes, kind: str, faults: list[Fault]) -> l
     filled = [sheet for sheet in sheets if sheet.rows]
     if not filled:
         raise InputError(
-            f"{path}: the table is empty (sheets: {', '.join(sheet.title for sheet in sheets) or 'none'}); "
-            "it should have rows of an ID and a caption or codes"
+            f"{path}: the table is empty (sheets: {', '.join(sheet.title for sheet in sheets) or 'none'}); it should "
+            "have rows of an ID and a caption or codes, in an ordinary .xlsx (no Strict Open XML)"
         )
     # The first of the best.
     sheet = max(filled, key=lambda sheet: (*_fitness(sheet, kind), -filled.index(sheet)))

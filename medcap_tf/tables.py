@@ -17,7 +17,7 @@ from medcap_tf.folders import image_stem, same_form
 from medcap_tf.sheets import Problem, Sheet, headed_by_content, read_sheet
 
 Value = TypeVar("Value")
-_FIRST = "the first is kept (data.captions=all trains on each)"
+ONE_IS_KEPT = "the first is kept (data.captions=all trains on each)"
 _COMPARED = 50  # captions of one image that a further one is compared with
 
 
@@ -209,9 +209,9 @@ def _add(table: Table[str], image_id: str, row: int, texts: list[str]) -> str:
         _add_further(table, image_id, row, texts[1:])
         if before is not None:
             return f"duplicate ID: {image_id!r} is in row {before}, too, where it is empty; this one is kept"
-        return f"several captions: {image_id!r} has {len(texts)} in this row; {_FIRST}" if len(texts) > 1 else ""
+        return f"several captions: {image_id!r} has {len(texts)} in this row; {ONE_IS_KEPT}" if len(texts) > 1 else ""
     is_new = _add_further(table, image_id, row, texts)
-    how = f" with another value; {_FIRST}" if is_new else "; the first is kept"
+    how = f" with another value; {ONE_IS_KEPT}" if is_new else "; the first is kept"
     return f"duplicate ID: {image_id!r} is in row {table.rows[image_id]}{how}"
 
 

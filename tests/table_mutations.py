@@ -74,28 +74,34 @@ _HOSTILE_CELLS = [
 
 
 class Mutated(NamedTuple):
-    """A harmed table, and the captions that must be read all the same; None where the file may be refused."""
+    """A harmed table, and the captions or codes that must be read all the same; None where it may be refused."""
 
     name: str
     data: bytes
-    kept: dict[str, str] | None
+    kept: dict[str, str] | dict[str, tuple[str, ...]] | None
 
 
 def mutate(rng: random.Random) -> Mutated:
     """Draw a table and harm one of its rows, or its bytes anywhere."""
     kind = rng.choice(list(FORMATS))
     rows = [(f"x{1000 + i}", _caption(rng, kind), f"C000000{i % 3}") for i in range(_ROWS)]
-    victim = rng.randrange(_ROWS)
-    is_local = rng.random() < 0.6
-    columns = 3 if kind != "pipe" and rng.random() < 0.3 else 2
-    data = (_workbook if kind == "xlsx" else _text)(
-        rng, kind, [row[:columns] for row in rows], victim if is_local else -1
-    )
-    if is_local:
-        kept = {image_id: clean_text(caption) for i, (image_id, caption, _) in enumerate(rows) if i != victim}
-        return Mutated(_name(rng, kind), data, kept)
-    harm = _harm_parts if kind == "xlsx" and rng.random() < 0.7 else _harm_bytes
-    return Mutated(_name(rng, kind), harm(rng, data), None)
+    of_codes = rng.random() < 0.25
+    victim = rng.randrange(_ROWS) if rng.random() < 0.6 else -1
+    last = 3 if not of_codes and kind != "pipe" and rng.random() < 0.3 else 2
+    titles = [rng.choice(["ID", "image_id", "File Name"]), rng.choice(["Caption", "caption"]), "CUIs"]
+    written = [row[:last] for row in rows]
+    if of_codes:
+        titles, written = [titles[0], "CUIs"], [(row[0], f"{row[2]};C1234567") for row in rows]
+    data = (_workbook if kind == "xlsx" else _text)(rng, kind, titles[:last], written, victim)
+    suffix = rng.choice([".xlsx", ".csv"] if kind == "xlsx" else [".csv", ".txt", ".tsv"])
+    name = ("concepts" if of_codes else "captions") + suffix
+    if victim < 0:
+        harm = _harm_parts if kind == "xlsx" and rng.random() < 0.7 else _harm_bytes
+        return Mutated(name, harm(rng, data), None)
+    neighbors = [row for i, row in enumerate(rows) if i != victim]
+    if of_codes:
+        return Mutated(name, data, {image_id: (code, "C1234567") for image_id, _, code in neighbors})
+    return Mutated(name, data, {image_id: clean_text(caption) for image_id, caption, _ in neighbors})
 
 
 def check(case: Mutated, folder: Path) -> str:
@@ -105,8 +111,11 @@ def check(case: Mutated, folder: Path) -> str:
         AssertionError: a neighbor was harmed.
         Exception: the doctor crashed.
     """
-    table = folder / "train" / case.name
+    table, captions = folder / "train" / case.name, folder / "train" / "captions.csv"
     table.parent.mkdir(exist_ok=True)
+    of_codes = table.stem == "concepts"
+    if of_codes:
+        captions.write_text("".join(f"x{1000 + i},film {i}\n" for i in range(_ROWS)))
     table.write_bytes(case.data)
     try:
         dataset = read_dataset(folder)
@@ -119,8 +128,9 @@ def check(case: Mutated, folder: Path) -> str:
         return "refused"
     finally:
         table.unlink()
-    captions = {record.image_id: record.caption for record in dataset.splits["train"]}
-    harmed = {i: captions.get(i) for i, caption in (case.kept or {}).items() if captions.get(i) != caption}
+        captions.unlink(missing_ok=True)
+    values = {r.image_id: r.concepts if of_codes else r.caption for r in dataset.splits["train"]}
+    harmed = {i: values.get(i) for i, value in (case.kept or {}).items() if values.get(i) != value}
     assert not harmed, f"neighbors harmed: {harmed}"
     return "read"
 
@@ -132,15 +142,7 @@ def _caption(rng: random.Random, kind: str) -> str:
     return text
 
 
-def _name(rng: random.Random, kind: str) -> str:
-    return "captions" + (rng.choice([".xlsx", ".csv"]) if kind == "xlsx" else rng.choice([".csv", ".txt", ".tsv"]))
-
-
-def _header(rng: random.Random, columns: int) -> list[str]:
-    return [rng.choice(["ID", "image_id", "File Name"]), rng.choice(["Caption", "caption"]), "CUIs"][:columns]
-
-
-def _text(rng: random.Random, kind: str, rows: list[tuple[str, ...]], victim: int) -> bytes:
+def _text(rng: random.Random, kind: str, titles: list[str], rows: list[tuple[str, ...]], victim: int) -> bytes:
     """With the header in three of four tables; quoted where the format has it."""
     end = rng.choice(["\n", "\r\n"])
 
@@ -154,7 +156,7 @@ def _text(rng: random.Random, kind: str, rows: list[tuple[str, ...]], victim: in
     quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     lines = [_harm_row(rng, line(row)) if i == victim else line(row) for i, row in enumerate(rows)]
     has_header = rng.random() < 0.75 or len(rows[0]) > 2
-    return b"".join([line(_header(rng, len(rows[0]))), *lines] if has_header else lines)
+    return b"".join([line(titles), *lines] if has_header else lines)
 
 
 def _harm_row(rng: random.Random, line: bytes) -> bytes:
@@ -167,11 +169,11 @@ def _harm_row(rng: random.Random, line: bytes) -> bytes:
     return body + line[len(line.rstrip(b"\r\n")) :]
 
 
-def _workbook(rng: random.Random, kind: str, rows: list[tuple[str, ...]], victim: int) -> bytes:
+def _workbook(rng: random.Random, kind: str, titles: list[str], rows: list[tuple[str, ...]], victim: int) -> bytes:
     book = openpyxl.Workbook()
     sheet = book.active
     if rng.random() < 0.8 or len(rows[0]) > 2:
-        sheet.append(_header(rng, len(rows[0])))
+        sheet.append(titles)
     for i, row in enumerate(rows):
         cells: list[object] = list(row)
         if i == victim:

@@ -75,6 +75,16 @@ def test_images_need_not_be_decoded(dataset):
     assert not any("unreadable" in p["problem"] for p in problems)
 
 
+def test_captions_that_are_what_programs_write_for_none(dataset):
+    dataset.splits["train"][0] = Record("a", None, "NaN", (), 2)
+    problems = examine(dataset, Normalizer(), check_images=False)["problems"]
+    assert problems[-1] == {
+        "file": "train/captions.csv",
+        "row": 2,
+        "problem": "caption like a blank: 'NaN' of 'a' is learned as it stands",
+    }
+
+
 def test_an_id_in_two_splits(dataset):
     dataset.splits["test"].append(dataset.splits["train"][0])
     problems = examine(dataset, Normalizer(), check_images=False)["problems"]

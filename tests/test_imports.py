@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "text_tables": set(),
     "workbooks": {"cells", "text_tables"},
     "columns": {"cells", "folders"},
-    "sheets": {"columns", "text_tables", "workbooks"},
+    "sheets": {"cells", "columns", "text_tables", "workbooks"},
     "tables": {"cells", "columns", "folders", "sheets"},
     "records": {"columns", "folders", "sheets", "tables"},
     "text": set(),

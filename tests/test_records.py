@@ -241,6 +241,7 @@ def test_several_captions_are_one_record_or_all(tmp_path):
         ("b", "b.png", "B", 5),
     ]
     assert [r.caption for r in dataset.splits["test"]] == ["one", "B"]
+    assert [p.file for p in dataset.problems if "data.captions=all" in p.problem] == ["test/captions.csv"]
 
 
 # IDs that a spreadsheet changed

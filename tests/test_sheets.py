@@ -40,6 +40,7 @@ def rows_of(problems: list) -> list[tuple[int, str]]:
         *("Caption;ID\nchest film;a\n", "\n\nID,Caption\n\n\na,chest film\n\n", "ID,Caption,\na,chest film,\n"),
         *("sep=,\nID,Caption\na,chest film\n", "dicom_id,findings,view\na.dcm,chest film,PA\n"),
         *("path,impression\nimages/../a.png,\na.png,chest film\n", "0,a.png,chest film\n1,b.png,\n"),
+        *('"ID","Caption"\n"1","a","chest film"\n"2","b",""\n', "ID;Caption\n0;a;chest film\n"),
         *("chest film,a.png\nno film,\n", "a.png,chest film,train\nb.png,,test\n"),
     ],
 )
