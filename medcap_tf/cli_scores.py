@@ -43,17 +43,23 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 
 def add_score(commands: Any) -> None:
     """`score`, for tables of captions from anywhere."""
-    parser = commands.add_parser("score", help="score one table of captions against another")
+    parser = commands.add_parser(
+        "score",
+        help="score one table of captions against another",
+        description="Prints every caption score as JSON; under `notes` those that cannot mean anything, and why.",
+    )
     parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
     parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
     parser.set_defaults(run=_score)
 
 
 def _score(chosen: argparse.Namespace) -> None:
-    from medcap_tf.metrics import caption_scores
+    from medcap_tf.metrics import caption_parts, notes_on
 
-    references, predictions = _read_aligned(chosen.references, [chosen.predictions])
-    print(json.dumps(caption_scores(references, predictions), indent=2))
+    parts = caption_parts(*_read_aligned(chosen.references, [chosen.predictions]))
+    notes = notes_on(parts)
+    scores: dict[str, Any] = {name: part.score() for name, part in parts.items()}
+    print(json.dumps({**scores, **({"notes": notes} if notes else {})}, indent=2, ensure_ascii=False))
 
 
 def add_compare(commands: Any) -> None:
@@ -86,15 +92,34 @@ def _compare(chosen: argparse.Namespace) -> None:
         raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(parts[0])}")
     first, second = ({name: own[name] for name in chosen.metric or own} for own in parts)
     found = compare(first, second, permutations=chosen.permutations, seed=chosen.seed)
+    notes = _notes_on_comparison(first, second, chosen.permutations)
     if chosen.json:
         metrics = {name: difference._asdict() for name, difference in found.items()}
-        print(json.dumps({"images": len(references), "metrics": metrics}, indent=2))
+        extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}
+        print(json.dumps({"images": len(references), "metrics": metrics, **extra}, indent=2, ensure_ascii=False))
         return
     print(f"{len(references)} images; A: {chosen.first}; B: {chosen.second}")
     print(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}{'95% interval':>22}{'p':>10}")
     for name, (a, b, difference, low, high, p_value) in found.items():
-        interval = f"[{low:+.4f}, {high:+.4f}]"
-        print(f"{name:<22}{a:>10.4f}{b:>10.4f}{difference:>+10.4f}{interval:>22}{p_value:>10.4f}")
+        interval, mark = f"[{low:+.4f}, {high:+.4f}]", " *" if name in notes else ""
+        print(f"{name:<22}{a:>10.4f}{b:>10.4f}{difference:>+10.4f}{interval:>22}{p_value:>10.4f}{mark}")
+    for note in dict.fromkeys(note for own in notes.values() for note in own):
+        print(f"* {', '.join(name for name, own in notes.items() if note in own)}: {note}")
+
+
+def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str, list[str]]:
+    """By score, and under `intervals`: what cannot mean anything, and why; what holds of one table names it."""
+    from medcap_tf.metrics import notes_on, notes_on_intervals, notes_on_tests
+
+    ours, theirs, tests = notes_on(first), notes_on(second), notes_on_tests(first, second, permutations)
+    notes = {}
+    for name in first:
+        a, b = ours.get(name, ""), theirs.get(name, "")
+        told = [a] if a == b else [f"{table}: {note}" for table, note in (("A", a), ("B", b)) if note]
+        notes[name] = [note for note in (*told, tests.get(name, "")) if note]
+    intervals = notes_on_intervals(len(next(iter(first.values())).values))
+    notes.update({name: [note] for name, note in intervals.items()})
+    return {name: own for name, own in notes.items() if own}
 
 
 def add_submit(commands: Any) -> None:
@@ -171,6 +196,8 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
 
     what = "concepts" if concepts else "captions"
     truth, *given = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
+    for table in (truth, *given):
+        cli_options.show_problems(table.problems)
     ids = sorted(truth.values)
     for path, table in zip(predictions, given):
         missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)

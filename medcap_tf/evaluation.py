@@ -25,9 +25,12 @@ from medcap_tf.metrics import (
     caption_parts,
     caption_statistics,
     concept_map,
+    concept_map_note,
     concept_parts,
     concept_scores,
     intervals,
+    notes_on,
+    notes_on_intervals,
 )
 from medcap_tf.records import Record
 
@@ -97,6 +100,10 @@ def evaluate(
         "intervals": {name: intervals(own) for name, own in parts.items()},
         "attention": attention_statistics(captions),
     }
+    notes = {name: _notes(own, records, captioner.concepts) for name, own in parts.items()}
+    notes["attention"] = _attention_notes(captions)
+    notes["all"] = _notes_on_images(captions)
+    scores.update(_under_notes(notes))
     write_scores(folder, scores)
     write_groups(folder, score_groups(find_groups(records, training, concept_names), parts[method]))
     return scores
@@ -121,6 +128,40 @@ def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
     words = [_variation(x) for x in maps if len(x) > 1]
     images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
     return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
+
+
+def _notes(parts: Mapping[str, Additive], records: Sequence[Record], concepts: Sequence[str]) -> dict[str, str]:
+    """The scores of one method that cannot mean anything, and why."""
+    notes = notes_on(parts)
+    if "concept_f1" not in parts:
+        return {**notes, "concept_f1": "not scored: no image has a true concept"}
+    if not concepts:
+        notes["concept_f1"] = "the run has learned no concepts"
+    note = concept_map_note([record.concepts for record in records], concepts)
+    return {**notes, "concept_map": note} if note else notes
+
+
+def _notes_on_images(captions: Sequence[Caption]) -> dict[str, str]:
+    unread, count = sum(bool(caption.error) for caption in captions), len(captions)
+    found = {"unreadable": f"{unread} of {count} images, which count as empty captions"} if unread else {}
+    return {**notes_on_intervals(count), **found}
+
+
+def _attention_notes(captions: Sequence[Caption]) -> dict[str, str]:
+    """Which of `attention_statistics` are 0 for want of anything to compare."""
+    lengths = [len(caption.words) for caption in captions]
+    found = {}
+    if max(lengths, default=0) < 2:
+        found["between_words"] = "0 for want of a caption with two words"
+    if sum(map(bool, lengths)) < 2:
+        found["between_images"] = "0 for want of two captions with words"
+    return found
+
+
+def _under_notes(notes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """`notes` by method and score, without those that have none."""
+    found = {method: dict(own) for method, own in notes.items() if own}
+    return {"notes": found} if found else {}
 
 
 def _variation(rows: np.ndarray) -> float:
@@ -195,12 +236,14 @@ def score_concepts(
         "model": ([[concepts[i] for i in np.flatnonzero(row >= threshold)] for row in strength], strength),
         "popular_words": ([popular_concepts(train)] * count, frequencies),
     }
+    parts, few = {name: concept_parts(truth, codes) for name, (codes, _) in named.items()}, notes_on_intervals(count)
     return {
         "split": split,
         "images": 0,
         "captions": count,
         **{name: _concept_scores(records, *given, concepts) for name, given in named.items()},
-        "intervals": {name: intervals(concept_parts(truth, codes)) for name, (codes, _) in named.items()},
+        "intervals": {name: intervals(own) for name, own in parts.items()},
+        **_under_notes({**{name: _notes(own, records, concepts) for name, own in parts.items()}, "all": few}),
     }
 
 
@@ -239,4 +282,18 @@ def format_scores(scores: dict[str, Any]) -> str:
     if "attention" in scores:
         differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
         lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
+    lines += [f"note: {line}" for line in _note_lines(scores.get("notes", {}))]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _note_lines(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A line a note, with the scores and the methods that share it."""
+    sharing: dict[str, list[tuple[str, str]]] = {}
+    for method, own in notes.items():
+        for score, note in own.items():
+            sharing.setdefault(note, []).append((score, method))
+    lines = []
+    for note, pairs in sharing.items():
+        names, methods = (", ".join(dict.fromkeys(column)) for column in zip(*pairs))
+        lines.append(f"{names} ({methods}): {note}")
+    return lines

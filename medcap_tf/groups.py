@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medcap_tf.files import write_bytes, write_text
-from medcap_tf.metrics import Additive, intervals, official_tokens
+from medcap_tf.metrics import FEW_IMAGES, Additive, intervals, notes_on, official_tokens
 from medcap_tf.records import Record
 
-MIN_IMAGES = 10  # fewer say little of a group
+MIN_IMAGES = FEW_IMAGES
 MOST_GROUPS = 10  # of concepts of a kind, those with most images
 METRICS = ("bleu_4", "rouge_l", "cider", "meteor", "imageclef_2021_bleu", "concept_f1")
 SHOWN, SHOWN_AS = "rouge_l", "ROUGE-L"  # in the figure: a mean over images, so that small groups have it too
@@ -93,7 +93,8 @@ def _by_length(lengths: Sequence[int]) -> list[Group]:
 
 
 def score_groups(groups: Sequence[Group], parts: Mapping[str, Additive]) -> list[dict[str, Any]]:
-    """A row a group: kind, group, name, images, and each metric with its 95% interval; None where it has no value."""
+    """A row a group: kind, group, name, images, each metric with its 95% interval (None where it has no value), and
+    notes on the metrics that cannot mean anything there."""
     rows = []
     for group in groups:
         own = {metric: parts[metric].of(group.rows) for metric in METRICS if metric in parts}
@@ -102,7 +103,7 @@ def score_groups(groups: Sequence[Group], parts: Mapping[str, Additive]) -> list
         for metric, (low, high) in intervals(own).items():
             values = {metric: own[metric].score(), f"{metric}_low": low, f"{metric}_high": high}
             row.update({name: None if math.isnan(value) else value for name, value in values.items()})
-        rows.append(row)
+        rows.append({**row, "notes": "; ".join(f"{metric}: {note}" for metric, note in notes_on(own).items())})
     return rows
 
 

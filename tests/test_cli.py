@@ -40,8 +40,10 @@ def test_score_prints_every_metric(tmp_path):
     scores = json.loads(medcap("score", "--references", references, "--predictions", predictions).stdout)
     assert list(scores) == [
         "imageclef_2021_bleu", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_1", "rouge_l", "cider",
-        "meteor",
+        "meteor", "notes",
     ]  # fmt: skip
+    # Of three and two words: no n-gram of four.
+    assert scores["notes"]["bleu_4"].startswith("no reference has 4 words")
     assert scores["imageclef_2021_bleu"] == 0.5  # one right, one empty
     assert scores["bleu_1"] == pytest.approx(2.718281828 ** (1 - 5 / 2), rel=1e-6)
 
@@ -84,6 +86,44 @@ def test_compare_tells_the_difference(three_tables):
     assert rouge["p_value"] == pytest.approx(2 / 2**9, abs=0.003)
     lines = medcap(*arguments).stdout.splitlines()
     assert lines[0].startswith("40 images") and lines[2].split()[:4] == ["rouge_l", "0.6500", "0.8750", "+0.2250"]
+
+
+def test_scores_that_mean_something_have_no_notes(three_tables):
+    references, first, second = three_tables
+    assert "notes" not in json.loads(medcap("score", "--references", references, "--predictions", second).stdout)
+    assert "notes" not in json.loads(medcap("compare", first, second, "--references", references, "--json").stdout)
+
+
+def test_compare_of_one_image_says_what_cannot_mean_anything(tmp_path):
+    references, first, second = (
+        write(tmp_path / f"{name}.csv", f"CXR1/0.png,{caption}")
+        for name, caption in zip("rab", ("cyst", "cyst", "mass"))
+    )
+    arguments = ("compare", first, second, "--references", references, "--metric", "meteor", "cider")
+    found = json.loads(medcap(*arguments, "--json").stdout)
+    assert list(found["notes"]) == ["meteor", "cider", "intervals"]
+    assert "0.50 of 1" in found["notes"]["meteor"] and "p is 1 at least" in found["notes"]["meteor"]
+    lines = medcap(*arguments).stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith(" *")] == ["meteor", "cider"]
+    assert "* intervals: one image alone: an interval over it has no width, whatever the truth is" in lines
+
+
+def test_files_of_one_name_are_scored_each_with_its_own_reference(tmp_path):
+    references = write(tmp_path / "r.csv", "CXR1/0.png,left lung", "CXR2/0.png,right kidney", "0.png,skull")
+    predictions = write(tmp_path / "p.csv", "0,skull", "CXR2/0,right kidney", "CXR1\\0.png,left lung")
+    scores = json.loads(medcap("score", "--references", references, "--predictions", predictions).stdout)
+    assert scores["bleu_1"] == scores["rouge_l"] == 1.0
+    done = medcap(
+        "score", "--references", references, "--predictions", write(tmp_path / "q.csv", "0,skull"), check=False
+    )
+    assert done.returncode == 1 and "has no captions for 2 IDs" in done.stderr and "CXR1/0, CXR2/0" in done.stderr
+
+
+def test_a_row_left_out_is_said(tmp_path):
+    references = write(tmp_path / "r.csv", "a,one", "b,two")
+    predictions = write(tmp_path / "p.csv", "a,one", "b,two", "a,three")
+    done = medcap("score", "--references", references, "--predictions", predictions)
+    assert f"{predictions}:4: duplicate ID: 'a' is in row 2" in done.stderr
 
 
 def test_compare_of_concepts(tmp_path):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from medcap_tf.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.caption import Caption
-from medcap_tf.evaluation import attention_statistics, best_threshold, format_scores
+from medcap_tf.captioner import Captioner
+from medcap_tf.evaluation import attention_statistics, best_threshold, evaluate, format_scores, score_concepts
+from medcap_tf.library import Library
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
 from tests.conftest import run_command
@@ -66,6 +69,41 @@ def test_scores_are_printed_with_their_intervals():
     assert " ".join(bleu.split()) == "bleu_4 0.5000 [0.400, 0.600] 0.2500 [0.125, 0.500]"
     assert length.split() == ["mean_length", "7.2500", "9.0000"]
     assert length.index("7.25") == bleu.index("0.5")
+
+
+def test_scores_are_printed_with_their_notes():
+    note = "no reference has 4 words, so that it is 0 whatever is written"
+    scores = {
+        "split": "test", "images": 1, "model": {"bleu_4": 0.0}, "nearest_image": {"bleu_4": 0.0},
+        "notes": {"model": {"bleu_3": note, "bleu_4": note}, "nearest_image": {"bleu_4": note},
+                  "all": {"intervals": "x"}},
+    }  # fmt: skip
+    assert format_scores(scores).splitlines()[2:] == [
+        f"note: bleu_3, bleu_4 (model, nearest_image): {note}", "note: intervals (all): x",
+    ]  # fmt: skip
+
+
+def test_concepts_alone_say_what_cannot_mean_anything():
+    records = [Record(str(i), None, "x", ("A",)) for i in range(3)]
+    scores = score_concepts("test", records, np.ones((3, 1)), 0.5, ["A"], records)
+    assert scores["model"]["concept_map"] == 1
+    assert "any scores have 1" in scores["notes"]["model"]["concept_map"]
+    assert "only 3 images" in scores["notes"]["all"]["intervals"]
+
+
+@pytest.mark.slow
+def test_a_split_of_one_image_is_scored_with_notes(small_run, tmp_path):
+    captioner, path = Captioner.load(small_run), tmp_path / "x.png"
+    cv2.imwrite(str(path), np.full((64, 64), 99, np.uint8))
+    records = [Record("x", path, "cyst", ())]
+    evaluate(captioner, records, "test", Library.load(small_run), tmp_path)
+    notes = json.loads((tmp_path / "scores.json").read_text())["notes"]
+    assert {"cider", "meteor", "bleu_4", "concept_f1"} <= set(notes["model"])
+    assert "no width" in notes["all"]["intervals"] and "between_images" in notes["attention"]
+    path.write_text("no image")
+    evaluate(captioner, records, "test", Library.load(small_run), tmp_path)
+    notes = json.loads((tmp_path / "scores.json").read_text())["notes"]
+    assert notes["all"]["unreadable"] == "1 of 1 images, which count as empty captions"
 
 
 @pytest.mark.slow

@@ -67,6 +67,18 @@ def scored():
     return references, candidates, score_groups(find_groups(chosen, []), parts)
 
 
+def test_a_group_says_what_cannot_mean_anything_there():
+    short = [Record(f"s{i}", None, f"{WORDS[i]} {WORDS[-1 - i]}", ("PLANE_AXIAL",)) for i in range(12)]
+    long = [Record(f"l{i}", None, " ".join(WORDS[:6]), ("PLANE_CORONAL",)) for i in range(12)]
+    references = [record.caption for record in short + long]
+    rows = score_groups(find_groups(short + long, []), caption_parts(references, references))
+    notes = {row["group"]: row["notes"] for row in rows}
+    assert notes["PLANE_AXIAL"].startswith("bleu_4: no reference has 4 words")
+    assert "bleu_4" not in notes["all images"]
+    assert notes["PLANE_CORONAL"] == ""
+    assert {row["group"]: row["bleu_4"] for row in rows}["PLANE_AXIAL"] == 0
+
+
 def test_a_group_is_scored_as_its_images_alone(scored):
     references, candidates, rows = scored
     coronal = next(row for row in rows if row["group"] == "PLANE_CORONAL")

@@ -41,6 +41,16 @@ def test_what_is_written_passes(tmp_path, edition, kind, rows):
     assert (found.kind, found.problems, found.remarks) == (kind, [], [])
 
 
+@pytest.mark.parametrize("edition", FORMATS)
+def test_images_of_one_name_keep_their_folders(tmp_path, edition):
+    rows = [("CXR1/0", "left lung"), ("CXR2/0", "right kidney"), ("0", "skull base")]
+    path = write(tmp_path, CAPTIONS, rows, edition)
+    ids = [image_id for image_id, _ in rows]
+    assert check(path.read_bytes(), "run", ids, edition).problems == []
+    found = check(path.read_bytes().replace(b"CXR2/0", b"CXR1/0"), "run", ids, edition)
+    assert kinds(found) == [(2 + (edition == "2025"), "duplicate ID"), (0, "missing IDs")]
+
+
 def test_what_does_not_pass_is_not_written(tmp_path):
     with pytest.raises(InputError, match=r"captions\.csv: not written.*row 2: duplicate ID: 'a1' is in row 1"):
         write(tmp_path, CAPTIONS, [("a1", "one x"), ("a1", "two x")], "2021")

@@ -25,6 +25,7 @@ from medcap_tf.explain.pointing import Case, means, pointing_game
 from medcap_tf.explain.sanity import Maps, maps_of, movement, noisy, randomised, rank_correlation
 from medcap_tf.files import write_text
 from medcap_tf.folders import image_stem
+from medcap_tf.metrics import FEW_IMAGES
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 from medcap_tf.records import Record
 
@@ -61,7 +62,7 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
     few = told[:images]
     maps = [maps_of(captioner, item.pixels, item.caption.tokens) for item in few]  # type: ignore[arg-type]
     areas = _areas(captioner, few, maps, np.random.default_rng([seed, 1]))
-    return {
+    found = {
         "split": split,
         "images": len(told),
         "images_of_costly_measures": len(few),
@@ -72,6 +73,22 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
         "randomised": _randomised(captioner, few, maps, np.random.default_rng([seed, 3])),
         "stability": _stability(captioner, few, maps, np.random.default_rng([seed, 4])),
     }
+    notes = _notes(found)
+    return {**found, "notes": notes} if notes else found
+
+
+def _notes(found: Mapping[str, Any]) -> dict[str, str]:
+    """The measures that stand on too little to mean anything."""
+    images, words = found["images_of_costly_measures"], found["pointing_game"].get("words", FEW_IMAGES)
+    captions = found["word_deletion"].get("captions", FEW_IMAGES)
+    notes = {}
+    if words < FEW_IMAGES:
+        notes["pointing_game"] = f"of {words} words alone"
+    if captions < FEW_IMAGES:
+        notes["word_deletion"] = f"of {captions} captions alone"
+    if images < FEW_IMAGES:
+        notes.update(dict.fromkeys(("deletion", "insertion", "randomised", "stability"), f"of {images} images alone"))
+    return notes
 
 
 def _tell(captioner: Captioner, records: Sequence[Record]) -> list[Told]:
@@ -207,6 +224,8 @@ def format_audit(found: Mapping[str, Any]) -> str:
         values = found[name] or {"not measured": "the data or the run lacks what it needs"}
         for key, value in values.items():
             lines.append(f"  {key:22}{_shown(value)}")
+        if name in found.get("notes", {}):
+            lines.append(f"  note: {found['notes'][name]}: too few to mean much")
     return "\n".join(lines)
 
 

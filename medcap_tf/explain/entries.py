@@ -17,7 +17,7 @@ from medcap_tf.caption import Caption
 from medcap_tf.explain.figures import MAP_COLOURS, active_share, strongest
 from medcap_tf.explain.plate import colours
 from medcap_tf.explain.reasons import Reasons, shared_words
-from medcap_tf.metrics import caption_scores
+from medcap_tf.metrics import caption_parts, notes_on
 
 LONGEST_SIDE = 640  # pixels of the image in the page
 CHANNELS_SHOWN = 8
@@ -133,7 +133,8 @@ def _reference(reasons: Reasons) -> dict[str, Any]:
     read = reasons.reference_reading
     words = read.words if read else ()
     shared = shared_words(words, reasons.caption.text)
-    scores = caption_scores([reasons.reference], [reasons.caption.text])
+    parts = caption_parts([reasons.reference], [reasons.caption.text])
+    scores = {name: parts[name] for name in SCORES_SHOWN}
     return {
         "caption": reasons.reference,
         "words": [
@@ -143,7 +144,8 @@ def _reference(reasons: Reasons) -> dict[str, Any]:
         "contributions": {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)}
         if read
         else {},
-        "scores": {name: round(scores[name], 4) for name in SCORES_SHOWN},
+        "scores": {name: round(part.score(), 4) for name, part in scores.items()},
+        "notes": notes_on(scores),
     }
 
 

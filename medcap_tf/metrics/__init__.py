@@ -1,6 +1,6 @@
 """Scores of captions and concepts on plain lists, how sure they are, and whether two differ."""
 
-from medcap_tf.metrics.additive import Additive
+from medcap_tf.metrics.additive import FEW_IMAGES, Additive, notes_on
 from medcap_tf.metrics.captions import (
     caption_parts,
     caption_scores,
@@ -8,10 +8,11 @@ from medcap_tf.metrics.captions import (
     imageclef_2021_bleu,
     official_tokens,
 )
-from medcap_tf.metrics.concepts import concept_f1, concept_map, concept_parts, concept_scores
-from medcap_tf.metrics.resampling import Difference, compare, intervals
+from medcap_tf.metrics.concepts import concept_f1, concept_map, concept_map_note, concept_parts, concept_scores
+from medcap_tf.metrics.resampling import Difference, compare, intervals, notes_on_intervals, notes_on_tests
 
 __all__ = [
+    "FEW_IMAGES",
     "Additive",
     "Difference",
     "caption_parts",
@@ -20,9 +21,13 @@ __all__ = [
     "compare",
     "concept_f1",
     "concept_map",
+    "concept_map_note",
     "concept_parts",
     "concept_scores",
     "imageclef_2021_bleu",
     "intervals",
+    "notes_on",
+    "notes_on_intervals",
+    "notes_on_tests",
     "official_tokens",
 ]

@@ -5,12 +5,19 @@ Axes: N images, k statistics an image, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from medcap_tf.errors import InputError
+
+FEW_IMAGES = 10  # fewer say little of a score
+LEAST_BEST = 0.9  # of a score's top: where even right answers stay below it, its usual scale does not hold
+
+
+def _no_doubt(values: np.ndarray) -> str:
+    return ""
 
 
 class Additive(NamedTuple):
@@ -18,6 +25,7 @@ class Additive(NamedTuple):
 
     values: np.ndarray  # float64 [N, k]
     of_sums: Callable[[np.ndarray], np.ndarray]  # float64 [..., k] -> float64 [...]; NaN where nothing can be scored
+    doubt: Callable[[np.ndarray], str] = _no_doubt  # [N, k] -> why the score cannot mean anything; empty where it can
 
     def score(self) -> float:
         """The score of all images."""
@@ -25,17 +33,44 @@ class Additive(NamedTuple):
 
     def of(self, rows: np.ndarray) -> Additive:
         """The same score of some of the images: int64 or bool [n]."""
-        return Additive(self.values[rows], self.of_sums)
+        return self._replace(values=self.values[rows])
+
+    def note(self) -> str:
+        """Why the score of these images cannot mean anything, or little; empty where nothing speaks against it."""
+        return self.doubt(self.values)
 
 
-def mean_of(values: Sequence[float]) -> Additive:
-    """The mean of a value an image has."""
-    return ratio_of(values, np.ones(len(values)))
+def notes_on(parts: Mapping[str, Additive]) -> dict[str, str]:
+    """The scores that cannot mean anything, or little, on these images, and why."""
+    return {name: note for name, part in parts.items() if (note := part.note())}
 
 
-def ratio_of(above: Sequence[float] | np.ndarray, below: Sequence[float] | np.ndarray) -> Additive:
+def mean_of(values: Sequence[float], best: Sequence[float] | None = None, top: float = 1, why: str = "") -> Additive:
+    """The mean of a value an image has.
+
+    Args:
+        values: one an image.
+        best: what the right answer itself would have in each image, where that can be less than `top`.
+        top: the highest value there is.
+        why: what keeps right answers from the top.
+    """
+    if best is None:
+        return ratio_of(values, np.ones(len(values)))
+
+    def doubt(rows: np.ndarray) -> str:
+        mean = float(rows[:, 2].mean())
+        return f"the references themselves would have {mean:.2f} of {top}: {why}" if mean < LEAST_BEST * top else ""
+
+    return Additive(np.stack([values, np.ones(len(values)), best], axis=1).astype(float), _ratio, doubt)
+
+
+def ratio_of(
+    above: Sequence[float] | np.ndarray,
+    below: Sequence[float] | np.ndarray,
+    doubt: Callable[[np.ndarray], str] = _no_doubt,
+) -> Additive:
     """Sum over sum."""
-    return Additive(np.stack([above, below], axis=1).astype(float), _ratio)
+    return Additive(np.stack([above, below], axis=1).astype(float), _ratio, doubt)
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

@@ -28,6 +28,9 @@ MAX_ORDER = 4  # BLEU and CIDEr look at n-grams of 1 to 4 words
 CIDER_SIGMA = 6.0
 CIDER_FACTOR = 10.0
 
+_CIDER_DOUBT = "it weighs n-grams of 1 to 4 words by how few of all references have them"
+_METEOR_DOUBT = "it takes half from a single word, even the right one"
+
 _OFFICIAL = Normalizer(stemmer="snowball", remove_stop_words=True)
 
 
@@ -67,17 +70,24 @@ def caption_parts(references: Sequence[str], candidates: Sequence[str]) -> dict[
     overlaps = np.array([_overlap(r, c) for r, c in zip(truth, guess)], float)
     matches, totals, lengths = np.split(overlaps, [MAX_ORDER, 2 * MAX_ORDER], axis=1)
     rouge = RougeScorer(["rouge1", "rougeL"], tokenizer=_AlreadyCut())
+    has_words = [float(bool(r.tokens)) for r in truth]
+    empty = "some have no word left without punctuation and stop words"
     rouges = [rouge.score(" ".join(r.tokens), " ".join(c.tokens)) for r, c in zip(truth, guess)]
     return {
-        "imageclef_2021_bleu": mean_of([_bleu_of_nltk_3_2_2(row) for row in overlaps]),
+        "imageclef_2021_bleu": mean_of([_bleu_of_nltk_3_2_2(row) for row in overlaps], has_words, 1, empty),
         **{
-            f"bleu_{n}": Additive(np.hstack([matches[:, :n], totals[:, :n], lengths]), _corpus_bleu)
+            f"bleu_{n}": Additive(np.hstack([matches[:, :n], totals[:, :n], lengths]), _corpus_bleu, _too_short)
             for n in range(1, MAX_ORDER + 1)
         },
-        "rouge_1": mean_of([found["rouge1"].fmeasure for found in rouges]),
-        "rouge_l": mean_of([found["rougeL"].fmeasure for found in rouges]),
-        "cider": mean_of(_cider_d(truth, guess)),
-        "meteor": mean_of([_meteor(r.tokens, c.tokens) for r, c in zip(truth, guess)]),
+        "rouge_1": mean_of([found["rouge1"].fmeasure for found in rouges], has_words, 1, empty),
+        "rouge_l": mean_of([found["rougeL"].fmeasure for found in rouges], has_words, 1, empty),
+        "cider": mean_of(*_cider_d(truth, guess), 10, _CIDER_DOUBT),
+        "meteor": mean_of(
+            [_meteor(r.tokens, c.tokens) for r, c in zip(truth, guess)],
+            [_best_meteor(len(r.tokens)) for r in truth],
+            1,
+            _METEOR_DOUBT,
+        ),
     }
 
 
@@ -178,6 +188,22 @@ def _corpus_bleu(sums: np.ndarray) -> np.ndarray:
     return np.where((matches > 0).all(-1), brevity_penalty * precision, 0.0)
 
 
+def _too_short(values: np.ndarray) -> str:
+    """Why BLEU of n-grams says nothing, of `_corpus_bleu`'s statistics [N, 2 n + 2]; empty where it says something."""
+    order = values.shape[1] // 2 - 1
+    words = "a word" if order == 1 else f"{order} words"
+    for column, name, reason in (
+        (-2, "reference", "whatever is written"),
+        (-1, "caption", "however right the captions are"),
+    ):
+        long_enough = int((values[:, column] >= order).sum())
+        if not long_enough:
+            return f"no {name} has {words}, so that it is 0 {reason}"
+        if long_enough < 0.1 * len(values):
+            return f"{long_enough} of {len(values)} {name}s have {words}; the others have no say in it"
+    return ""
+
+
 class _AlreadyCut:
     """The tokenizer `rouge-score` asks for, for captions whose tokens are joined by spaces."""
 
@@ -205,23 +231,31 @@ def _meteor(reference: Sequence[str], candidate: Sequence[str]) -> float:
     return single_meteor_score(reference, candidate, stemmer=_NoStems(), wordnet=_NoSynonyms())
 
 
-def _cider_d(references: Sequence[_Cut], candidates: Sequence[_Cut]) -> list[float]:
-    """CIDEr-D of each image (Vedantam et al. 2015, section 5), in 0..10; document frequencies of all references.
+def _best_meteor(words: int) -> float:
+    """METEOR of a caption beside itself: one chunk of so many words, whose penalty is 0.5 * (1 / words) ** 3."""
+    return 1 - 0.5 / words**3 if words else 0.0
+
+
+def _cider_d(references: Sequence[_Cut], candidates: Sequence[_Cut]) -> tuple[list[float], list[float]]:
+    """CIDEr-D of each image (Vedantam et al. 2015, section 5), in 0..10; document frequencies of all references. And
+    that of each reference beside itself, less than 10 where it has an order without n-grams, or none with a weight.
 
     For each order n, the cosine of the two TF-IDF vectors g_n with the candidate's counts clipped to the reference's,
     times a Gaussian penalty on the difference of the lengths; then the mean over n = 1..4, times 10. An n-gram that
     every reference has weighs nothing, and a caption under four words has no 4-grams to score with.
     """
     documents = Counter(ngram for reference in references for ngrams in reference.ngrams for ngram in ngrams)
-    scores = []
+    scores, best = [], []
     for reference, candidate in zip(references, candidates):
+        wanted = [_tf_idf(ngrams, documents, len(references)) for ngrams in reference.ngrams]
         penalty = math.exp(-((len(candidate.tokens) - len(reference.tokens)) ** 2) / (2 * CIDER_SIGMA**2))
         similarities = [
-            _clipped_cosine(_tf_idf(found, documents, len(references)), _tf_idf(wanted, documents, len(references)))
-            for wanted, found in zip(reference.ngrams, candidate.ngrams)
+            _clipped_cosine(_tf_idf(found, documents, len(references)), weights)
+            for weights, found in zip(wanted, candidate.ngrams)
         ]
         scores.append(CIDER_FACTOR * penalty * math.fsum(similarities) / MAX_ORDER)
-    return scores
+        best.append(CIDER_FACTOR * sum(any(weights.values()) for weights in wanted) / MAX_ORDER)
+    return scores, best
 
 
 def _tf_idf(counts: Counter[tuple[str, ...]], documents: Counter[tuple[str, ...]], images: int) -> NGrams:

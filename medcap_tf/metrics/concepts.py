@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.metrics.additive import Additive, check_pairs, ratio_of
+from medcap_tf.metrics.additive import FEW_IMAGES, Additive, check_pairs, ratio_of
 
 ConceptSets = Sequence[Collection[str]]
 
@@ -57,9 +57,24 @@ def concept_parts(references: ConceptSets, predictions: ConceptSets) -> dict[str
         )
     counted = true > 0
     return {
-        "concept_f1": ratio_of(np.where(counted, 2 * hits / np.maximum(named + true, 1), 0), counted),
+        "concept_f1": ratio_of(np.where(counted, 2 * hits / np.maximum(named + true, 1), 0), counted, _few_true),
         "concept_micro_f1": ratio_of(2 * hits, named + true),
     }
+
+
+def _few_true(values: np.ndarray) -> str:
+    """Why concept F1 says little, of its statistics [N, 2]; empty where it says something."""
+    count, images = int(values[:, 1].sum()), len(values)
+    if not count:
+        return "no image has a true concept"
+    return f"only {count} of {images} images have a true concept" if count < min(FEW_IMAGES, images) else ""
+
+
+def concept_map_note(references: ConceptSets, concepts: Sequence[str]) -> str:
+    """Why `concept_map` cannot mean anything: every true concept among the K is true of all images; else empty."""
+    counts = Counter(code for found in references for code in _upper(found))
+    known = [counts[concept.upper()] for concept in concepts if counts[concept.upper()]]
+    return "its concepts are true of all images, so that any scores have 1" if set(known) == {len(references)} else ""
 
 
 def concept_map(references: ConceptSets, scores: np.ndarray, concepts: Sequence[str]) -> float | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.metrics.additive import Additive
+from medcap_tf.metrics.additive import FEW_IMAGES, Additive
 
 Parts = Mapping[str, Additive]
 
@@ -65,6 +65,32 @@ def compare(
         scores = part.score(), second[name].score()
         low, high = _percentiles(part.of_sums(drawn[1][name]) - part.of_sums(drawn[0][name]))
         found[name] = Difference(*scores, scores[1] - scores[0], low, high, p_values[name])
+    return found
+
+
+def notes_on_intervals(images: int) -> dict[str, str]:
+    """Why intervals over so many images say little, under `intervals`; empty where they say something."""
+    if images == 1:
+        return {"intervals": "one image alone: an interval over it has no width, whatever the truth is"}
+    few = f"only {images} images: intervals over so few are too narrow"
+    return {"intervals": few} if images < FEW_IMAGES else {}
+
+
+def notes_on_tests(first: Parts, second: Parts, permutations: int = PERMUTATIONS) -> dict[str, str]:
+    """Scores of which no p-value of `compare` could be below 0.05, whatever the systems are, and why.
+
+    If d images differ between the systems, 2 of their 2^d swaps are as far apart as the systems are.
+    """
+    if 1 / (permutations + 1) > 1 - LEVEL:
+        return dict.fromkeys(first, f"{permutations} permutations: p is {1 / (permutations + 1):.2g} at least")
+    found = {}
+    for name, part in first.items():
+        images = len(part.values)
+        differ = int((part.values != second[name].values).any(1).sum())
+        if not differ:
+            found[name] = "A and B have the same in every image: there is nothing to test"
+        elif 2 / 2**differ > 1 - LEVEL:
+            found[name] = f"A and B differ in {differ} of {images} images: p is {2 / 2**differ:.2g} at least"
     return found
 
 

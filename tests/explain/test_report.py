@@ -83,6 +83,13 @@ def test_a_concept_has_the_models_score_and_that_of_the_words_alone():
     assert list(found) == [CUI, "C2", "C3"]
 
 
+def test_a_score_of_one_word_says_what_it_cannot_mean():
+    entry = entry_of(reasons_of(words=("cyst",), reference="Cyst."))
+    assert entry["reference"]["scores"]["meteor"] == 0.5  # and yet it is right
+    assert "0.50 of 1" in entry["reference"]["notes"]["meteor"]
+    assert entry_of(reasons_of(reference="mass of the left lung"))["reference"]["notes"] == {}
+
+
 def test_a_large_image_is_made_smaller_at_its_own_proportions():
     entry = entry_of(reasons_of(image=picture(400, 1280)))
     data = base64.b64decode(entry["image"]["src"].removeprefix("data:image/jpeg;base64,"))

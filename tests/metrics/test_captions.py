@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections import Counter
 
@@ -18,6 +19,7 @@ from medcap_tf.metrics import (
     concept_f1,
     concept_scores,
     imageclef_2021_bleu,
+    notes_on,
     official_tokens,
 )
 from medcap_tf.text import stop_words
@@ -337,3 +339,44 @@ def test_corpus_bleu_is_nltks_on_captions_of_four_words_and_more():
     references, candidates = captions[:30], captions[30:]
     cut = [[official_tokens(r)] for r in references], [official_tokens(c) for c in candidates]
     assert caption_scores(references, candidates)["bleu_2"] == pytest.approx(corpus_bleu(*cut, weights=(0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("references", "candidates", "notes"),
+    [
+        # One reference: each of its n-grams is in all references, and weighs log(1 / 1) = 0.
+        (["ct chest left lung"], ["ct chest left lung"], {"cider": r"would have 0\.00 of 10"}),
+        (["ct chest left lung"] * 12, ["mri"] * 12, {"cider": r"0\.00 of 10", "bleu_2": "no caption has 2 words"}),
+        # References of two words: BLEU-3 and BLEU-4 have nothing to match, CIDEr half of its orders.
+        (
+            ["ct chest", "renal cyst"], ["ct chest left lung", "renal cyst right kidney"],
+            {"bleu_3": "no reference has 3 words", "bleu_4": "no reference has 4 words", "cider": r"5\.00 of 10"},
+        ),
+        (
+            ["ct chest left lung", "renal cyst right kidney"], ["ct chest", "cyst"],
+            {"bleu_3": "no caption has 3 words", "bleu_4": "no caption has 4 words, so that it is 0 however right"},
+        ),
+        (["cyst", "mass"], ["cyst", "mass"], {"meteor": r"have 0\.50 of 1", "bleu_2": "no reference has 2 words"}),
+        (["the", "of", "ct chest left lung"], ["the", "", "ct"], {"rouge_l": r"0\.33 of 1: some have no word left"}),
+        (["the"], [""], {"imageclef_2021_bleu": r"0\.00 of 1", "bleu_1": "no reference has a word", "rouge_1": "0.00"}),
+        (["a b c"] * 20 + ["ct chest left lung"], ["ct chest left lung"] * 21, {"bleu_4": "1 of 21 references have 4"}),
+    ],
+)  # fmt: skip
+def test_a_score_that_cannot_mean_anything_says_so(references, candidates, notes):
+    found = notes_on(caption_parts(references, candidates))
+    for name, text in notes.items():
+        assert re.search(text, found[name]), found
+
+
+def test_a_score_that_means_something_has_no_note():
+    references, candidates = random_captions(3, 50)
+    pairs = [(r, c) for r, c in zip(references, candidates) if len(r.split()) > 3]
+    assert notes_on(caption_parts(*zip(*pairs))) == {}
+
+
+def test_what_a_note_says_of_the_references_is_what_they_have():
+    for references in (["ct chest", "renal cyst"], ["cyst", "mass", "left lung"], ["ct chest left lung"]):
+        own = caption_scores(references, references)
+        for name, note in notes_on(caption_parts(references, references)).items():
+            if told := re.match(r"the references themselves would have (\S+) of", note):
+                assert own[name] == pytest.approx(float(told[1]), abs=0.005), name

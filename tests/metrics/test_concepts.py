@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.metrics import concept_f1, concept_map, concept_scores
+from medcap_tf.metrics import concept_f1, concept_map, concept_map_note, concept_parts, concept_scores, notes_on
 
 CODES = [f"C{n}" for n in range(12)]
 
@@ -82,3 +82,19 @@ def test_mean_average_precision_against_every_threshold():
         expected.append(area)
     truth = [[code for code, has in zip(CODES, row) if has] for row in wanted]
     assert concept_map(truth, scores, CODES) == pytest.approx(np.mean(expected))
+
+
+def test_f1_of_few_true_concepts_says_so():
+    truth = [["C1"]] * 2 + [[]] * 18
+    assert notes_on(concept_parts(truth, truth)) == {"concept_f1": "only 2 of 20 images have a true concept"}
+    assert notes_on(concept_parts([["C1"]] * 20, truth)) == {}
+    nothing = concept_parts(truth, truth)["concept_f1"].of(np.arange(5, 20))
+    assert np.isnan(nothing.score()) and nothing.note() == "no image has a true concept"
+
+
+def test_precision_of_a_concept_that_all_images_have_is_1_whatever_the_scores():
+    truth = [["C1", "c2"], ["C1"], ["c1"]]
+    assert concept_map(truth, np.random.default_rng(0).random((3, 1)), ["C1"]) == 1
+    assert "any scores have 1" in concept_map_note(truth, ["C1"])
+    assert concept_map_note(truth, ["C1", "C2"]) == concept_map_note(truth, ["C9"]) == ""
+    assert "any scores have 1" in concept_map_note(truth[:1], ["C1", "C2"])  # one image

@@ -11,7 +11,7 @@ import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
 from medcap_tf.errors import InputError
-from medcap_tf.metrics import caption_parts, compare, concept_parts, intervals
+from medcap_tf.metrics import caption_parts, compare, concept_parts, intervals, notes_on_intervals, notes_on_tests
 from medcap_tf.metrics.additive import mean_of
 from tests.metrics.test_captions import WORDS, random_captions
 
@@ -116,3 +116,25 @@ def test_three_thousand_images_take_seconds():
     intervals(parts)
     compare(parts, others)
     assert time.perf_counter() - start < 30  # about 3 s on a busy core
+
+
+def test_intervals_of_few_images_say_so():
+    assert "no width" in notes_on_intervals(1)["intervals"]
+    assert notes_on_intervals(9) == {"intervals": "only 9 images: intervals over so few are too narrow"}
+    assert notes_on_intervals(10) == {}
+
+
+@pytest.mark.parametrize(("differ", "images", "least"), [(1, 1, 1.0), (1, 40, 1.0), (4, 12, 0.125), (5, 12, 0.0625)])
+def test_a_p_value_that_cannot_be_small_says_so(differ, images, least):
+    a = {"mean": mean_of([0.0] * images)}
+    b = {"mean": mean_of([1.0] * differ + [0.0] * (images - differ))}
+    assert f"differ in {differ} of {images} images: p is {least:.2g} at least" in notes_on_tests(a, b)["mean"]
+    assert compare(a, b)["mean"].p_value == pytest.approx(least, abs=0.02)
+
+
+def test_a_p_value_of_enough_images_has_no_note():
+    a, b = {"mean": mean_of([0.0] * 6)}, {"mean": mean_of([1.0] * 6)}
+    assert notes_on_tests(a, b) == {}
+    assert compare(a, b)["mean"].p_value == pytest.approx(2 / 2**6, abs=0.01)
+    assert "nothing to test" in notes_on_tests(a, a)["mean"]
+    assert notes_on_tests(a, b, permutations=9) == {"mean": "9 permutations: p is 0.1 at least"}

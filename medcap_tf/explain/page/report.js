@@ -218,11 +218,14 @@
       this.referenceWords = reference.words.map((word) => this.buildWord(word, "span"));
       const scores = Object.entries(reference.scores).map(([name, value]) =>
         element("span", {}, `${SCORES[name]} ${value.toFixed(2)}`));
+      const notes = Object.entries(reference.notes || {}).map(([name, note]) =>
+        element("p", { className: "note" }, `${SCORES[name]}: ${note}`));
       return [
         element("h3", {}, "Reference"),
         element("p", { className: "quote" }, reference.caption),
         element("div", { className: "words reference" }, ...this.referenceWords),
         element("p", { className: "scores" }, ...scores),
+        ...notes,
       ];
     }
 
