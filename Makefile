@@ -10,6 +10,7 @@ OUT ?= runs/study
 VENV := .venv
 PYTHON_HERE := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+AUDIT := build/audit
 PHANTOMS := runs/phantoms
 PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO_SEED)
 DEMO := runs/demo
@@ -20,12 +21,12 @@ TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
 	$(addprefix serving/,protos capi client address rest rpc check files answers remote upload))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick check results clean
+.PHONY: help venv demo test quick lint check audit-deps results clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED) ## .venv with the package and all it needs, pinned (the others make it themselves)
 
@@ -43,11 +44,18 @@ test: $(INSTALLED) ## every test; those that need a graphics processor skip by t
 quick: $(INSTALLED) ## the tests without the slow ones
 	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) -m "not slow"
 
-check: $(INSTALLED) ## format, lint, types, then every test
+lint: $(INSTALLED) ## format, lint, types
 	$(PYTHON_HERE) -m ruff format --check .
 	$(PYTHON_HERE) -m ruff check .
 	$(PYTHON_HERE) -m mypy $(TYPED)
-	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS)
+
+check: lint test ## format, lint, types, then every test
+
+# Strict: else a package that could not be looked up counts as sound. pip-audit stays out of .venv.
+audit-deps: $(INSTALLED) ## known vulnerabilities of the pinned packages, by pip-audit (needs its service)
+	$(PYTHON_HERE) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-input pip-audit
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 results: $(INSTALLED) ## compare captioners on a data set: make results DATA=DIR [OUT=runs/study]; resumes (hours)
 	@test -n "$(DATA)" || { echo "make results DATA=DIR: DIR is a data set with train, valid and test"; exit 2; }
