@@ -9,6 +9,7 @@ be the one that its images got alone. Exits 1 where one is not, or where the ser
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import subprocess
@@ -62,6 +63,7 @@ def main() -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.serving.double", str(args.model)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
     )  # fmt: skip
     try:
         ports = server.stdout.readline().split()
