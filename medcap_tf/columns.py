@@ -24,7 +24,10 @@ SPLITS = {
 }
 _SURE_VALUES = {"caption", "captions", "cuis", "cui", "concepts", "concept"}
 _ALL_VALUES = {name for names in VALUE_COLUMNS.values() for name in names}
-_LIKE_ID = re.compile(r"[^\d]*(?:id|ids|path|file|filename|name|image|images|img|picture|key|identifier|accession)")
+_LIKE_ID = re.compile(
+    r"\D*(?:id|ids|path|file|filename|name|image|images|img|picture|key|identifier)"
+    r"|(?:study|series|subject|patient|case|scan|slide|sample|figure|accession)(?:no|nr|num|number)?"
+)
 _LIKE_VALUE = {
     "captions": re.compile(r".*(?:caption|report|description|text|finding|impression|sentence|comment|legend).*"),
     "concepts": re.compile(r".*(?:cui|concept|code|umls).*"),
@@ -86,6 +89,11 @@ def _names_what_follows(rows: Sequence[Sequence[str]]) -> bool:
     if len(rows) < 2 or not reads_as_names(rows[0]):
         return False
     names = normalize_names(rows[0])
+    ids = [i for i, name in enumerate(names) if _LIKE_ID.fullmatch(name)]
+    # Of two words at most: a caption may speak of a report.
+    values = [i for i, text in enumerate(rows[0]) if len(text.split()) <= 2 and _is_like_value(normalize_names([text]))]
+    if ids and set(values) - set(ids):
+        return True
     for column, text in enumerate(rows[0]):
         below = [fields[column].strip() for fields in rows[1:] if column < len(fields) and fields[column].strip()]
         if not text.strip() or not below:
@@ -94,9 +102,13 @@ def _names_what_follows(rows: Sequence[Sequence[str]]) -> bool:
             if len(below) >= least and not kind(text) and sum(map(kind, below)) >= 0.9 * len(below):
                 return True
         words = sum(len(cell.split()) for cell in below) / len(below)
-        if words >= 3 and len(text.split()) == 1 and any(map(_LIKE_ID.fullmatch, names)):
+        if words >= 3 and len(text.split()) == 1 and ids:
             return True
     return False
+
+
+def _is_like_value(names: Sequence[str]) -> bool:
+    return any(like.fullmatch(name) for like in _LIKE_VALUE.values() for name in names)
 
 
 def _is_image_name(cell: str) -> bool:
@@ -236,7 +248,8 @@ def _id_column(
     files = [i for i in others if _share(columns[i], _is_image_name) >= 0.5]
     like = [i for i in others if i < len(header) and _LIKE_ID.fullmatch(header[i])]
     if files or like:
-        chosen = next((i for i in like if i in files), (files or like)[0])
+        # A patient has several images: of like names, the one that tells the rows apart.
+        chosen = max([i for i in like if i in files] or files or like, key=lambda i: (columns[i].nunique(), -i))
         return chosen, chosen in like
     # The first column, unless it counts the rows or is known to be something else.
     values = {i for i, name in enumerate(header) if name in _ALL_VALUES}

@@ -240,7 +240,7 @@ def _headed(sheet: Sheet, images: Container[str]) -> Sheet:
 
 def _clean_id(text: str) -> str:
     """The ID with forward slashes, in NFC, without an image's suffix; raises ValueError with the problem."""
-    path = clean_code(text).replace("\\", "/")
+    path = clean_code(text).strip("'\"").replace("\\", "/")
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
         raise ValueError(f"unsafe ID: {text.strip()!r} is a path out of the images folder; the row is skipped")

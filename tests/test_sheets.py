@@ -41,6 +41,8 @@ def rows_of(problems: list) -> list[tuple[int, str]]:
         *("sep=,\nID,Caption\na,chest film\n", "dicom_id,findings,view\na.dcm,chest film,PA\n"),
         *("path,impression\nimages/../a.png,\na.png,chest film\n", "0,a.png,chest film\n1,b.png,\n"),
         *('"ID","Caption"\n"1","a","chest film"\n"2","b",""\n', "ID;Caption\n0;a;chest film\n"),
+        *("subject_id,study_id,report\n10,a,chest film\n10,b,\n", "study,findings\na,chest film\n"),
+        *("ID,Caption\n'a',chest film\n", "ID,Source,Caption\na,an open atlas,chest film\n"),
         *("chest film,a.png\nno film,\n", "a.png,chest film,train\nb.png,,test\n"),
     ],
 )
