@@ -9,21 +9,15 @@ import argparse
 import json
 import os
 import sys
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn
 
-from medcap_tf import __version__, cli_options, cli_scores, cli_serving
+from medcap_tf import __version__, cli_explain, cli_options, cli_scores, cli_serving
 from medcap_tf import config as configuration
 from medcap_tf.errors import InputError
 
-if TYPE_CHECKING:
-    from medcap_tf.explain.references import Pictured
-
-_BEGAN = time.perf_counter()
 _RESEARCH = "Software for research, not a medical device."
 
 
@@ -35,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_records, _add_phantoms, _add_caption, _add_explain, _add_audit):
+    for add in (_add_records, _add_phantoms, _add_caption, cli_explain.add_explain, cli_explain.add_audit):
         add(commands)
     for add in (cli_scores.add_evaluate, cli_scores.add_score, cli_scores.add_compare, cli_scores.add_submit):
         add(commands)
@@ -146,7 +140,7 @@ def _add_phantoms(commands: Any) -> None:
     parser.add_argument("out", type=Path, metavar="DIR")
     for split, count in (("train", 1200), ("valid", 150), ("test", 150)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default: {count})")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed draws the same bytes")
+    parser.add_argument("--seed", type=cli_options.natural, default=0, metavar="S", help="the same seed draws the same bytes")
     parser.set_defaults(run=_phantoms)
 
 
@@ -209,163 +203,3 @@ def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[s
             for code, score in caption.concepts
         ],
     }
-
-
-def _add_explain(commands: Any) -> None:
-    parser = commands.add_parser(
-        "explain",
-        help="draw why: regions of each word, words of each concept, layers",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Caption images and draw why: a report for the browser, pictures, and their numbers. At its end\n"
-        "it says on stderr where the time went.",
-        epilog="examples:\n"
-        "  medcap explain RUN scan.png --out why\n"
-        "  medcap explain RUN folder --references captions.xlsx --out why --no-pictures\n"
-        "  medcap explain RUN --data DIR --split test --worst --limit 20 --out why\n\n"
-        "With --data the report opens at the captions furthest from their references (by METEOR).",
-    )
-    parser.add_argument("model", type=Path, metavar="RUN")
-    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="instead of images: a data set, with its references")
-    parser.add_argument("--split", default="test", help="which part of --data (default: %(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="explain the first N images alone")
-    parser.add_argument("--worst", action="store_true", help="of all captions, those furthest from their references")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
-        help="ResNet50 layers to show, by name or running number (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--methods", nargs="*", default=[], metavar="METHOD",
-        help="tf-explain's views of the strongest concepts: all, or some of grad_cam, occlusion_sensitivity, "
-        "integrated_gradients, smoothgrad, vanilla_gradients, gradients_inputs, activations (default: none)",
-    )  # fmt: skip
-    parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
-    parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
-    parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
-    parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
-    cli_options.add_decoding(parser)
-    parser.set_defaults(run=_explain)
-
-
-def _explain(chosen: argparse.Namespace) -> None:
-    explained = _explained(chosen)
-    paths, references = [image.path for image in explained], {i.image_id: i.reference for i in explained}
-    captioner = cli_options.load(chosen)
-    from tqdm import tqdm
-
-    from medcap_tf.explain.clock import Clock
-    from medcap_tf.explain.methods import METHODS
-    from medcap_tf.explain.pictures import write_pictures
-    from medcap_tf.explain.reasons import explain, layer_by
-    from medcap_tf.explain.references import with_ids
-    from medcap_tf.explain.report import write_report
-    from medcap_tf.explain.worst import SCORE, worst
-
-    layers = [layer_by(captioner, name) for name in chosen.layers]
-    methods = METHODS if chosen.methods == ["all"] else chosen.methods
-    if set(methods) - set(METHODS):
-        raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
-    audited, names = chosen.model / "audit.json", captioner.concept_names
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    clock, failed = Clock(), 0
-    clock.seconds["start-up"] = time.perf_counter() - _BEGAN
-    captions = clock.each("captions", with_ids(captioner.caption(paths), explained))
-    count = len(paths)
-    if chosen.worst:
-        told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
-        captions = worst(told, references, chosen.limit or count)
-        count = len(captions)
-
-    def each() -> Iterator[Any]:
-        nonlocal failed
-        found = clock.each("reasons", explain(captioner, captions, layers, references, methods))
-        for reasons in tqdm(found, total=count, unit="image", leave=False):
-            if reasons.caption.error:
-                failed += 1
-                tqdm.write(f"error: {reasons.caption.error}", file=sys.stderr)
-            if not chosen.no_pictures:
-                with clock.part("pictures"):
-                    written = write_pictures(reasons, chosen.out, chosen.dpi, chosen.pdf, names)
-                print(*written, sep="\n", end="\n" if written else "")
-            yield reasons
-
-    title = f"Captions of {chosen.model.resolve().name}, and why"
-    audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
-    worst_by = SCORE if chosen.data or chosen.worst else ""
-    with clock.part("report"):
-        print(write_report(chosen.out / "report.html", each(), title, audit, names, worst_by))
-    print(clock, file=sys.stderr)
-    if failed:
-        raise InputError(f"{failed} of {count} images could not be read")
-
-
-def _explained(chosen: argparse.Namespace) -> list[Pictured]:
-    """The images to explain, each under an ID of its own, with the references that are known."""
-    from medcap_tf.explain.references import with_references
-    from medcap_tf.tables import read_captions
-
-    if bool(chosen.images) == bool(chosen.data):
-        raise InputError("give either images (or folders of them) or --data DIR")
-    for option in ("limit", "dpi"):
-        if getattr(chosen, option) is not None and getattr(chosen, option) < 1:
-            raise InputError(f"--{option} {getattr(chosen, option)}: give at least 1")
-    images, own = _of_split(chosen) if chosen.data else _of_files(chosen.images)
-    if chosen.references:
-        table = read_captions(chosen.references)
-        cli_options.show_problems(table.problems)
-        images = with_references(images, table.values, str(chosen.references), own)
-        print(f"references: of {sum(bool(i.reference) for i in images)} of {len(images)} images", file=sys.stderr)
-    if not chosen.worst:
-        return images[: chosen.limit]
-    if not any(image.reference for image in images):
-        raise InputError("--worst needs references: give --references TABLE, or --data with a split that has captions")
-    return images
-
-
-def _of_split(chosen: argparse.Namespace) -> tuple[list[Pictured], list[str]]:
-    """The images of a split with its captions, and their IDs."""
-    from medcap_tf.explain.references import Pictured
-
-    records = [record for record in cli_options.read_split(chosen)[0] if record.image_path]
-    if not records:
-        raise InputError(f"{chosen.data}: split {chosen.split!r} has no images")
-    images = [Pictured(record.image_path, record.image_id, record.caption) for record in records]
-    return images, [record.image_id for record in records]
-
-
-def _of_files(given: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
-    """Image files, and what those inside folders are called from the folder on."""
-    from medcap_tf.explain.references import id_within, name_images
-    from medcap_tf.folders import find_files
-
-    found = [(path, top) for top in given for path in find_files([top])]
-    return name_images([path for path, _ in found]), [id_within(*pair) if pair[0] != pair[1] else "" for pair in found]
-
-
-def _add_audit(commands: Any) -> None:
-    parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
-    parser.add_argument("model", type=Path, metavar="RUN")
-    cli_options.add_split(parser)
-    parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
-    cli_options.add_decoding(parser)
-    parser.set_defaults(run=_audit)
-
-
-def _audit(chosen: argparse.Namespace) -> None:
-    if chosen.images < 1:
-        raise InputError(f"--images {chosen.images}: give at least 1")
-    records, _ = cli_options.read_split(chosen)
-    captioner = cli_options.load(chosen)
-    from medcap_tf.explain.audit import audit, format_audit, write_audit
-    from medcap_tf.explain.audit_figure import audit_figure
-    from medcap_tf.explain.plate import save
-
-    found = audit(captioner, records, chosen.split, chosen.images, chosen.seed)
-    out = chosen.out or chosen.model
-    write_audit(out / "audit.json", found)
-    save(partial(audit_figure, found), out / "audit.png", dpi=110)
-    print(format_audit(found))
-    print(f"\n{out}: audit.json, audit.png", file=sys.stderr)

@@ -64,3 +64,23 @@ def show_problems(problems: Sequence[Any]) -> None:
         print(f"{problem.file}:{problem.row}: {problem.problem}", file=sys.stderr)
     if len(problems) > _SHOWN:
         print(f"and {len(problems) - _SHOWN} problems more", file=sys.stderr)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, {least} or more")
+    return number

@@ -76,8 +76,10 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--references", type=Path, required=True, metavar="TABLE")
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="bleu_4, cider, ...; default: all")
     parser.add_argument("--concepts", action="store_true", help="the tables hold concepts, as concepts.csv")
-    parser.add_argument("--permutations", type=_positive, default=10_000, metavar="P", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn at random")
+    parser.add_argument(
+        "--permutations", type=cli_options.positive, default=10_000, metavar="P", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=cli_options.natural, default=0, metavar="S", help="of what is drawn at random")
     parser.add_argument("--json", action="store_true", help="the same for machines")
     parser.set_defaults(run=_compare)
 
@@ -206,10 +208,3 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
                 shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
                 raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
     return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *given)]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
-    return number

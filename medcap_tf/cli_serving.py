@@ -18,7 +18,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """The arguments of `export.py`."""
     parser.add_argument("model", type=Path, metavar="RUN", help="the run folder that train.py wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="BASE", help="the model's folder; versions go in it")
-    parser.add_argument("--version", type=_whole, metavar="N", help="default: one more than the highest there is")
+    parser.add_argument(
+        "--version", type=cli_options.positive, metavar="N", help="default: one more than the highest there is"
+    )
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="ResNet50 layers that `activations` shows")
     parser.add_argument(
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"),
@@ -67,7 +69,9 @@ def add_client(commands: Any) -> None:
     parser.add_argument("--explain", action="store_true", help="pictures of where it looked for each word, too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument("--json", action="store_true", help="an object a line")
-    parser.add_argument("--batch-size", type=_whole, default=8, metavar="B", help="images a request (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=cli_options.positive, default=8, metavar="B", help="images a request (default: 8)"
+    )
     parser.add_argument("--timeout", default=60, metavar="S", help="seconds for one answer (default: 60)")
     parser.set_defaults(run=client)
 
@@ -150,8 +154,10 @@ def add_demo(commands: Any) -> None:
         help="with --url: concepts from this score on are shown; an export's own is in signatures.json (default: 0.5)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
-    parser.add_argument("--port", type=_whole, metavar="N", help="default: 7860 or the next that is free")
-    parser.add_argument("--max-megabytes", type=_whole, default=20, metavar="M", help="largest file (default: 20)")
+    parser.add_argument("--port", type=cli_options.positive, metavar="N", help="default: 7860 or the next that is free")
+    parser.add_argument(
+        "--max-megabytes", type=cli_options.positive, default=20, metavar="M", help="largest file (default: 20)"
+    )
     parser.set_defaults(run=_demo, beam_width=None, max_length=None, neighbours=None, no_repeat_ngram=None)
 
 
@@ -174,10 +180,3 @@ def _demo(chosen: argparse.Namespace) -> None:
         captioner = cli_options.load(chosen)
         # A run can say more than its answer holds: Grad-CAM, what each word gave to each concept.
         serve(captioner, address, lambda caption, image: next(explain(captioner, [caption])))
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
-    return number

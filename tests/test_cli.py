@@ -29,7 +29,18 @@ def test_help_teaches_and_starts_without_tensorflow():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("fly",), ("caption",), ("phantoms", "x", "--train", "many")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("caption",),
+        ("phantoms", "x", "--train", "many"),
+        ("phantoms", "x", "--seed", "-1"),
+        ("audit", "x", "--data", "d", "--seed", "-1"),
+        ("compare", "a", "b", "--references", "c", "--seed", "x"),
+    ],
+)
 def test_wrong_usage_exits_with_two(arguments):
     assert medcap(*arguments, check=False).returncode == 2
 

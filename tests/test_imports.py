@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED["webpage"] = {"serving", "explain", "caption", "images"}
 ALLOWED["cli_options"] = {"captioner", "records"}
 ALLOWED["cli_serving"] = {"cli_options", "webpage", "serving", "explain", "captioner", "folders", "images"}
+ALLOWED["cli_explain"] = {"cli_options", "explain", "folders", "tables"}
 ALLOWED["cli_scores"] = {"cli_options", "library", "evaluation", "metrics", "records", "tables", "submission"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli"}
