@@ -25,7 +25,7 @@ import numpy as np
 from medcap_tf.errors import InputError
 from medcap_tf.folders import find_files
 from medcap_tf.serving.client import Options, Row, connect, in_batches
-from medcap_tf.serving.remote import read_for_server
+from medcap_tf.serving.upload import read_for_server
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHIN = 1e-4  # of numbers; batches of other sizes are summed in another order
