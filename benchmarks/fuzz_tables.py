@@ -55,7 +55,7 @@ def _outcome(seed: int, folder: Path, limit: int) -> str:
     try:
         return check(mutate(random.Random(seed)), folder)
     except Exception as error:  # whatever it is, it is what is looked for
-        tqdm.write(f"seed {seed}: {''.join(traceback.format_exception(error)[-3:])[:2000]}")
+        tqdm.write(f"seed {seed}: {traceback.format_exc()[-2000:]}")
         return {AssertionError: "harmed", TimeoutError: "hung"}.get(type(error), "crashed")
     finally:
         signal.alarm(0)

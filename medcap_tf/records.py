@@ -230,15 +230,19 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
             continue
         path = tree.root / found[0] if found else None
         record = Record(image_id, path, texts.values[image_id], codes.get(image_id, ()), row)
-        further = texts.further.get(image_id, []) if all_captions else []
         records.append(record)
-        records += [
-            replace(record, image_id=f"{image_id}#{n}", caption=text, row=row)
-            for n, (row, text) in enumerate(further, 1)
-        ]
+        records += _further(record, texts.further.get(image_id, [])) if all_captions else []
     if not records:
         raise _empty_split(tree, split, captions, texts, index)
     return _Split(records, problems, {path for paths in index.values() for path in paths}, claimed)
+
+
+def _further(record: Record, captions: list[tuple[int, str]]) -> list[Record]:
+    """A record for each further caption of an image, given with their rows."""
+    return [
+        replace(record, image_id=f"{record.image_id}#{n}", caption=caption, row=row)
+        for n, (row, caption) in enumerate(captions, 1)
+    ]
 
 
 def _codes_of(
