@@ -38,10 +38,20 @@ def popular_concepts(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(ranked[: 1 + int(np.argmax(scores))])
 
 
-def nearest(queries: np.ndarray, library: np.ndarray) -> np.ndarray:
-    """Row of the library most similar to each query: float [N, C], float [M, C] -> int64 [N]."""
-    chunks = (queries[start : start + _CHUNK] for start in range(0, len(queries), _CHUNK))
-    return np.concatenate([similarity(chunk, library).argmax(1) for chunk in chunks])
+def nearest(
+    queries: np.ndarray, library: np.ndarray, own: np.ndarray | None = None, contents: np.ndarray | None = None
+) -> np.ndarray:
+    """Row of the library most similar to each query: float [N, C], float [M, C] -> int64 [N].
+
+    Rows whose number in `contents` int [M] is the query's in `own` int [N] are left out.
+    """
+    rows = []
+    for start in range(0, len(queries), _CHUNK):
+        likeness = similarity(queries[start : start + _CHUNK], library)
+        if own is not None:
+            likeness[own[start : start + _CHUNK, None] == contents] = -np.inf
+        rows.append(likeness.argmax(1))
+    return np.concatenate(rows)
 
 
 def similarity(queries: np.ndarray, library: np.ndarray) -> np.ndarray:

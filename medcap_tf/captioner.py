@@ -51,7 +51,9 @@ class Captioner:
         self._encoder = fold_encoder(models.encoder)
         size = config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
-        self._graph = tf.function(self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32)])
+        self._graph = tf.function(
+            self._forward, input_signature=[pixels, tf.TensorSpec([None, None], tf.int32), tokens]
+        )
         self._pool = tf.function(self._mean_region, input_signature=[pixels])
         # Signatures, so that sentences of all lengths share one graph: tracing takes seconds.
         self._log_probs = tf.function(self._sentence_log_probs, input_signature=[pixels, tokens])
@@ -96,19 +98,23 @@ class Captioner:
         names = concepts.get("names", {})
         return cls(config, models, vocabulary, codes, concepts["thresholds"], names, retriever)
 
-    def caption(self, paths: Sequence[Path], references: Sequence[str] | None = None) -> Iterator[Caption]:
+    def caption(
+        self, paths: Sequence[Path], references: Sequence[str] | None = None, own: Sequence[int] | None = None
+    ) -> Iterator[Caption]:
         """Caption image files in their order; the next batch is decoded while the models work on one.
 
         Args:
             paths: image files; an unreadable one gets a `Caption` with an error.
             references: the answers, for an oracle alone.
+            own: int [N], numbers of `Library.contents`: training images that are no neighbours of each; -1: none.
         """
         for start, pixels in self._read_ahead(paths):
             names = paths[start : start + len(pixels)]
             answers = references[start : start + len(pixels)] if references else [""] * len(pixels)
             good = [row for row, item in enumerate(pixels) if isinstance(item, np.ndarray)]
             sharp = [pixels[row] for row in good]
-            found = iter(self.caption_pixels(sharp, [answers[row] for row in good]))
+            numbers = own[start : start + len(pixels)] if own is not None else [-1] * len(pixels)
+            found = iter(self.caption_pixels(sharp, [answers[row] for row in good], [numbers[row] for row in good]))
             for path, item in zip(names, pixels):
                 if isinstance(item, InputError):
                     yield Caption(Path(path), error=str(item))
@@ -130,15 +136,18 @@ class Captioner:
         except InputError as error:
             return error
 
-    def caption_pixels(self, pixels: Sequence[np.ndarray], references: Sequence[str] = ()) -> list[Caption]:
-        """Caption prepared images, uint8 [S, S, 3] each, in one batch; `references` as for `caption`."""
+    def caption_pixels(
+        self, pixels: Sequence[np.ndarray], references: Sequence[str] = (), own: Sequence[int] = ()
+    ) -> list[Caption]:
+        """Caption prepared images, uint8 [S, S, 3] each, in one batch; `references` and `own` as for `caption`."""
         if not len(pixels):
             return []
         encoded = [self.vocabulary.encode(text) for text in references] or [[]] * len(pixels)
         words = np.zeros((len(pixels), max(1, max(map(len, encoded)))), np.int32)
         for row, ids in enumerate(encoded):
             words[row, : len(ids)] = ids
-        out = {name: value.numpy() for name, value in self._graph(np.stack(pixels), words).items()}
+        numbers = np.array(own if len(own) else [-1] * len(pixels), np.int32)
+        out = {name: value.numpy() for name, value in self._graph(np.stack(pixels), words, numbers).items()}
         return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
 
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
@@ -269,9 +278,9 @@ class Captioner:
             logits = mixed(logits, votes_along(near, inputs_of(said), logits.shape[-1]))
         return tf.gather(tf.nn.log_softmax(logits), said, batch_dims=2)
 
-    def near(self, regions: tf.Tensor) -> Neighbours | None:
+    def near(self, regions: tf.Tensor, own: tf.Tensor | None = None) -> Neighbours | None:
         """The training images that have a say beside regions [B, h, w, C]; None in a run where none has."""
-        return self.retriever.find(tf.reduce_mean(regions, axis=[1, 2])) if self.retriever else None
+        return self.retriever.find(tf.reduce_mean(regions, axis=[1, 2]), own) if self.retriever else None
 
     def _sentence_copied(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         regions = self.models.encoder(tf.cast(pixels, tf.float32), training=False)
@@ -298,10 +307,10 @@ class Captioner:
             chosen = tf.gather(logits, rows, batch_dims=1)
         return tf.reduce_sum(tape.gradient(chosen, embedded) * embedded, -1)
 
-    def _forward(self, pixels: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _forward(self, pixels: tf.Tensor, reference: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
         regions = self._encoder(tf.cast(pixels, tf.float32), training=False)
         source = self.config.decoder.semantic_source
-        near = self.near(regions)
+        near = self.near(regions, own)
         found = write_captions(self.models, regions, self.config.decoding, source, reference, near)
         shape = [-1, self.config.decoding.max_length, regions.shape[1], regions.shape[2]]
         out = {"tokens": found.tokens, "length": found.length, "score": found.score}

@@ -140,7 +140,9 @@ def _add_phantoms(commands: Any) -> None:
     parser.add_argument("out", type=Path, metavar="DIR")
     for split, count in (("train", 1200), ("valid", 150), ("test", 150)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images (default: {count})")
-    parser.add_argument("--seed", type=cli_options.natural, default=0, metavar="S", help="the same seed draws the same bytes")
+    parser.add_argument(
+        "--seed", type=cli_options.natural, default=0, metavar="S", help="the same seed draws the same bytes"
+    )
     parser.set_defaults(run=_phantoms)
 
 

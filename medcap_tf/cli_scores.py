@@ -20,7 +20,10 @@ def add_evaluate(commands: Any) -> None:
         "evaluate",
         help="caption a split and score it, beside both baselines",
         description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
-        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not.",
+        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not. In the"
+        " run folder these are the test split's; another split's are scores_valid.json and so on. A split without"
+        " captions is captioned and not scored. Images of a split that is part of the run's datastore are not given"
+        " their own entries as neighbors.",
     )
     parser.add_argument("model", type=Path, metavar="RUN")
     cli_options.add_split(parser)
@@ -32,13 +35,20 @@ def add_evaluate(commands: Any) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     records, dataset = cli_options.read_split(chosen)
     captioner = cli_options.load(chosen)
-    from medcap_tf.evaluation import evaluate, format_scores
+    from medcap_tf.evaluation import evaluate, file_suffix, format_scores
     from medcap_tf.library import Library
 
     out = chosen.out or chosen.model
     library = Library.load(chosen.model)
-    print(format_scores(evaluate(captioner, records, chosen.split, library, out, dataset.concept_names)))
-    print(f"\n{out}: predictions.csv, concepts.csv, scores.json, groups.csv, groups.png", file=sys.stderr)
+    own_place = out.resolve() == chosen.model.resolve()
+    suffix = file_suffix(chosen.split, captioner.config.data.test_split) if own_place else ""
+    scores = evaluate(captioner, records, chosen.split, library, out, dataset.concept_names, suffix)
+    if scores is None:
+        print(f"{chosen.data}: split {chosen.split!r} has no captions to score against")
+    else:
+        print(format_scores(scores))
+    names = ["predictions.csv", "concepts.csv", *(["scores.json", "groups.csv", "groups.png"] if scores else [])]
+    print(f"\n{out}: {', '.join(name.replace('.', f'{suffix}.') for name in names)}", file=sys.stderr)
 
 
 def add_score(commands: Any) -> None:

@@ -15,11 +15,11 @@ from tqdm import tqdm
 from medcap_tf.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.caption import Caption
 from medcap_tf.captioner import Captioner
-from medcap_tf.data import concept_matrix
+from medcap_tf.data import concept_matrix, content_digests
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text
 from medcap_tf.groups import find_groups, score_groups, write_groups
-from medcap_tf.library import Library
+from medcap_tf.library import Library, key_without_image
 from medcap_tf.metrics import (
     Additive,
     caption_parts,
@@ -71,42 +71,78 @@ def evaluate(
     library: Library,
     folder: Path,
     concept_names: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+    suffix: str = "",
+) -> dict[str, Any] | None:
     """Caption a split; write `predictions.csv`, `concepts.csv`, `scores.json`, `groups.csv` and `groups.png` into
-    `folder`; returns the scores.
+    `folder`, with `suffix` after each name.
+
+    Images of a split that is part of the datastore do not have their own entries among their neighbors.
+
+    Returns:
+        The scores; None for a split without reference captions, of which the two tables alone are written.
 
     Raises:
-        InputError: records without images, or a split without reference captions (its predictions are written).
+        InputError: records without images.
     """
     paths = [record.image_path for record in records]
     if not records or any(path is None for path in paths):
         raise InputError(f"split {split!r} has no images to caption")
     oracle = captioner.config.decoder.semantic_source == "reference"
-    found = captioner.caption(paths, [record.caption for record in records] if oracle else None)  # type: ignore[arg-type]
+    own = own_entries(records, split, captioner.config.data.train_split, library)
+    references = [record.caption for record in records] if oracle else None
+    found = captioner.caption(paths, references, own)  # type: ignore[arg-type]
     captions = list(tqdm(found, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False))
-    write_predictions(folder, records, captions)
     scored = [i for i, record in enumerate(records) if record.caption]
     if not scored:
-        raise InputError(f"split {split!r} has no reference captions to score against; its predictions are written")
-    records, captions = [records[i] for i in scored], [captions[i] for i in scored]
-    method = "oracle" if oracle else "model"
-    answers = {method: _answers(captions, captioner.concepts), **_baselines(captions, library, captioner.concepts)}
-    parts = {name: _parts(records, given) for name, given in answers.items()}
-    training = [record.caption for record in library.records]
+        write_predictions(folder, records, captions, suffix)
+        return None
+    answered = [captions[i] for i in scored]
+    answers = {
+        "oracle" if oracle else "model": _answers(answered, captioner.concepts),
+        **_baselines(answered, library, captioner.concepts, own[scored]),
+    }
+    truth, training = [records[i] for i in scored], [record.caption for record in library.records]
+    parts = {name: _parts(truth, given) for name, given in answers.items()}
+    left_out = {"own_entries_left_out": int((own >= 0).sum())} if (own >= 0).any() else {}
     scores = {
         "split": split,
-        "images": len(records),
-        **{name: _score(parts[name], records, answers[name], captioner.concepts, training) for name in answers},
-        "intervals": {name: intervals(own) for name, own in parts.items()},
-        "attention": attention_statistics(captions),
+        "images": len(truth),
+        **left_out,
+        **{name: _score(parts[name], truth, answers[name], captioner.concepts, training) for name in answers},
+        "intervals": {name: intervals(one) for name, one in parts.items()},
+        "attention": attention_statistics(answered),
+        **_all_notes(parts, truth, answered, captioner.concepts),
     }
-    notes = {name: _notes(own, records, captioner.concepts) for name, own in parts.items()}
-    notes["attention"] = _attention_notes(captions)
-    notes["all"] = _notes_on_images(captions)
-    scores.update(_under_notes(notes))
-    write_scores(folder, scores)
-    write_groups(folder, score_groups(find_groups(records, training, concept_names), parts[method]))
+    groups = score_groups(find_groups(truth, training, concept_names), next(iter(parts.values())))
+    # All of it, now that nothing can be refused any more.
+    write_predictions(folder, records, captions, suffix)
+    write_scores(folder, scores, suffix)
+    write_groups(folder, groups, suffix)
     return scores
+
+
+def _all_notes(
+    parts: Mapping[str, Any], records: Sequence[Record], captions: Sequence[Caption], concepts: Sequence[str]
+) -> dict[str, Any]:
+    notes = {name: _notes(one, records, concepts) for name, one in parts.items()}
+    return _under_notes({**notes, "attention": _attention_notes(captions), "all": _notes_on_images(captions)})
+
+
+def file_suffix(split: str, test_split: str) -> str:
+    """What stands in a run folder after the names of a split's files: nothing for the run's own test split."""
+    return "" if split == test_split else f"_{split}"
+
+
+def own_entries(records: Sequence[Record], split: str, train_split: str, library: Library) -> np.ndarray:
+    """Each record's number in `Library.contents`, int32 [N]; all -1 where the split is no part of the datastore.
+
+    A split is part of it by its name or where the datastore holds most of its images: one that holds a few of them by
+    chance would answer anybody's question with them.
+    """
+    keys = content_digests(records) if library.images else [key_without_image(record) for record in records]
+    numbers = library.numbers_of(keys)
+    part = split == train_split or (numbers >= 0).mean() > 0.5
+    return numbers if part else np.full(len(records), -1, np.int32)
 
 
 def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
@@ -168,12 +204,14 @@ def _variation(rows: np.ndarray) -> float:
     return float(np.abs(np.diff(rows, axis=0)).sum(1).mean() / 2)
 
 
-def _baselines(captions: Sequence[Caption], library: Library, concepts: Sequence[str]) -> dict[str, Answers]:
+def _baselines(
+    captions: Sequence[Caption], library: Library, concepts: Sequence[str], own: np.ndarray
+) -> dict[str, Answers]:
     """Popular words without a look at the image, and the nearest training image's caption and concepts."""
     blind, usual = popular_words([r.caption for r in library.records]), popular_concepts(library.records)
     learned = concept_matrix(library.records, concepts)
     queries = np.stack([_pooled(caption, library) for caption in captions])
-    rows = nearest(queries, library.features.astype(np.float32))
+    rows = nearest(queries, library.features.astype(np.float32), own, library.contents())
     near, count = [library.records[row] for row in rows], len(captions)
     return {
         "popular_words": Answers([blind] * count, [usual] * count, np.tile(learned.mean(0), (count, 1))),
@@ -247,17 +285,17 @@ def score_concepts(
     }
 
 
-def write_predictions(folder: Path, records: Sequence[Record], captions: Sequence[Caption]) -> None:
+def write_predictions(folder: Path, records: Sequence[Record], captions: Sequence[Caption], suffix: str = "") -> None:
     """`predictions.csv` (ID,Caption) and `concepts.csv` (ID,CUIs)."""
     ids = [record.image_id for record in records]
-    _write_table(folder / "predictions.csv", "Caption", zip(ids, (caption.text for caption in captions)))
+    _write_table(folder / f"predictions{suffix}.csv", "Caption", zip(ids, (caption.text for caption in captions)))
     codes = (";".join(code for code, _ in caption.concepts) for caption in captions)
-    _write_table(folder / "concepts.csv", "CUIs", zip(ids, codes))
+    _write_table(folder / f"concepts{suffix}.csv", "CUIs", zip(ids, codes))
 
 
-def write_scores(folder: Path, scores: dict[str, Any]) -> None:
+def write_scores(folder: Path, scores: dict[str, Any], suffix: str = "") -> None:
     """`scores.json`, by rename."""
-    write_text(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
+    write_text(folder / f"scores{suffix}.json", json.dumps(scores, indent=2) + "\n")
 
 
 def _write_table(path: Path, column: str, rows: Any) -> None:
@@ -279,6 +317,9 @@ def format_scores(scores: dict[str, Any]) -> str:
             for method, end in zip(methods, ends)
         ]
         lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
+    if "own_entries_left_out" in scores:
+        count = scores["own_entries_left_out"]
+        lines.append(f"{count} of these images are in the run's datastore: none was given its own entry as a neighbor")
     if "attention" in scores:
         differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
         lines.append(f"attention differs by {differs} (total variation, 0 to 1)")

@@ -107,17 +107,17 @@ def score_groups(groups: Sequence[Group], parts: Mapping[str, Additive]) -> list
     return rows
 
 
-def write_groups(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`groups.csv` and `groups.png` of what `score_groups` returns."""
+def write_groups(folder: Path, rows: Sequence[Mapping[str, Any]], suffix: str = "") -> None:
+    """`groups.csv` and `groups.png` of what `score_groups` returns; `suffix` stands after `groups`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    write_text(folder / "groups.csv", text.getvalue())
+    write_text(folder / f"groups{suffix}.csv", text.getvalue())
     picture = io.BytesIO()
     groups_figure(rows).savefig(picture, dpi=150, format="png")
-    write_bytes(folder / "groups.png", picture.getvalue())
+    write_bytes(folder / f"groups{suffix}.png", picture.getvalue())
 
 
 def groups_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:

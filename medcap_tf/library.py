@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +20,14 @@ class Library(NamedTuple):
 
     records: list[Record]  # without their images' paths, once loaded
     features: np.ndarray  # float16 [M, C], mean region of each image
+    images: Sequence[str] = ()  # SHA-256 of each image file; empty in runs of earlier versions
 
     def save(self, run: Path) -> None:
         """Write `library.json` and `library.npy`."""
+        values: list[dict[str, Any]]
         values = [{"id": r.image_id, "caption": r.caption, "concepts": r.concepts} for r in self.records]
+        for value, image in zip(values, self.images):
+            value["image"] = image
         write_text(run / "library.json", json.dumps(values, ensure_ascii=False, indent=0) + "\n")
         with io.BytesIO() as file:
             np.save(file, self.features)
@@ -40,4 +45,26 @@ class Library(NamedTuple):
             raise InputError(
                 f"{run}: library.json has {len(values)} images, library.npy {len(features)}; train it with --resume"
             )
-        return cls([Record(v["id"], None, v["caption"], tuple(v["concepts"])) for v in values], features)
+        records = [Record(v["id"], None, v["caption"], tuple(v["concepts"])) for v in values]
+        return cls(records, features, [v["image"] for v in values if "image" in v])
+
+    def contents(self) -> np.ndarray:
+        """int32 [M], a number for what each image shows: equal for equal files."""
+        return self.numbers_of(self._keys())
+
+    def numbers_of(self, keys: Sequence[str]) -> np.ndarray:
+        """The same numbers for other images, int32 [N], -1 where none of these is equal.
+
+        Args:
+            keys: SHA-256 of each file; where `images` is empty, `key_without_image` of each record.
+        """
+        number = {key: i for i, key in enumerate(dict.fromkeys(self._keys()))}
+        return np.array([number.get(key, -1) for key in keys], np.int32)
+
+    def _keys(self) -> list[str]:
+        return list(self.images) or [key_without_image(record) for record in self.records]
+
+
+def key_without_image(record: Record) -> str:
+    """What an entry goes by where its image's content is not known."""
+    return f"{record.image_id}\n{record.caption}"

@@ -20,6 +20,8 @@ from medcap_tf.files import write_text
 from medcap_tf.library import Library
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
+_NEVER = -1e9  # a similarity whose weight is 0 at any temperature
+
 
 class Neighbours(NamedTuple):
     """What the training images nearest to each image say, and how much that counts beside the decoder."""
@@ -94,15 +96,21 @@ class Retriever(tf.Module):
         self._tokens = tf.Variable(tokens, trainable=False, name="tokens")
         matrix = concept_matrix(library.records, concepts).astype(np.uint8)
         self._concepts = tf.Variable(matrix, trainable=False, name="concepts")
+        self._contents = library.contents()
 
-    def nearest(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean regions float [B, C] -> similarities float32 and rows int32 [B, N], the most similar first."""
+    def nearest(self, pooled: tf.Tensor, own: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean regions float [B, C] -> similarities float32 and rows int32 [B, N], the most similar first.
+
+        `own` int32 [B] are numbers of `Library.contents`, whose images are no neighbours of the row; -1: of none.
+        """
         similarity = tf.matmul(_unit(tf.cast(pooled, tf.float32)), self._features, transpose_b=True)
+        if own is not None:
+            similarity = tf.where(own[:, None] == self._contents[None], _NEVER, similarity)
         return tf.math.top_k(similarity, self.count)
 
-    def find(self, pooled: tf.Tensor) -> Neighbours:
-        """Mean regions float [B, C] -> their neighbours."""
-        best, rows = self.nearest(pooled)
+    def find(self, pooled: tf.Tensor, own: tf.Tensor | None = None) -> Neighbours:
+        """Mean regions float [B, C] -> their neighbours; `own` as for `nearest`."""
+        best, rows = self.nearest(pooled, own)
         decoder = tf.fill([tf.shape(best)[0], 1], tf.convert_to_tensor(self.level))
         weight = tf.nn.softmax(tf.concat([best, decoder], 1) / self.temperature)[:, :-1]
         concepts = tf.cast(tf.gather(self._concepts, rows), tf.float32)

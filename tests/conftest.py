@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -46,6 +47,12 @@ def run_command(*arguments, check=True, **options):
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stderr[-3000:]}")
     return done
+
+
+def contents(folder):
+    """Every file's digest, by its path: logs and checkpoints too."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="session")

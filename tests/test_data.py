@@ -11,18 +11,16 @@ import pytest
 from medcap_tf.config import DataConfig
 from medcap_tf.data import (
     Examples,
-    FeatureCache,
     batches,
     check_images,
     choose_splits,
     concept_matrix,
-    feature_loader,
-    fingerprint,
     frequent_concepts,
     image_loader,
     views,
 )
 from medcap_tf.errors import InputError
+from medcap_tf.feature_cache import FeatureCache, feature_loader, fingerprint
 from medcap_tf.records import Dataset, Record
 from medcap_tf.text import END, START, Normalizer, Vocabulary
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,11 +15,19 @@ import pytest
 from medcap_tf.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.caption import Caption
 from medcap_tf.captioner import Captioner
-from medcap_tf.evaluation import attention_statistics, best_threshold, evaluate, format_scores, score_concepts
+from medcap_tf.evaluation import (
+    attention_statistics,
+    best_threshold,
+    evaluate,
+    file_suffix,
+    format_scores,
+    own_entries,
+    score_concepts,
+)
 from medcap_tf.library import Library
 from medcap_tf.metrics import concept_f1
 from medcap_tf.records import Record
-from tests.conftest import run_command
+from tests.conftest import contents, run_command
 
 
 def record(*concepts):
@@ -39,7 +49,10 @@ def test_popular_concepts_are_as_many_as_score_best():
 
 def test_nearest_is_by_angle():
     library = np.array([[10.0, 0], [1, 1], [0, 0.1]])
-    assert nearest(np.array([[1.0, 0.1], [0, 9], [2, 2]]), library).tolist() == [0, 2, 1]
+    queries = np.array([[1.0, 0.1], [0, 9], [2, 2]])
+    assert nearest(queries, library).tolist() == [0, 2, 1]
+    own, contents = np.array([4, 7, -1], np.int32), np.array([4, 5, 7], np.int32)
+    assert nearest(queries, library, own, contents).tolist() == [1, 1, 1]
 
 
 def test_the_threshold_is_the_best_of_the_official_score():
@@ -106,6 +119,39 @@ def test_a_split_of_one_image_is_scored_with_notes(small_run, tmp_path):
     assert notes["all"]["unreadable"] == "1 of 1 images, which count as empty captions"
 
 
+def test_only_the_test_split_keeps_the_plain_names():
+    assert [file_suffix(split, "test") for split in ("train", "valid", "test")] == ["_train", "_valid", ""]
+    assert [file_suffix(split, "valid") for split in ("valid", "test")] == ["", "_test"]
+
+
+class TestOwnEntries:
+    """A datastore of three files; each image shows its name's bytes."""
+
+    def numbers(self, folder, shown, split="valid", known=True):
+        records = [Record(f"{split}{i}", folder / f"{i}", "some", ()) for i in range(len(shown))]
+        for record, content in zip(records, shown):
+            record.image_path.write_text(content)
+        images = [hashlib.sha256(content.encode()).hexdigest() for content in "abc"] if known else ()
+        library = Library([Record(f"train{i}", None, "some", ()) for i in range(3)], np.ones((3, 2)), images)
+        return own_entries(records, split, "train", library).tolist()
+
+    def test_under_other_names_too(self, tmp_path):
+        assert self.numbers(tmp_path, "cab") == [2, 0, 1]
+        assert self.numbers(tmp_path, "cax") == [2, 0, -1]
+
+    def test_a_split_of_which_it_holds_few_is_no_part_of_it(self, tmp_path):
+        assert self.numbers(tmp_path, "axyz") == [-1] * 4
+        assert self.numbers(tmp_path, "axyz", split="train") == [0, -1, -1, -1]
+
+    def test_a_library_without_contents_goes_by_id(self, tmp_path):
+        assert self.numbers(tmp_path, "xyz", split="train", known=False) == [0, 1, 2]
+        assert self.numbers(tmp_path, "abc", known=False) == [-1, -1, -1]
+
+    def test_a_file_that_cannot_be_opened_is_nobody(self, tmp_path):
+        records = [Record("a", tmp_path / "none", "", ())]
+        assert own_entries(records, "train", "train", Library(records, np.ones((1, 2)), ["x"])).tolist() == [-1]
+
+
 @pytest.mark.slow
 def test_evaluating_again_gives_the_scores_of_the_training(small_run, phantoms, tmp_path):
     run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--out", tmp_path)
@@ -134,3 +180,52 @@ def test_attention_that_never_moves_has_collapsed():
     still = [caption([1, 0]), caption([0.25, 0.75])]
     assert attention_statistics(still) == {"between_words": 0.0, "between_images": 0.75}
     assert attention_statistics([]) == {"between_words": 0.0, "between_images": 0.0}
+
+
+def evaluate_run(run, data, *more):
+    return run_command("-m", "medcap_tf", "evaluate", run, "--data", data, *more)
+
+
+@pytest.mark.slow
+def test_another_split_leaves_the_test_split_its_files(small_run, phantoms, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    before = contents(run)
+    done = evaluate_run(run, phantoms, "--split", "valid")
+    after = contents(run)
+    assert {name: after[name] for name in before} == before
+    new = ["concepts_valid.csv", "groups_valid.csv", "groups_valid.png", "predictions_valid.csv", "scores_valid.json"]
+    assert sorted(after.keys() - before.keys()) == new
+    assert json.loads((run / "scores_valid.json").read_text())["split"] == "valid"
+    assert "predictions_valid.csv" in done.stderr
+
+
+@pytest.mark.slow
+def test_training_images_are_not_their_own_neighbors(small_run, phantoms, tmp_path):
+    done = evaluate_run(small_run, phantoms, "--split", "train", "--out", tmp_path)
+    assert "32 of these images are in the run's datastore" in done.stdout
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["own_entries_left_out"] == 32
+    # With itself among its neighbors every image would have its own caption from the nearest.
+    assert scores["nearest_image"]["bleu_4"] < 0.9
+    assert "own_entries_left_out" not in json.loads((small_run / "scores.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_split_without_captions_is_captioned_and_not_scored(small_run, phantoms, tmp_path):
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    for table in ("captions.xlsx", "concepts.xlsx"):
+        (data / "test" / table).unlink()
+    done = evaluate_run(small_run, data, "--out", tmp_path / "out")
+    assert "no captions to score against" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["concepts.csv", "predictions.csv"]
+    one, other = (pd.read_csv(f / "predictions.csv", keep_default_na=False) for f in (tmp_path / "out", small_run))
+    assert one.sort_values("ID").values.tolist() == other.sort_values("ID").values.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--data", "nowhere"), ("--split", "other"), ("--beam-width", "0")])
+def test_a_refused_evaluation_leaves_the_run_as_it_was(small_run, phantoms, more):
+    before = contents(small_run)
+    done = run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, *more, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert contents(small_run) == before

@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "phantoms": set(),
     "doctor": {"records", "text", "images"},
     "data": {"config", "records", "text", "images"},
+    "feature_cache": {"data", "records"},
     "library": {"records"},
     "neighbours": {"config", "data", "library", "text"},
     "models": set(),
@@ -68,7 +69,17 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"baselines", "caption", "captioner", "data", "groups", "library", "metrics", "records"},
     "explain": {"captioner", "data", "phantoms"} | LEAVES,  # phantoms: which of their words name what a mask shows
     "serving": {"captioner", "data", "decoding", "models/fold", "neighbours", "writing"} | LEAVES,
-    "training": {"evaluation", "captioner", "networks", "writing", "decoding", "data", "library", "neighbours"}
+    "training": {
+        "evaluation",
+        "captioner",
+        "networks",
+        "writing",
+        "decoding",
+        "data",
+        "feature_cache",
+        "library",
+        "neighbours",
+    }
     | {"phantoms", "doctor"}
     | MODELS
     | LEAVES,

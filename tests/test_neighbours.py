@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.errors import InputError
-from medcap_tf.library import Library
+from medcap_tf.library import Library, key_without_image
 from medcap_tf.neighbours import Retriever, Strength, first_match, follow, vote, votes_along, with_concepts
 from medcap_tf.records import Record
 from medcap_tf.text import END, START, UNK, Normalizer, Vocabulary
@@ -48,6 +48,34 @@ def test_the_nearest_come_first_and_weigh_by_similarity_against_the_decoder():
     np.testing.assert_allclose(near.weight.numpy()[0], (strengths / strengths.sum())[:2], rtol=1e-3)
     assert near.concepts.numpy().tolist() == [[[1, 0], [0, 1]]]
     assert near.tokens.numpy()[0, 0].tolist()[:6] == [START, *ids(CAPTIONS[0]), END]
+
+
+def test_an_image_is_no_neighbor_of_itself_where_it_is_left_out_by_content():
+    # The first and the third entry are of one file.
+    library = Library(RECORDS, FEATURES, ["x", "y", "x"])
+    assert library.contents().tolist() == [0, 1, 0]
+    assert library.numbers_of(["z", "x", "y", ""]).tolist() == [-1, 0, 1, -1]
+    retriever = Retriever(library, VOCABULARY, ["A", "B"], (2, 40), Strength(0.5, 0.5, 0.5))
+    near = retriever.find(tf.constant([[2.0, 0.0]] * 3), tf.constant([-1, 0, 1]))
+    assert near.rows.numpy()[:, 0].tolist() == [0, 1, 0]
+    weights = near.weight.numpy()
+    np.testing.assert_allclose(weights[0], found().weight.numpy()[0])
+    # Cosine 0.6 against the decoder's 0.5, and nobody else.
+    np.testing.assert_allclose(weights[1], [1 / (1 + math.exp(-0.2)), 0], rtol=1e-3)
+
+
+def test_libraries_without_contents_go_by_id_and_caption():
+    library = Library(RECORDS, FEATURES)
+    assert library.contents().tolist() == [0, 1, 2]
+    others = [RECORDS[1], Record("i1", None, "another caption", ()), Record("other", None, CAPTIONS[1], ())]
+    assert library.numbers_of([key_without_image(record) for record in others]).tolist() == [1, -1, -1]
+
+
+def test_libraries_are_read_as_they_were_written(tmp_path):
+    for images in ((), ["x", "y", "x"]):
+        Library(RECORDS, FEATURES, images).save(tmp_path)
+        again = Library.load(tmp_path)
+        assert (again.records, list(again.images)) == (RECORDS, list(images))
 
 
 def test_more_neighbours_than_training_images_are_all_of_them():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ import tensorflow as tf
 from medcap_tf.captioner import Captioner
 from medcap_tf.data import choose_splits
 from medcap_tf.errors import InputError
+from medcap_tf.files import read_json
 from medcap_tf.records import Dataset, read_dataset
 from medcap_tf.serving.check import Request, compare, require_stock_ops
 from medcap_tf.serving.files import MAX_PIXELS, start_command, write_model_card, write_server_files, write_signatures
@@ -79,8 +79,11 @@ def export(
     message_module("tensorflow_serving.apis.predict_pb2")  # said now, not after minutes
     captioner = Captioner.load(run, dict(settings or {}))
     version = _free_version(base, version)
-    data = json.loads((run / "config.json").read_text(encoding="utf-8")).get("data") or "unknown"
-    samples = _samples(Path(data), captioner)
+    written = read_json(run / "config.json")
+    data = written.get("data") or "unknown"
+    places = [Path(place) for place in (written.get("data_path"), data) if place]  # older runs: as it was typed
+    samples = _samples(next((place for place in places if place.is_dir()), places[0]), captioner)
+    scores = _scores(run)
     base.mkdir(parents=True, exist_ok=True)
     # A server that watches the folder looks at numbers only.
     beside = Path(tempfile.mkdtemp(prefix=".exporting-", dir=base))
@@ -98,13 +101,19 @@ def export(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     facts = {"precision": precision, "compared": compared, "equal": equal, "data": data}
-    _describe(run, base, version, captioner, signatures, {**facts, "layers": list(module.layers)})
+    _describe(run, base, version, captioner, signatures, {**facts, "layers": list(module.layers)}, scores)
     write_server_files(base, BATCH_SIZES)
     return Export(base / str(version), compared, equal, start_command(base))
 
 
 def _describe(
-    run: Path, base: Path, version: int, captioner: Captioner, signatures: Mapping[str, Any], facts: Mapping[str, Any]
+    run: Path,
+    base: Path,
+    version: int,
+    captioner: Captioner,
+    signatures: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    scores: Mapping[str, Any],
 ) -> None:
     """`signatures.json` and `model_card.md`."""
     config = captioner.config
@@ -121,7 +130,7 @@ def _describe(
     write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
     counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
     counts["neighbours"] = captioner.retriever.count if captioner.retriever else 0
-    write_model_card(base, version, run, config, {**facts, **counts}, _scores(run))
+    write_model_card(base, version, run, config, {**facts, **counts}, scores)
 
 
 def _free_version(base: Path, wanted: int | None) -> int:
@@ -226,7 +235,7 @@ def _described(call: Any) -> dict[str, dict[str, tuple[str, list]]]:
 
 def _scores(run: Path) -> dict[str, Any]:
     path = run / "scores.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _say(message: str) -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from medcap_tf import __version__
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
@@ -62,6 +64,16 @@ def check_files(run: Path, vocabulary: Vocabulary, concepts: list[str]) -> None:
                 "data and files back, or choose another --out"
             )
     History.read(run)
+    for path in (run / "checkpoints").glob("*/done.json"):
+        read_json(path)
+    for path in (run / "checkpoints").glob("*/best-*/[!.]*.h5"):
+        try:
+            h5py.File(path, "r").close()
+        except OSError as error:
+            stage = path.parent.parent
+            raise InputError(
+                f"{path}: the best weights cannot be read ({error}); remove {stage} to train again from there"
+            ) from error
 
 
 def _ordered(values: Any) -> Any:

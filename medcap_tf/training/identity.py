@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,11 +42,14 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, splits: Splits, files: Sequence[Sequence[ImageFile]], names: Mapping[str, str]) -> Identity:
         """Of all records of a run, those with an unreadable image too, and the names of their concepts."""
-        entries = {
-            (split, record.image_id): Entry(_record_digest(record), str(file.size), _image_digest(record, file))
-            for split, records, own in zip(Splits._fields, splits, files)
-            for record, file in zip(records, own)
-        }
+        entries: dict[tuple[str, str], Entry] = {}
+        for split, records, own in zip(Splits._fields, splits, files):
+            times: Counter[str] = Counter()
+            for record, file in zip(records, own):
+                times[record.image_id] += 1  # an image with several captions has a record for each
+                again = f" ({times[record.image_id]})" if times[record.image_id] > 1 else ""
+                entry = Entry(_record_digest(record), str(file.size), _image_digest(record, file))
+                entries[split, record.image_id + again] = entry
         named = {("concept name", code): Entry(_digest(name), "0", "") for code, name in sorted(names.items())}
         return cls({**entries, **named})
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
-from medcap_tf.files import write_text
+from medcap_tf.files import read_json, write_text
 from medcap_tf.training.device import Device
 
 
@@ -43,7 +44,7 @@ class Stage:
     loss: Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]  # (batch, step int64 []) -> float32 []
     validate: Callable[[], dict[str, float]]
     monitor: str  # the validation score that chooses the best epoch; higher is better
-    keep_best: Callable[[], None]  # saves the weights of the best epoch so far
+    keep_best: Callable[[Path], None]  # saves what it trains into a folder, after the best epoch so far
     row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
     epoch_start: Callable[[int], None] = lambda epoch: None
     epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
@@ -104,8 +105,14 @@ class _Progress(tf.Module):
         self.best_epoch = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
 
-def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, history: History) -> None:
+def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, history: History) -> Path | None:
     """Train a stage to its end, from wherever its last checkpoint stands; a stage that is done is left alone.
+
+    The best weights lie in a folder of the stage's own, named after their epoch: what a killed process wrote there
+    counts only once a checkpoint says so, and no later stage that trains the same network on writes over it.
+
+    Returns:
+        The folder of the best weights; None where the stage has no epoch.
 
     Raises:
         Interrupted: a signal arrived; the state is saved in the middle of the epoch.
@@ -114,7 +121,7 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
     folder = run / "checkpoints" / stage.name
     done = folder / "done.json"
     if done.exists():
-        return
+        return _best_weights(folder, read_json(done)["best_epoch"])
     with device.strategy.scope():
         optimizer = _optimizer(stage, config, device)
         optimizer.build(stage.variables)
@@ -122,7 +129,7 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
     checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
     manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
     if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        _restore(checkpoint, manager.latest_checkpoint)
         _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
@@ -131,11 +138,39 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
     with _signals() as stopped:
         while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
             _train_epoch(stage, progress, train_step, device, manager, stopped)
-            _finish_epoch(stage, progress, optimizer, history)
+            _finish_epoch(stage, progress, optimizer, history, folder)
             manager.save()
+            _remove_others(folder, int(progress.best_epoch))
+            if stopped:
+                raise Interrupted(f"{stopped[0]}: saved at the end of {stage.name} epoch {int(progress.epoch)}")
     best = {"epochs": int(progress.epoch), "best_epoch": int(progress.best_epoch), stage.monitor: float(progress.best)}
     write_text(done, json.dumps(best))
     _say(f"{stage.name}: best {stage.monitor} {best[stage.monitor]:.4f} in epoch {best['best_epoch']}")
+    return _best_weights(folder, best["best_epoch"])
+
+
+def _best_weights(folder: Path, epoch: int) -> Path | None:
+    if epoch < 1:
+        return None
+    own = folder / f"best-{epoch}"
+    # Runs of earlier versions keep those of all stages together.
+    return own if own.is_dir() else folder.parent / "best"
+
+
+def _remove_others(folder: Path, epoch: int) -> None:
+    for path in folder.glob("best-*"):
+        if path.name != f"best-{epoch}":
+            shutil.rmtree(path)
+
+
+def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    try:
+        checkpoint.restore(path).expect_partial()
+    except (tf.errors.OpError, ValueError) as error:
+        raise InputError(
+            f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0]}); remove its folder "
+            f"{Path(path).parent} to begin this stage again"
+        ) from error
 
 
 def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.optimizers.Optimizer:
@@ -218,7 +253,7 @@ def _train_epoch(
             raise Interrupted(f"{stopped[0]}: saved at {stage.name} epoch {epoch + 1}, batch {int(progress.step)}")
 
 
-def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: History) -> None:
+def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: History, folder: Path) -> None:
     epoch = int(progress.epoch) + 1
     began = time.perf_counter()
     scores = stage.validate()
@@ -232,7 +267,7 @@ def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: Hi
     if scores[stage.monitor] >= float(progress.best):
         progress.best.assign(scores[stage.monitor])
         progress.best_epoch.assign(epoch)
-        stage.keep_best()
+        stage.keep_best(folder / f"best-{epoch}")
     history.add(stage.name, epoch, values)
     shown = "  ".join(f"{name} {values[name]:.4f}" for name in values if name not in ("validation_seconds",))
     _say(f"{stage.name} epoch {epoch}/{stage.epochs}  {shown}")

@@ -16,19 +16,18 @@ from medcap_tf.captioner import Captioner
 from medcap_tf.config import Config
 from medcap_tf.data import (
     Examples,
-    FeatureCache,
     ImageFile,
     Splits,
     check_images,
     choose_splits,
-    feature_loader,
-    fingerprint,
+    content_digests,
     frequent_concepts,
     image_loader,
     views,
 )
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation import best_threshold, evaluate, score_concepts, write_scores
+from medcap_tf.evaluation import best_threshold, evaluate, file_suffix, score_concepts, write_scores
+from medcap_tf.feature_cache import FeatureCache, feature_loader, fingerprint
 from medcap_tf.files import read_json, write_text
 from medcap_tf.library import Library
 from medcap_tf.models.dropout import seed_dropout
@@ -74,7 +73,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     splits, problems = _usable(chosen, files)
     device = prepare_device(config.training)
     has_images = splits.train[0].image_path is not None
-    task = _prepare(config, splits, run, device, has_images)
+    task = _prepare(config, splits, device, has_images)
     check_files(run, task.vocabulary, task.concepts)
     claim_folder(run, config, written, data, identity)
     _list_problems(run, [*dataset.problems, *problems])
@@ -91,11 +90,9 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     if not has_images:
         return _finish_text_only(task, splits, thresholds, run)
     source = _caption_source(task, splits, run)
-    _run(caption_stage(task, source), config, device, run, history, task)
-    # All that was trained comes back at its best; what was not is kept beside it.
-    trained = {path.stem for path in task.best.glob("*.h5")}
-    load_weights(task.models, task.best, trained)
-    save_weights(task.models, task.best, set(task.models.parts()) - trained)
+    trained = ["decoder"] if config.visual.trainable == "none" else ["encoder", "decoder"]
+    _train_stage(caption_stage(task, source), trained, config, device, run, history, task)
+    save_weights(task.models, run / "checkpoints" / "best")
     if config.visual.trainable != "none" and "image" in thresholds:
         scores = image_concept_scores(task, source)
         thresholds["image"] = best_threshold(scores, splits.valid, task.concepts)[0]
@@ -123,7 +120,7 @@ def _list_problems(run: Path, problems: list[Problem]) -> None:
     write_text(run / "problems.json", json.dumps([dataclasses.asdict(p) for p in problems], indent=2) + "\n")
 
 
-def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_images: bool) -> Task:
+def _prepare(config: Config, splits: Splits, device: Device, has_images: bool) -> Task:
     concepts = frequent_concepts(splits.train, config.data.min_concept_count)
     normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words)
     vocabulary = Vocabulary.build((r.caption for r in splits.train), normalizer, config.text.min_count)
@@ -140,8 +137,7 @@ def _prepare(config: Config, splits: Splits, run: Path, device: Device, has_imag
         )
     seed_dropout(models.parts().values(), config.training.seed)
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
-    best = run / "checkpoints" / "best"
-    task = Task(config, models, train, valid, vocabulary, concepts, best, device.strategy.num_replicas_in_sync)
+    task = Task(config, models, train, valid, vocabulary, concepts, device.strategy.num_replicas_in_sync)
     if concepts and has_images and config.visual.weights_of_run and not config.visual.concept_epochs:
         _take_concept_head(task, Path(config.visual.weights))
     return task
@@ -155,12 +151,10 @@ def _train_concepts(
     if task.concepts and config.visual.names_concepts and has_images:
         source = _image_source(task, splits, augment=True)
         if config.visual.concept_epochs:
-            _run(visual_stage(task, source), config, device, run, history, task)
-            load_weights(task.models, task.best, ["encoder", "concept_head"])
+            _train_stage(visual_stage(task, source), ["encoder", "concept_head"], config, device, run, history, task)
         thresholds["image"] = best_threshold(image_concept_scores(task, source), splits.valid, task.concepts)[0]
     if task.concepts and config.semantic.epochs:
-        _run(semantic_stage(task), config, device, run, history, task)
-        load_weights(task.models, task.best, ["semantic"])
+        _train_stage(semantic_stage(task), ["semantic"], config, device, run, history, task)
         scores = word_concept_scores(task, task.valid)
         thresholds["words"] = best_threshold(scores, splits.valid, task.concepts)[0]
     return thresholds
@@ -189,7 +183,10 @@ def _take_concept_head(task: Task, run: Path) -> None:
     load_weights(task.models, run / "checkpoints" / "best", ["concept_head"])
 
 
-def _run(stage: Stage, config: Config, device: Device, run: Path, history: History, task: Task) -> None:
+def _train_stage(
+    stage: Stage, parts: list[str], config: Config, device: Device, run: Path, history: History, task: Task
+) -> None:
+    """Train a stage; afterwards the `parts` that it trains are those of its best epoch."""
     stage.epoch_end.append(lambda epoch, values: plot_history(history.rows, run / "history.png"))
     if config.training.explain_every and task.concepts and stage.name != "semantic":
         records = [record for record in task.valid.records if record.image_path][: config.training.explain_images]
@@ -197,7 +194,9 @@ def _run(stage: Stage, config: Config, device: Device, run: Path, history: Histo
         every = config.training.explain_every
         pictures = tf_explain_callback(task.models, config.visual, pixels, run / "logs", every, stage.name)
         stage.epoch_end.append(pictures)
-    run_stage(stage, config.training, device, run, history)
+    best = run_stage(stage, config.training, device, run, history)
+    if best:
+        load_weights(task.models, best, parts)
 
 
 def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
@@ -231,6 +230,7 @@ def _caption_source(task: Task, splits: Splits, run: Path) -> Source:
 
 def _finish_text_only(task: Task, splits: Splits, thresholds: dict[str, float], run: Path) -> dict[str, Any]:
     _say("no images in this data: the semantic stage alone is trained")
+    save_weights(task.models, run / "checkpoints" / "best", ["semantic"])
     records = splits.test or splits.valid
     split = task.config.data.test_split if splits.test else "valid"
     examples = Examples.of(records, task.concepts, task.vocabulary, task.config.text.max_words)
@@ -247,11 +247,17 @@ def _score(task: Task, splits: Splits, run: Path, concept_names: dict[str, str])
     library.save(run)
     _weigh_neighbours(task, splits, alone, library, run)
     captioner = Captioner.from_run(run, task.config)
-    split, records = task.config.data.test_split, splits.test
-    if not any(record.caption and record.image_path for record in records):
-        _say(f"split {split!r} has no captions to score against: scores are those of the validation split")
-        split, records = task.config.data.valid_split, splits.valid
-    return evaluate(captioner, records, split, library, run, concept_names)
+    data = task.config.data
+    test = [record for record in splits.test if record.image_path]
+    if task.config.decoder.semantic_source == "reference":  # which needs the answers
+        test = [record for record in test if record.caption]
+    scores = evaluate(captioner, test, data.test_split, library, run, concept_names) if test else None
+    if scores is None:
+        _say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
+        suffix = file_suffix(data.valid_split, data.test_split) if test else ""
+        scores = evaluate(captioner, splits.valid, data.valid_split, library, run, concept_names, suffix)
+        write_scores(run, scores)  # type: ignore[arg-type]
+    return scores  # type: ignore[return-value]
 
 
 def _weigh_neighbours(task: Task, splits: Splits, alone: Captioner, library: Library, run: Path) -> None:
@@ -281,7 +287,7 @@ def _library(records: list[Record], captioner: Captioner, run: Path) -> Library:
     rows = cache.fill(
         records, "identity", captioner.pooled_features, lambda record, view: _pixels(record, view, config)
     )
-    return Library(list(records), np.asarray(cache.features("identity")[rows]))
+    return Library(list(records), np.asarray(cache.features("identity")[rows]), content_digests(records))
 
 
 def _cache_folder(config: Config, run: Path) -> Path:

@@ -6,7 +6,6 @@ Axes: B examples, T words, K concepts, N records, h x w regions of C channels.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -42,7 +41,6 @@ class Task(NamedTuple):
     valid: Examples
     vocabulary: Vocabulary
     concepts: list[str]
-    best: Path  # folder of the best weights
     replicas: int
 
 
@@ -66,7 +64,7 @@ def visual_stage(task: Task, source: Source) -> Stage:
         loss=batch_loss,
         validate=lambda: _concept_scores(task, _predict(predict, _validation(task, source), "visual")),
         monitor="concept_f1",
-        keep_best=lambda: save_weights(task.models, task.best, ["encoder", "concept_head"]),
+        keep_best=lambda folder: save_weights(task.models, folder, ["encoder", "concept_head"]),
         **_epochs(task.train.with_concepts(), task, 1, source),
     )
 
@@ -89,7 +87,7 @@ def semantic_stage(task: Task) -> Stage:
         loss=batch_loss,
         validate=lambda: _concept_scores(task, _predict(predict, _validation(task, None), "inputs")),
         monitor="concept_f1",
-        keep_best=lambda: save_weights(task.models, task.best, ["semantic"]),
+        keep_best=lambda folder: save_weights(task.models, folder, ["semantic"]),
         **_epochs(task.train.with_words().with_concepts(), task, 2, None),
     )
 
@@ -141,7 +139,7 @@ def caption_stage(task: Task, source: Source) -> Stage:
         loss=batch_loss,
         validate=lambda: _caption_scores(task, [write(batch) for batch in _validation(task, source)]),
         monitor="bleu_4",
-        keep_best=lambda: save_weights(models, task.best, trained),
+        keep_best=lambda folder: save_weights(models, folder, trained),
         epoch_start=epoch_start,
         **_epochs(task.train.with_words(), task, 3, source),
     )

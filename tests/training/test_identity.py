@@ -120,3 +120,16 @@ def test_text_alone_has_an_identity():
     splits = Splits(*([Record(name, None, name, ())] for name in "abc"))
     found = Identity.of(splits, [check_images(own, "some") for own in splits], {})
     assert {entry.image for entry in found.entries.values()} == {""}
+
+
+def test_each_caption_of_an_image_counts(folder):
+    def of(*captions):
+        twice = [Record("a", folder / "a.png", caption, ()) for caption in captions]
+        splits = Splits(twice, records(folder, "d"), records(folder, "e"))
+        return Identity.of(splits, [check_images(own, "some") for own in splits], {})
+
+    assert differences(of("one", "two"), of("one", "two")) == []
+    assert differences(of("one", "two"), of("two")) == [
+        "1 record gone: train a (2)",
+        "1 record with other captions or concepts: train a",
+    ]

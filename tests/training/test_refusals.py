@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 
@@ -12,15 +11,9 @@ import pytest
 from medcap_tf import config
 from medcap_tf.errors import InputError
 from medcap_tf.training.run import train
-from tests.conftest import run_command
+from tests.conftest import contents, run_command
 
 pytestmark = pytest.mark.slow
-
-
-def contents(folder):
-    """Every file's digest, by its path: logs and checkpoints too."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture

@@ -9,37 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, SMALL, run_command
+from tests.training.test_killed import assert_same_weights, weights
 
 pytestmark = pytest.mark.slow
-
-
-def weights(run):
-    """Every array of a run's best weights, by file and name."""
-    found = {}
-    for path in sorted((run / "checkpoints" / "best").glob("*.h5")):
-        with h5py.File(path) as file:
-            file.visititems(
-                lambda name, item, stem=path.stem: (
-                    found.update({f"{stem}/{name}": item[()]}) if isinstance(item, h5py.Dataset) else None
-                )
-            )
-    return found
-
-
-def assert_same_weights(run, other):
-    one, two = weights(run), weights(other)
-    assert one.keys() == two.keys()
-    assert len(one) > 100
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
 def train(data, run, config, *more, check=True):
@@ -80,22 +58,6 @@ def test_a_run_is_not_resumed_with_other_settings(small_run, phantoms, small_con
     done = train(phantoms, small_run, small_config, "--resume", "--set", "decoder.units=33", check=False)
     assert done.returncode == 1
     assert "decoder.units was 32, now 33" in done.stderr
-
-
-@pytest.mark.parametrize("delays", [[6.0, 12.0, 17.0]])
-def test_killed_and_resumed_ends_with_the_same_weights(small_run, phantoms, small_config, tmp_path, delays):
-    run = tmp_path / "killed"
-    command = [sys.executable, "train.py", "--data", phantoms, "--out", run, "--config", small_config, "--resume"]
-    for delay in delays:
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            # A delay is counted from the run's first file, so that a slow start does not use it up.
-            deadline = time.monotonic() + 120
-            while not (run / "config.json").exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            time.sleep(delay)
-            process.kill()
-    train(phantoms, run, small_config, "--resume")
-    assert_same_weights(small_run, run)
 
 
 def test_sigterm_saves_inside_the_epoch_and_says_how_to_go_on(small_run, phantoms, small_config, tmp_path):
@@ -146,6 +108,19 @@ def test_an_oracle_is_labelled_and_cannot_caption(phantoms, small_config, tmp_pa
     done = run_command("-m", "medcap_tf", "caption", run, phantoms / "test" / "images", check=False)
     assert done.returncode == 1
     assert "oracle" in done.stderr
+
+
+def test_a_test_split_without_captions_is_captioned_and_validation_scored(phantoms, small_config, tmp_path):
+    data = shutil.copytree(phantoms, tmp_path / "data")
+    for table in ("captions.xlsx", "concepts.xlsx"):
+        (data / "test" / table).unlink()
+    run = tmp_path / "run"
+    done = train(data, run, small_config)
+    assert "no captions to score against: scores are those of the validation split" in done.stderr
+    assert set(pd.read_csv(run / "predictions.csv").ID) == {f"test{i:05}" for i in range(8)}
+    assert set(pd.read_csv(run / "predictions_valid.csv").ID) == {f"valid{i:05}" for i in range(8)}
+    assert json.loads((run / "scores.json").read_text())["split"] == "valid"
+    assert (run / "scores.json").read_bytes() == (run / "scores_valid.json").read_bytes()
 
 
 def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path):
