@@ -105,6 +105,8 @@ def _tiff_samples(page: Any, length: int) -> np.ndarray:
 def _tiff_rgb(page: Any, photometric: int, samples: np.ndarray) -> np.ndarray:
     samples = samples.reshape(*samples.shape[:2], -1)
     color = samples[..., : _COLORS[photometric]]
+    if color.shape[2] < _COLORS[photometric] or color.dtype.kind == "c":
+        raise ValueError(f"{color.shape[2]} samples of {color.dtype} for a color")
     if photometric == 3:
         # Colors of 16 bits; some writers fill the lower eight alone.
         table = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap

@@ -65,7 +65,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     kind = kind_of(data)
     try:
         return _SIZES[kind](data) if kind in _SIZES else None
-    except (struct.error, KeyError, ValueError):
+    except (struct.error, OverflowError, KeyError, ValueError):
         return None
 
 
@@ -121,7 +121,7 @@ def tiff_tags(data: bytes) -> dict[int, int]:
             if values * struct.calcsize(_TIFF_TYPES[kind]) > struct.calcsize(offset):
                 (value,) = struct.unpack_from(order + offset, data, value)
             (tags[tag],) = struct.unpack_from(order + _TIFF_TYPES[kind], data, value)
-    except struct.error:  # it breaks off; the decoder says so
+    except (struct.error, OverflowError):  # it breaks off; the decoder says so
         pass
     return tags
 

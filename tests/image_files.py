@@ -350,7 +350,16 @@ def _pnm(rng: Rng) -> Drawn:
     )
 
 
+def _dicom(rng: Rng) -> Drawn:
+    from tests.test_dicom import dicom
+
+    deep = bool(rng.integers(2))
+    samples = _samples(rng, 16 if deep else 8).squeeze(-1)
+    return Drawn(f"{16 if deep else 8} bits", dicom(samples), shown(samples, 16 if deep else 8))
+
+
 KINDS: dict[str, Callable[[Rng], Drawn]] = {
     "PNG": _png, "animated PNG": _apng, "BMP": _bmp, "BMP in runs": _bmp_runs, "GIF": _gif, "JPEG": _jpeg,
     "TIFF": _tiff, "TIFF of a library": _tiff_saved, "WebP": _webp, "JPEG 2000": _jpeg_2000, "PNM": _pnm,
+    "DICOM": _dicom,
 }  # fmt: skip

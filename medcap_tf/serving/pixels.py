@@ -157,7 +157,8 @@ def _read_bmp(file: tf.Tensor) -> tf.Tensor:
     offset, info, width, height, depth, compression = (
         _integer(file, place, count) for place, count in ((10, 4), (14, 4), (18, 4), (22, 4), (28, 2), (30, 4))
     )
-    plain = (info >= 40) & (compression == 0) & ((depth == 8) | (depth == 24) | (depth == 32))
+    windows = tf.reduce_any(info == tf.constant([40, 52, 56, 108, 124], tf.int64))
+    plain = windows & (compression == 0) & ((depth == 8) | (depth == 24) | (depth == 32))
     checks = [_check_size(tf.abs(height), width), tf.debugging.assert_equal(plain, True, "packed or compressed")]
     with tf.control_dependencies(checks):
         pixels = tf.io.decode_bmp(file)
@@ -189,6 +190,9 @@ def _read_gif(file: tf.Tensor) -> tf.Tensor:
     screen = [_integer(file, place, 2) for place in (6, 8)]
     first = frame + 11 + _table_bytes(_integer(file, frame + 9, 1))
     checks = [
+        tf.debugging.assert_equal(
+            tf.strings.regex_full_match(tf.strings.substr(file, 0, 6), "GIF8[79]a"), True, "no GIF"
+        ),
         tf.debugging.assert_equal(_integer(file, frame, 1), tf.constant(0x2C, tf.int64), "no frame"),
         _check_size(height, width),
         _check_size(screen[1], screen[0]),

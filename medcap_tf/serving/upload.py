@@ -26,19 +26,23 @@ def read_for_server(path: Path, size: int | None = None) -> bytes:
     Raises InputError, with the name of the reader that refused, where the file cannot be read here, or has more pixels
     than an export takes and `size` is not known.
     """
-    data = images.read_bytes(path)
+    return for_server(images.read_bytes(path), str(path), size)
+
+
+def for_server(data: bytes, name: str, size: int | None = None) -> bytes:
+    """`read_for_server` of a file's bytes; `name` is what error messages call it."""
     height, width = size_of(data) or (0, 0)
     if read_by_graph(data) and height * width <= MAX_PIXELS:
         return data
     try:
-        pixels = images.decode_image(data, str(path))
+        pixels = images.decode_image(data, name)
     except InputError as error:
         raise InputError(f"{error} (refused by this machine's reader; nothing was sent)") from error
     if size is not None:
         pixels = images.resize(pixels, size)
     elif pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         found = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
-        raise InputError(f"{path}: {found}, more than the {MAX_PIXELS:,} that an export takes; make the image smaller")
+        raise InputError(f"{name}: {found}, more than the {MAX_PIXELS:,} that an export takes; make the image smaller")
     return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
 
 
@@ -51,39 +55,18 @@ def try_read(path: Path, size: int | None = None) -> bytes | InputError:
 
 
 def read_by_graph(data: bytes) -> bool:
-    """Whether an export's graph shows a file as `images.decode_image` does, told by its headers."""
-    told = {"JPEG": _plain_jpeg, "PNG": lambda _: True, "BMP": _plain_bmp, "GIF": _plain_gif}.get(kind_of(data) or "")
+    """Whether an export's graph is sure to show a file as `images.decode_image` does: a PNG, or a sequential JPEG of
+    eight bits, gray or color, with its end mark.
+
+    Sound files of other kinds look the same to both, too, but of broken ones the graph's readers make what they can:
+    of BMP and GIF by other rules, and versions of libjpeg smooth a progressive JPEG without its last scans differently.
+    """
+    kind = kind_of(data)
+    if kind != "JPEG":
+        return kind == "PNG"
     try:
-        return told is not None and told(data)
-    except (struct.error, IndexError):  # the headers break off
+        frame = jpeg_frame(data)
+    except struct.error:  # it breaks off
         return False
-
-
-def _plain_jpeg(data: bytes) -> bool:
-    """Baseline or progressive, eight bits, grey or color, with its end mark."""
-    frame = jpeg_frame(data)
     ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-    return frame.process <= 2 and frame.bits == 8 and frame.components in (1, 3) and ends
-
-
-def _plain_bmp(data: bytes) -> bool:
-    """Of 8, 24 or 32 bits, not compressed, with a header of Windows."""
-    (header,) = struct.unpack_from("<I", data, 14)
-    depth, compression = struct.unpack_from("<HI", data, 28)
-    return header >= 40 and depth in (8, 24, 32) and compression == 0
-
-
-def _plain_gif(data: bytes) -> bool:
-    """Its first frame fills the screen."""
-    place = 13 + _table_bytes(data[10])
-    while data[place] == 0x21:  # an extension: two bytes, then blocks with their length before them, the last empty
-        place += 2
-        while data[place]:
-            place += 1 + data[place]
-        place += 1
-    screen = struct.unpack_from("<HH", data, 6)
-    return struct.unpack_from("<HHHH", data, place + 1) == (0, 0, *screen)
-
-
-def _table_bytes(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 128 else 0
+    return frame.process <= 1 and frame.bits == 8 and frame.components in (1, 3) and ends

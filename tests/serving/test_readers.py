@@ -57,7 +57,7 @@ def test_both_readers_see_the_same(read, kind, tmp_path_factory):
         resized = images.resize(own, SIZE)
         (raw, converted), valid = read(drawn.data, sent(folder, drawn.data))
         assert valid[1]
-        assert valid[0] == upload.read_by_graph(drawn.data)
+        assert valid[0] or not upload.read_by_graph(drawn.data)
         for served in (raw, converted)[not valid[0] :]:
             difference = np.abs(served - resized)
             # An average that falls halfway between two levels may be rounded either way; 32 x 24 pixels have many.
@@ -156,7 +156,7 @@ def test_a_gif_whose_first_frame_is_a_part_of_the_screen(read, tmp_path):
 
 def test_what_the_export_does_not_read_as_a_run_does_is_converted(read, tmp_path):
     image = Image.fromarray(np.tile(FLAT, (3, 2, 1))[:24, :24])
-    lossless = saved(image, "JPEG")
+    plain = saved(image, "JPEG")
     files = {
         "CMYK": saved(image.convert("CMYK"), "JPEG"),
         "1-bit BMP": saved(image.convert("1"), "BMP"),
@@ -166,7 +166,7 @@ def test_what_the_export_does_not_read_as_a_run_does_is_converted(read, tmp_path
         assert valid.tolist() == [False, True], name
         np.testing.assert_array_equal(converted, images.decode_image(data))
         assert not raw.any()
-    assert sent(tmp_path, lossless) == lossless
+    assert sent(tmp_path, plain) == plain
 
 
 def test_size_beyond_the_exports_limit(tmp_path, monkeypatch):
