@@ -81,8 +81,7 @@ def export(
     version = _free_version(base, version)
     written = read_json(run / "config.json")
     data = written.get("data") or "unknown"
-    places = [Path(place) for place in (written.get("data_path"), data) if place]  # older runs: as it was typed
-    samples = _samples(next((place for place in places if place.is_dir()), places[0]), captioner)
+    samples = _samples(data_folder(written), captioner)
     scores = _scores(run)
     base.mkdir(parents=True, exist_ok=True)
     # A server that watches the folder looks at numbers only.
@@ -138,6 +137,13 @@ def _free_version(base: Path, wanted: int | None) -> int:
     if wanted in taken:
         raise InputError(f"{base / str(wanted)}: this version exists; choose another --version, or none for the next")
     return wanted if wanted is not None else max(taken, default=0) + 1
+
+
+def data_folder(written: Mapping[str, Any]) -> Path:
+    """Where a run's `config.json` says that its data lies: the absolute path, or, in runs of earlier versions and where
+    that is gone, the path as it was typed."""
+    places = [Path(place) for place in (written.get("data_path"), written.get("data"), "unknown") if place]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _samples(data: Path, captioner: Captioner) -> Samples:
