@@ -16,8 +16,8 @@ PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO
 DEMO := runs/demo
 # The modules without TensorFlow: TensorFlow 2.15 ships no types to check the others against.
 TYPED := $(wildcard $(addprefix medcap_tf/,$(addsuffix .py,\
-	config files formats folders cells text_tables workbooks columns sheets tables records library text pixels decoders \
-	dicom dicom_codec dicom_display images metrics/* phantoms/* errors doctor groups submission baselines caption webpage \
+	config files formats folders cells text_tables workbooks columns sheets tables records library text pixels codecs \
+	decoders dicom dicom_codec dicom_display images metrics/* phantoms/* errors doctor groups submission baselines caption webpage \
 	$(addprefix serving/,protos capi client address rest rpc check files answers remote upload))))
 
 .DEFAULT_GOAL := help

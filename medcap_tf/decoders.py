@@ -18,8 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medcap_tf.formats import PNG_START, check_png
-from medcap_tf.pixels import check_size, composite, three_channels, to_uint8
+from medcap_tf.codecs import apart
+from medcap_tf.formats import PNG_START, check_png, jpeg_2000_components, tiff_tags
+from medcap_tf.pixels import check_size, composite, scale, three_channels, to_uint8
 
 # What libraries log about a broken file is said again, with the file's name, by the InputError of `decode_image`.
 cv2.setLogLevel(0)
@@ -32,7 +33,7 @@ _UNASSOCIATED = 2  # alpha that the colors are not multiplied with yet: TIFF 6.0
 
 
 def decode_with_opencv(data: bytes) -> np.ndarray:
-    """JPEG, WebP, JPEG 2000, PNM."""
+    """JPEG, WebP, PNM."""
     return _rgb(_read_opencv(data))
 
 
@@ -51,6 +52,18 @@ def decode_png(data: bytes) -> np.ndarray:
     values = values * (255 // (2**depth - 1)) if depth < 8 else values & (2**depth - 1)
     seen = (image.reshape(*image.shape[:2], -1) != values).any(-1, keepdims=True)
     return _rgb(image * seen.reshape(*image.shape[:2], *[1] * (image.ndim - 2)).astype(image.dtype))
+
+
+def decode_jpeg_2000(data: bytes) -> np.ndarray:
+    """JPEG 2000; OpenCV's reader of it writes beyond its memory on some broken files."""
+    components, precision = jpeg_2000_components(data)
+    if components > 4:
+        raise ValueError(f"{components} components")
+    pixels = apart(_read_jpeg_2000, data)
+    if precision < 8:  # with the sign's bit it is more than 128
+        pixels = scale(pixels, 0, 2**precision - 1)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return _rgb(pixels[..., [2, 1, 0, 3][:components]] if components >= 3 else pixels)
 
 
 def decode_bmp(data: bytes) -> np.ndarray:
@@ -74,6 +87,11 @@ def decode_gif(data: bytes) -> np.ndarray:
 
 def decode_tiff(data: bytes) -> np.ndarray:
     """TIFF, classic or BigTIFF, its first page, turned as its orientation says."""
+    # imagecodecs ends the process on some broken streams of LZW.
+    return _decode_tiff(data) if tiff_tags(data).get(259, 1) == 1 else apart(_decode_tiff, data)
+
+
+def _decode_tiff(data: bytes) -> np.ndarray:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -83,9 +101,8 @@ def decode_tiff(data: bytes) -> np.ndarray:
         # YCbCr, CMYK and CIELAB, and what fax machines send: libtiff converts them.
         if photometric not in _COLORS or page.compression in _FAX:
             return _rgb(_without_alpha(_read_opencv(data)))
-        values = _tiff_samples(page, len(data))
         turn = page.tags.get(274)
-        image = _tiff_rgb(page, photometric, values)
+        image = _tiff_rgb(page, photometric, _tiff_samples(page, len(data)))
         return _upright(image, int(turn.value) if turn else 1)
 
 
@@ -110,10 +127,10 @@ def _tiff_rgb(page: Any, photometric: int, samples: np.ndarray) -> np.ndarray:
     if photometric == 3:
         # Colors of 16 bits; some writers fill the lower eight alone.
         table = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
-        return table[:, color[..., 0]].transpose(1, 2, 0).astype(np.uint8)
+        return table.T.astype(np.uint8)[color[..., 0]]
     bits = page.bitspersample
     if samples.dtype == bool or (samples.dtype == np.uint8 and bits < 8):
-        samples, color = (values.astype(np.uint8) * np.uint8(255 // (2**bits - 1)) for values in (samples, color))
+        samples, color = (scale(values.astype(np.uint8), 0, 2**bits - 1) for values in (samples, color))
     if len(page.extrasamples) and int(page.extrasamples[0]) == _UNASSOCIATED:
         color = composite(color, samples[..., color.shape[2] : color.shape[2] + 1])
     image = to_uint8(color)
@@ -129,6 +146,12 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3):
         image = image[:, ::-1]
     return np.ascontiguousarray(image[::-1] if orientation in (3, 4) else image)
+
+
+def _read_jpeg_2000(data: bytes) -> np.ndarray:
+    import imagecodecs
+
+    return imagecodecs.jpeg2k_decode(data, numthreads=1)
 
 
 def _of_pillow(file: Any) -> np.ndarray:
@@ -165,7 +188,8 @@ def _png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 DECODERS: dict[str, Callable[[bytes], np.ndarray]] = {
-    **dict.fromkeys(("JPEG", "WebP", "JPEG 2000", "PNM"), decode_with_opencv),
+    **dict.fromkeys(("JPEG", "WebP", "PNM"), decode_with_opencv),
+    "JPEG 2000": decode_jpeg_2000,
     "PNG": decode_png,
     "BMP": decode_bmp,
     "GIF": decode_gif,

@@ -20,6 +20,8 @@ NAMES = "JPEG, PNG, BMP, GIF, TIFF, WebP, JPEG 2000, PNM or DICOM"
 HEAD_BYTES = 132  # enough to tell any kind
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000, bare or in a file
+
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
     PNG_START: "PNG",
@@ -30,7 +32,7 @@ _STARTS = {
     b"II+\0\x08\0\0\0": "TIFF",  # BigTIFF
     b"MM\0+\0\x08\0\0": "TIFF",
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",  # the bare codestream
+    _CODESTREAM: "JPEG 2000",
 }
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, by version
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -102,6 +104,15 @@ def check_png(data: bytes) -> list[tuple[bytes, bytes]]:
     return chunks
 
 
+def jpeg_2000_components(data: bytes) -> tuple[int, int]:
+    """The number of components and the bits of the first one, and 128 where those have a sign; ISO 15444-1, A.5.1.
+
+    Raises ValueError or struct.error where there is no codestream, or it breaks off.
+    """
+    number, bits = struct.unpack_from(">HB", data, data.index(_CODESTREAM) + 40)
+    return number, bits + 1
+
+
 def tiff_tags(data: bytes) -> dict[int, int]:
     """The first value of every tag of a TIFF's first page, classic or BigTIFF; what is no whole number is left out."""
     order = "<" if data[:2] == b"II" else ">"
@@ -156,7 +167,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _jpeg_2000_size(data: bytes) -> tuple[int, int]:
     # The codestream counts, whatever the boxes around it say: ISO 15444-1, A.5.1.
-    right, bottom, left, top = struct.unpack_from(">IIII", data, data.index(b"\xff\x4f\xff\x51") + 8)
+    right, bottom, left, top = struct.unpack_from(">IIII", data, data.index(_CODESTREAM) + 8)
     return bottom - top, right - left
 
 

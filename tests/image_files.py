@@ -331,14 +331,15 @@ def _webp(rng: Rng) -> Drawn:
 
 
 def _jpeg_2000(rng: Rng) -> Drawn:
-    channels, bare = _one_of(rng, 1, 3, 4), bool(rng.integers(2))
+    channels, bare = _one_of(rng, 1, 2, 3, 4), bool(rng.integers(2))
     values = _samples(rng, 8, channels)
     if deep := channels == 1 and bool(rng.integers(2)):
         values = _samples(rng, 16)
-    opacity = values[..., 3] / 255 if channels == 4 else None
+    opacity = values[..., -1] / 255 if channels in (2, 4) else None
     image = Image.fromarray(values.squeeze(-1) if channels == 1 else values)
     data = saved(image, "JPEG2000", no_jp2=bare, irreversible=False)
-    return Drawn(f"{channels} channels{', deep' * deep}", data, shown(values[..., :3], 16 if deep else 8, opacity))
+    values = values[..., :-1] if opacity is not None else values
+    return Drawn(f"{channels} channels{', deep' * deep}", data, shown(values, 16 if deep else 8, opacity))
 
 
 def _pnm(rng: Rng) -> Drawn:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medcap_tf import dicom_codec, images
+from medcap_tf import codecs, images
 from medcap_tf.errors import InputError
 
 from .test_dicom import dicom, gray, saved
@@ -162,8 +162,8 @@ def test_a_stream_that_ends_the_decoder_harms_no_neighbor(monkeypatch):
         with pytest.raises(InputError, match="cannot be decoded here"):
             images.decode_image(files[0], "x.dcm")
         assert np.abs(images.decode_image(files[1])[..., 0].astype(int) - EIGHT).max() <= 3
-    os.kill(dicom_codec._process.child.pid, signal.SIGSTOP)
-    monkeypatch.setattr(dicom_codec, "SECONDS", 0.2)
+    os.kill(codecs._process.child.pid, signal.SIGSTOP)
+    monkeypatch.setattr(codecs, "SECONDS", 0.2)
     with pytest.raises(InputError, match="cannot be decoded here"):
         images.decode_image(files[1], "x.dcm")
     monkeypatch.undo()
