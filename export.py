@@ -1,6 +1,8 @@
-"""Export a run for TensorFlow Serving: `python export.py RUN --out BASE`."""
+"""Export a run for TensorFlow Serving: `python export.py RUN --out BASE`, the same as `medcap export`."""
 
-from medcap_tf.cli import export
+import sys
+
+from medcap_tf.cli.main import main
 
 if __name__ == "__main__":
-    export()
+    main(["export", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Train a captioner: `python train.py --data DIR --out RUN`."""
+"""Train a captioner: `python train.py --data DIR --out RUN`, the same as `medcap train`."""
 
-from medcap_tf.cli import train
+import sys
+
+from medcap_tf.cli.main import main
 
 if __name__ == "__main__":
-    train()
+    main(["train", *sys.argv[1:]])

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.baselines import popular_words
 from medcap_tf.decoding import beam_search
-from medcap_tf.metrics import caption_scores, official_tokens
+from medcap_tf.evaluation.baselines import popular_words
+from medcap_tf.evaluation.metrics import caption_scores, official_tokens
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 

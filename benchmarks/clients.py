@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medcap_tf.data.folders import find_files
 from medcap_tf.errors import InputError
-from medcap_tf.folders import find_files
 from medcap_tf.serving.client import Options, Row, connect, in_batches
 from medcap_tf.serving.upload import read_for_server
 

@@ -1,9 +1,9 @@
 """Where the time of `medcap explain` goes, and that its memory stays flat: `python benchmarks/explain.py`.
 
-One run of the command's own steps: captions, reasons (Grad-CAM, what each word gives, three layers), six pictures an
-image, and the report. After every image the bare ResNet50 forward pass of one image is measured too, so that a machine
-that slows down slows all of them. Seconds are of processor time, all threads together; drawing has one thread. Weights
-are random: no caption ends before its --steps, and concepts are named.
+One run of the command's own steps: captions, explanations (Grad-CAM, what each word gives, three layers), six
+pictures an image, and the report. After every image the bare ResNet50 forward pass of one image is measured too, so
+that a machine that slows down slows all of them. Seconds are of processor time, all threads together; drawing has one
+thread. Weights are random: no caption ends before its --steps, and concepts are named.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
-from medcap_tf.data import frequent_concepts
+from medcap_tf.data.records import Record, read_dataset
+from medcap_tf.data.splits import frequent_concepts
 from medcap_tf.explain.clock import Clock
+from medcap_tf.explain.explanation import Explainer, Explanation
 from medcap_tf.explain.pictures import write_pictures
-from medcap_tf.explain.reasons import Reasons, explain
 from medcap_tf.explain.report import write_report
-from medcap_tf.networks import build_models
+from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.phantoms import draw_dataset
-from medcap_tf.records import Record, read_dataset
+from medcap_tf.run_folder import ConceptList
 from medcap_tf.text import Normalizer, Vocabulary
 
 LAYERS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
@@ -56,37 +57,40 @@ def main() -> None:
         measure(captioner, [record.image_path for record in records[: chosen.images + 1]], Path(folder))
 
 
-def random_captioner(records: list[Record], size: int, steps: int) -> Captioner:
+def random_captioner(records: list[Record], size: int, steps: int) -> RunCaptioner:
     """An untrained captioner of the data's words and concepts."""
     config = Config().replace(
         {"visual.weights": "none", "visual.image_size": size, "decoding.max_length": steps, "data.min_concept_count": 1}
     )
     concepts = frequent_concepts(records, 1)
     vocabulary = Vocabulary.build((record.caption for record in records), Normalizer(), 1)
-    return Captioner(config, build_models(config, len(vocabulary), len(concepts)), vocabulary, concepts, {})
+    model = CaptioningModel.build(config, len(vocabulary), len(concepts))
+    return RunCaptioner(config, model, vocabulary, ConceptList(tuple(concepts)))
 
 
-def measure(captioner: Captioner, paths: list[Path], folder: Path) -> None:
+def measure(captioner: RunCaptioner, paths: list[Path], folder: Path) -> None:
     """Explain all images; the first traces the graphs and is told apart."""
-    forward = tf.function(lambda x: captioner.models.encoder(tf.cast(x, tf.float32), training=False))
+    forward = tf.function(lambda x: captioner.model.encoder(tf.cast(x, tf.float32), training=False))
     size = captioner.config.visual.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     forward(pixels)
     began = time.process_time()
-    draw(next(explain(captioner, captioner.caption(paths[:1]), LAYERS)), folder)
+    explainer = Explainer(captioner, LAYERS)
+    draw(explainer.explain(next(captioner.caption(paths[:1]))), folder)
     print(f"first image: {time.process_time() - began:.1f} s with the tracing of the graphs")
     clock, count = Clock(time.process_time), len(paths) - 1
 
     def each():  # type: ignore[no-untyped-def]
         captions = clock.each("captions", captioner.caption(paths[1:]))
-        for number, reasons in enumerate(clock.each("reasons", explain(captioner, captions, LAYERS)), start=1):
+        explanations = clock.each("explanations", map(explainer.explain, captions))
+        for number, explanation in enumerate(explanations, start=1):
             with clock.part("pictures"):
-                draw(reasons, folder)
+                draw(explanation, folder)
             with clock.part(BARE):
                 forward(pixels).numpy()
             if number in (20, count):
                 print(f"peak memory after {number} images: {peak_memory()} MiB")
-            yield reasons
+            yield explanation
 
     with clock.part("report"):
         write_report(folder / "report.html", each())
@@ -97,9 +101,9 @@ def measure(captioner: Captioner, paths: list[Path], folder: Path) -> None:
     print(f"pictures and report: {count / beyond:.1f} images a second beyond the model's own time")
 
 
-def draw(reasons: Reasons, folder: Path) -> None:
+def draw(explanation: Explanation, folder: Path) -> None:
     """The pictures of one image; not kept."""
-    for path in write_pictures(reasons, folder):
+    for path in write_pictures(explanation, folder):
         path.unlink()
 
 

@@ -29,8 +29,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tests.image_files import KINDS, draw
-from tests.image_mutations import SIZE, check_batch, mutate
+from tests.data.image_files import KINDS, draw
+from tests.data.image_mutations import SIZE, check_batch, mutate
 
 _BATCH = 16
 _COLUMNS = ("both", "run alone", "graph alone", "neither", "differ", "failed")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.table_mutations import check, mutate
+from tests.data.table_mutations import check, mutate
 
 
 def main() -> None:

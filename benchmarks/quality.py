@@ -31,16 +31,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import baselines
 import numpy as np
 
-from medcap_tf.baselines import popular_concepts, popular_words, similarity
 from medcap_tf.caption import Caption
-from medcap_tf.captioner import Captioner
-from medcap_tf.evaluation import write_predictions, write_scores
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.datastore import Datastore
+from medcap_tf.data.images import read_image
+from medcap_tf.data.records import read_dataset
+from medcap_tf.data.tables import read_captions
+from medcap_tf.evaluation.baselines import popular_concepts, popular_words, similarity
+from medcap_tf.evaluation.evaluate import write_predictions, write_scores
+from medcap_tf.evaluation.metrics import caption_scores, caption_statistics, concept_f1
 from medcap_tf.files import write_text
-from medcap_tf.images import read_image
-from medcap_tf.library import Library
-from medcap_tf.metrics import caption_scores, caption_statistics, concept_f1
-from medcap_tf.records import read_dataset
-from medcap_tf.tables import read_captions
+from medcap_tf.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("valid", "test")
@@ -142,7 +143,7 @@ TRAINED = (
 )
 # The first seed of the full model searched otherwise: options of `evaluate`.
 DECODED = {
-    "alone": ("full, decoder alone (no similar images)", ("--neighbours", "0")),
+    "alone": ("full, decoder alone (no similar images)", ("--neighbors", "0")),
     "greedy": ("full, greedy", ("--beam-width", "1")),
     "beam_5": ("full, beam 5", ("--beam-width", "5")),
 }
@@ -194,14 +195,15 @@ class Study:
         if all((self.out / name / split / "scores.json").is_file() for name in RIVALS for split in SPLITS):
             return
         began = time.monotonic()
-        captioner, library = Captioner.load(self.out / "encoder"), Library.load(self.out / "encoder")
+        captioner = RunCaptioner.load(self.out / "encoder")
+        datastore = Datastore.load(RunFolder(self.out / "encoder"))
         features = {split: pooled(captioner, records) for split, records in self.splits.items()}
-        known = [record.caption for record in library.records]
-        placed = baselines.PlacedWords(known, library.features)
+        known = [record.caption for record in datastore.records]
+        placed = baselines.PlacedWords(known, datastore.features)
         placed.tune(features["valid"], [record.caption for record in self.splits["valid"]])
         model = baselines.language_model(known, captioner.vocabulary)
         for split, records in self.splits.items():
-            near = similarity(features[split], library.features)
+            near = similarity(features[split], datastore.features)
             copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(known, near, 10)}
             captions = {
                 "popular_words": [popular_words(known)] * len(records),
@@ -211,9 +213,9 @@ class Study:
                 **{name: [known[row] for row in rows] for name, rows in copied.items()},
             }
             concepts: dict[str, list] = {
-                name: [library.records[x].concepts for x in rows] for name, rows in copied.items()
+                name: [datastore.records[x].concepts for x in rows] for name, rows in copied.items()
             }
-            concepts["popular_words"] = [popular_concepts(library.records)] * len(records)
+            concepts["popular_words"] = [popular_concepts(datastore.records)] * len(records)
             for name, texts in captions.items():
                 self._score(name, split, texts, concepts.get(name))
         self._spent("rivals", began)

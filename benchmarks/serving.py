@@ -53,12 +53,13 @@ def write_models(folder: Path, size: int, steps: int, precision: str) -> None:
     """`folder/images/`, `folder/served` and `folder/bare`."""
     import tensorflow as tf
 
-    from medcap_tf.captioner import Captioner
+    from medcap_tf.captioner import RunCaptioner
     from medcap_tf.config import Config
-    from medcap_tf.data import frequent_concepts
-    from medcap_tf.networks import build_models
+    from medcap_tf.data.records import read_dataset
+    from medcap_tf.data.splits import frequent_concepts
+    from medcap_tf.models.captioning import CaptioningModel
     from medcap_tf.phantoms import draw_dataset
-    from medcap_tf.records import read_dataset
+    from medcap_tf.run_folder import ConceptList
     from medcap_tf.serving.module import ServedCaptioner
     from medcap_tf.text import Normalizer, Vocabulary
 
@@ -71,13 +72,14 @@ def write_models(folder: Path, size: int, steps: int, precision: str) -> None:
         frequent_concepts(records, 1),
         Vocabulary.build((r.caption for r in records), Normalizer(), 1),
     )
-    models = build_models(config, len(vocabulary), len(concepts))
-    served = ServedCaptioner(Captioner(config, models, vocabulary, concepts, {}), folder, precision=precision)
+    model = CaptioningModel.build(config, len(vocabulary), len(concepts))
+    captioner = RunCaptioner(config, model, vocabulary, ConceptList(tuple(concepts)))
+    served = ServedCaptioner(captioner, folder, precision=precision)
     tf.saved_model.save(served, str(folder / "served"), signatures=served.signatures())
     bare = tf.Module()
-    bare.weights = models.encoder.weights
+    bare.weights = model.encoder.weights
     image = tf.TensorSpec([None, size, size, 3], tf.float32, "image")
-    bare.run = tf.function(lambda image: {"regions": models.encoder(image, training=False)}, input_signature=[image])
+    bare.run = tf.function(lambda image: {"regions": model.encoder(image, training=False)}, input_signature=[image])
     tf.saved_model.save(bare, str(folder / "bare"), signatures=bare.run)
 
 

@@ -19,13 +19,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf import images
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
-from medcap_tf.data import Examples, batches, frequent_concepts
-from medcap_tf.networks import build_models
+from medcap_tf.data import images
+from medcap_tf.data.pipeline import Examples, batches
+from medcap_tf.data.records import Record, read_dataset
+from medcap_tf.data.splits import frequent_concepts
+from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.phantoms import draw_dataset
-from medcap_tf.records import Record, read_dataset
+from medcap_tf.run_folder import ConceptList
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.losses import caption_loss
 
@@ -55,22 +57,22 @@ def measure(records: list[Record], batch_size: int, size: int, steps: int) -> No
     )  # fmt: skip
     concepts = frequent_concepts(records, 1)
     vocabulary = Vocabulary.build((r.caption for r in records), Normalizer(), 1)
-    models = build_models(config, len(vocabulary), len(concepts))
+    model = CaptioningModel.build(config, len(vocabulary), len(concepts))
     paths = [record.image_path for record in records[:batch_size]]
     pixels = np.stack([images.prepare(images.read_image(path), size, False) for path in paths])
-    forward = tf.function(lambda x: models.encoder(tf.cast(x, tf.float32), training=False))
+    forward = tf.function(lambda x: model.encoder(tf.cast(x, tf.float32), training=False))
     regions = forward(pixels)
 
-    def caption(width: int) -> Captioner:
+    def caption(width: int) -> RunCaptioner:
         chosen = config.replace({"decoding.beam_width": width})
-        return Captioner(chosen, models, vocabulary, concepts, {})
+        return RunCaptioner(chosen, model, vocabulary, ConceptList(tuple(concepts)))
 
     greedy, beam = caption(1), caption(3)
     contenders = {
         "bare ResNet50 forward pass": lambda: forward(pixels).numpy(),
         "captions from files, greedy": lambda: list(greedy.caption(paths)),
         "captions from files, beam 3": lambda: list(beam.caption(paths)),
-        "training step, cached features": training_step(models, config, records, vocabulary, concepts, regions),
+        "training step, cached features": training_step(model, config, records, vocabulary, concepts, regions),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(ROUNDS + 1):
@@ -86,11 +88,11 @@ def measure(records: list[Record], batch_size: int, size: int, steps: int) -> No
         print(f"{name:32}{batch_size / median:9.1f} images/s{median / bare:8.2f} x the forward pass")
 
 
-def training_step(models, config, records, vocabulary, concepts, regions):  # type: ignore[no-untyped-def]
+def training_step(model, config, records, vocabulary, concepts, regions):  # type: ignore[no-untyped-def]
     """A teacher-forced step with gradients and AdamW on one batch."""
     examples = Examples.of(records[: len(regions)], concepts, vocabulary, config.text.max_words)
     batch = next(iter(batches(examples, len(regions))))
-    loss, teacher, reader = caption_loss(0.0), models.decoder.teacher, models.semantic.reader
+    loss, teacher, reader = caption_loss(0.0), model.decoder.teacher, model.semantic.reader
     optimizer = tf.keras.optimizers.AdamW()
     optimizer.build(teacher.trainable_variables)
 

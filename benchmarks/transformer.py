@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-from medcap_tf import images
-from medcap_tf.records import Record, read_dataset
+from medcap_tf.data import images
+from medcap_tf.data.records import Record, read_dataset
 from medcap_tf.text import END, PAD, START, UNK, Normalizer, Vocabulary
 
 BATCH, LENGTH = 32, 30

@@ -1,39 +1,59 @@
 """What a captioner says of one image, whoever says it: a run, an export, a server. Free of TensorFlow.
 
-Axes: h x w regions of C channels.
+Axes: n words, h x w regions, Q concepts, C channels, H x W pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import html
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Union
 
 import numpy as np
+
+# A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] grey, or PIL's.
+ImageInput = Union[str, Path, np.ndarray, Any]
 
 
 @dataclass(frozen=True)
 class Caption:
     """What the captioner has to say of one image; `error` says why where it could not be read."""
 
-    path: Path
+    path: Path = Path()  # of the file; empty for an image that came as an array
     words: tuple[str, ...] = ()  # as people write them
-    stems: tuple[str, ...] = ()  # as the model writes them
-    tokens: np.ndarray | None = None  # int32 [len(words)], the stems' ids
+    stems: tuple[str, ...] = ()  # as the model generates them
+    tokens: np.ndarray | None = None  # int32 [n], the stems' ids
     score: float = 0.0  # mean log-probability a token, nats
-    attention: np.ndarray | None = None  # float32 [len(words), h, w], each word's map sums to 1
-    word_importance: np.ndarray | None = None  # float32 [len(words)], sums to 1; None without concepts
-    copied: np.ndarray | None = None  # float32 [len(words)] in 0..1, what similar images gave; None: not told, or none
-    similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where told
+    attention: np.ndarray | None = None  # float32 [n, h, w], each word's map sums to 1
+    word_importance: np.ndarray | None = None  # float32 [n], sums to 1; None without concepts
+    retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, what similar images gave; None: unknown, or none
+    similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where known
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
-    concept_scores: np.ndarray | None = None  # float32 [K] in 0..1, of all codes the run knows, named or not
+    concept_scores: np.ndarray | None = None  # float32 [Q] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region
     error: str = ""
+    image: np.ndarray | None = None  # uint8 [H, W, 3], where it came as an array
     image_id: str = ""  # the record's, folders and all; empty where nobody has given one
 
     @property
     def text(self) -> str:
         """The caption as one line."""
         return " ".join(self.words)
+
+    def of(self, source: ImageInput) -> Caption:
+        """The same caption with the image that it is of."""
+        if isinstance(source, (str, Path)):
+            return dataclasses.replace(self, path=Path(source))
+        return dataclasses.replace(self, image=None if self.error else source)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the caption, its concepts and their scores."""
+        if self.error:
+            return f"<p><b>error:</b> {html.escape(self.error)}</p>"
+        concepts = ", ".join(f"{html.escape(code)} {score:.2f}" for code, score in self.concepts)
+        return f"<p>{html.escape(self.text) or '(no words)'}<br><small>concepts: {concepts or 'none'}</small></p>"
 
     @property
     def key(self) -> str:

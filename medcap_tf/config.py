@@ -17,6 +17,10 @@ from medcap_tf.errors import InputError
 _MOST = 65_536  # units of a layer, images of a batch: far above use, far below what exhausts memory at once
 
 
+# Settings by the names that they had in earlier versions.
+RENAMED = {"decoding.neighbours": "decoding.neighbors"}
+
+
 def _choice(default: str, *choices: str) -> Any:
     return field(default=default, metadata={"choices": (default, *choices)})
 
@@ -130,8 +134,8 @@ class DecodingConfig:
     beam_width: int = _number(3, 1, 64)
     max_length: int = _number(30, 1, _MOST)  # tokens, <end> included
     length_penalty: float = _number(1.0, 0)  # beams are ranked by log-probability / length ** length_penalty
+    neighbors: int = _number(32, 0, 1000)  # similar training images that are interpolated with the decoder; 0: none
     no_repeat_ngram: int = _number(0, 0)  # no sequence of so many tokens occurs twice in a caption; 0: all may repeat
-    neighbours: int = _number(32, 0, 1000)  # similar training images with a say in each word and concept; 0: none
     batch_size: int = _number(16, 1, _MOST)
 
 
@@ -167,7 +171,7 @@ class Config:
         """
         sections: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
-            section, _, key = name.partition(".")
+            section, _, key = RENAMED.get(name, name).partition(".")
             sections.setdefault(section, {})[key] = _convert(self, section, key, value)
         return dataclasses.replace(
             self, **{s: dataclasses.replace(getattr(self, s), **fields) for s, fields in sections.items()}

@@ -1,6 +1,6 @@
 """Greedy and beam search in the graph, over a step function; knows no model.
 
-Axes: B images, K beams, V vocabulary, T the longest sentence in tokens (`<end>` included), P places attended to.
+Axes: B images, K beams, V vocabulary, T the longest caption in tokens (`<end>` included), P regions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import tensorflow as tf
 _NEVER = -1e9
 
 
-class Sentences(NamedTuple):
-    """The best sentence of each image."""
+class DecodingResult(NamedTuple):
+    """The best caption of each image."""
 
     tokens: tf.Tensor  # int32 [B, T]; `<end>` and what follows it are `pad`
     length: tf.Tensor  # int32 [B], words before `<end>`
@@ -40,7 +40,7 @@ def beam_search(
     state: Any,
     *,
     batch: tf.Tensor,
-    places: int,
+    num_regions: int,
     beam_width: int,
     max_length: int,
     start: int,
@@ -49,29 +49,29 @@ def beam_search(
     pad: int = 0,
     length_penalty: float = 1.0,
     no_repeat_ngram: int = 0,
-) -> Sentences:
-    """Search for the sentence of highest log-probability / length ** `length_penalty`; a width of 1 is greedy search.
+) -> DecodingResult:
+    """Search for the caption of highest log-probability / length ** `length_penalty`; a width of 1 is greedy search.
 
-    Finished sentences stay in the beam, frozen, and compete by the same measure; the search stops when every beam of
-    every image is finished. A sentence is cut after `max_length` tokens. `state` is a nest of [B, K, ...]; what an
+    Finished captions stay in the beam, frozen, and compete by the same measure; the search stops when every beam of
+    every image is finished. A caption is cut after `max_length` tokens. `state` is a nest of [B, K, ...]; what an
     image's beams share (its regions) belongs into `step`'s closure and is never copied or reordered.
 
     Args:
         step: the model.
         state: its first state.
         batch: int32 [], B; may be 0.
-        places: P.
+        num_regions: P.
         beam_width: K.
         max_length: T.
-        start: id that begins a sentence.
+        start: id that begins a caption.
         end: id that ends it.
         forbidden: ids never written.
         pad: id after the end.
-        length_penalty: 0 prefers short sentences, 1 takes the mean over tokens.
-        no_repeat_ngram: no sequence of so many tokens occurs twice in a sentence, as in fairseq and Transformers (there
+        length_penalty: 0 prefers short captions, 1 takes the mean over tokens.
+        no_repeat_ngram: no sequence of so many tokens occurs twice in a caption, as in fairseq and Transformers (there
             `no_repeat_ngram_size`); 0 lets all repeat. Log-probabilities of what is left are not renormalized.
     """
-    beams = _first_beams(batch, beam_width, max_length, places, pad)
+    beams = _first_beams(batch, beam_width, max_length, num_regions, pad)
     current = tf.fill([batch, beam_width], start)
 
     def going_on(t: tf.Tensor, current: tf.Tensor, beams: _Beams, state: Any) -> tf.Tensor:
@@ -93,15 +93,15 @@ def beam_search(
     return _best(beams, end, pad, length_penalty)
 
 
-def _first_beams(batch: tf.Tensor, width: int, max_length: int, places: int, pad: int) -> _Beams:
-    # Only the first beam is alive: at the first step all of them are the same sentence.
+def _first_beams(batch: tf.Tensor, width: int, max_length: int, num_regions: int, pad: int) -> _Beams:
+    # Only the first beam is alive: at the first step all of them are the same caption.
     log_prob = tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)]), [batch, 1])
     return _Beams(
         tf.ensure_shape(tf.fill([batch, width, max_length], pad), [None, width, max_length]),
         tf.ensure_shape(log_prob, [None, width]),
         tf.ensure_shape(tf.zeros([batch, width], tf.int32), [None, width]),
         tf.ensure_shape(tf.zeros([batch, width], tf.bool), [None, width]),
-        tf.ensure_shape(tf.zeros([batch, width, max_length, places]), [None, width, max_length, places]),
+        tf.ensure_shape(tf.zeros([batch, width, max_length, num_regions]), [None, width, max_length, num_regions]),
     )
 
 
@@ -181,12 +181,12 @@ def _extend(
     return new, token
 
 
-def _best(beams: _Beams, end: int, pad: int, penalty: float) -> Sentences:
+def _best(beams: _Beams, end: int, pad: int, penalty: float) -> DecodingResult:
     length = tf.cast(tf.maximum(beams.length, 1), tf.float32)
     winner = tf.argmax(beams.log_prob / length**penalty, axis=1, output_type=tf.int32)
     tokens, attention = (tf.gather(x, winner, batch_dims=1) for x in (beams.tokens, beams.attention))
     score = tf.gather(beams.log_prob / length, winner, batch_dims=1)
     tokens = tf.where(tokens == end, pad, tokens)
     words = tf.math.count_nonzero(tokens != pad, axis=1, dtype=tf.int32)
-    spoken = tf.sequence_mask(words, tf.shape(tokens)[1], tf.float32)
-    return Sentences(tokens, words, score, attention * spoken[:, :, None])
+    present = tf.sequence_mask(words, tf.shape(tokens)[1], tf.float32)
+    return DecodingResult(tokens, words, score, attention * present[:, :, None])

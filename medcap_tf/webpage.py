@@ -7,7 +7,6 @@ answers, stays text there.
 from __future__ import annotations
 
 import dataclasses
-import html
 import os
 import signal
 import sys
@@ -19,11 +18,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from medcap_tf.caption import Caption
+from medcap_tf.data.images import read_image
 from medcap_tf.errors import InputError
-from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.reasons import Reasons, told
-from medcap_tf.explain.report import one_page, write_report
-from medcap_tf.images import read_image
+from medcap_tf.explain.explanation import Explanation, from_caption
+from medcap_tf.explain.report import framed, write_report
 
 # Read when Gradio is loaded. Nothing here asks anything of a network but the model's server.
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
@@ -44,7 +42,6 @@ _STYLE = """
 #image [data-testid="status-tracker"] { display: none; }
 #view, #view > * { padding: 0; }
 #download { align-self: start; flex: none; }
-#view iframe { display: block; width: 100%; height: 640px; border: 0; }
 """
 # The frame says how tall its content is; an image in the clipboard goes in by Ctrl+V, wherever the focus is.
 _SCRIPT = """() => {
@@ -80,11 +77,11 @@ class Address(NamedTuple):
     max_megabytes: int = 20
 
 
-# A caption of a readable image, and that image as uint8 [H, W, 3] -> the reasons there are for it.
-Tell = Callable[[Caption, np.ndarray], Reasons]
+# A caption of a readable image, and that image as uint8 [H, W, 3] -> the explanation there is of it.
+Tell = Callable[[Caption, np.ndarray], Explanation]
 
 
-def serve(captioner: CaptionsImages, address: Address, tell: Tell = told) -> None:
+def serve(captioner: CaptionsImages, address: Address, tell: Tell = from_caption) -> None:
     """Show the page until interrupted; raises InputError where Gradio is missing or the port is taken."""
     # People's images go when the page ends, also where it is asked to end as a service is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -99,24 +96,17 @@ def serve(captioner: CaptionsImages, address: Address, tell: Tell = told) -> Non
         blocks.block_thread()
 
 
-def reasons_of(captioner: CaptionsImages, path: Path, tell: Tell = told) -> Reasons:
-    """One uploaded file's caption and reasons, or its error, under its own name without the folder it lies in."""
+def explain_file(captioner: CaptionsImages, path: Path, tell: Tell = from_caption) -> Explanation:
+    """One uploaded file's caption and explanation, or its error, under its own name without the folder it lies in."""
     try:
         # First of all: what is too large or no image here does not reach the model.
         image = read_image(path)
         (caption,) = captioner.caption([path])
     except InputError as error:
         caption = Caption(path, error=str(error))
-    reasons = Reasons(caption) if caption.error else tell(caption, image)
+    explanation = Explanation(caption) if caption.error else tell(caption, image)
     said = caption.error.replace(f"{path.parent}{os.sep}", "")
-    return dataclasses.replace(reasons, caption=dataclasses.replace(caption, path=Path(path.name), error=said))
-
-
-def framed(reasons: Reasons) -> str:
-    """The report of one image in a frame that may run its own script and nothing else, as HTML."""
-    entry = entry_of(reasons)
-    name = html.escape(f"Caption of {entry['name']}")
-    return f'<iframe title="{name}" sandbox="allow-scripts" srcdoc="{html.escape(one_page(entry))}"></iframe>'
+    return dataclasses.replace(explanation, caption=dataclasses.replace(caption, path=Path(path.name), error=said))
 
 
 def _gradio() -> Any:
@@ -132,12 +122,12 @@ def _build(captioner: CaptionsImages, tell: Tell, folder: Path) -> Any:
 
     def answer(upload: str) -> tuple[None, str, Any]:
         """An emptied place for the next image, the view, the button with the page behind it."""
-        reasons = reasons_of(captioner, Path(upload), tell)
-        if reasons.caption.error:
-            return None, framed(reasons), gradio.update(visible=False)
+        explanation = explain_file(captioner, Path(upload), tell)
+        if explanation.caption.error:
+            return None, framed(explanation), gradio.update(visible=False)
         page = Path(tempfile.mkdtemp(dir=folder)) / "report.html"
-        write_report(page, [reasons], _TITLE)
-        return None, framed(reasons), gradio.update(value=str(page), visible=True)
+        write_report(page, [explanation], _TITLE)
+        return None, framed(explanation), gradio.update(value=str(page), visible=True)
 
     with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as blocks:
         gradio.Markdown(f"# {_TITLE}\n{_LEAD} **{_RESEARCH}**")

@@ -1,4 +1,4 @@
-"""A loaded run: every image gets its own answer, whatever its neighbours; broken ones say why."""
+"""A loaded run: every image gets its own answer, whatever its neighbors; broken ones say why."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.datastore import Datastore
 from medcap_tf.errors import InputError
-from medcap_tf.library import Library
-from medcap_tf.neighbours import Retriever, Strength
+from medcap_tf.explain.attribution import Attributor
+from medcap_tf.models.retrieval import RetrievalParameters
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, UNK
 
 pytestmark = pytest.mark.slow
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def captioner(small_run):
-    return Captioner.load(small_run, {"decoding.batch_size": 3, "decoding.neighbours": 0})
+    return RunCaptioner.load(small_run, {"decoding.batch_size": 3, "decoding.neighbors": 0})
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def paths(phantoms):
     return sorted((phantoms / "test" / "images").iterdir())
 
 
-def test_a_caption_carries_its_reasons(captioner, paths):
+def test_a_caption_carries_its_attention_and_weights(captioner, paths):
     caption = next(captioner.caption(paths[:1]))
     assert caption.path == paths[0]
     assert len(caption.words) == len(caption.stems) == len(caption.attention) == len(caption.word_importance)
@@ -37,7 +39,7 @@ def test_a_caption_carries_its_reasons(captioner, paths):
     assert caption.score < 0
 
 
-def test_batches_and_neighbours_change_nothing(captioner, paths, small_run):
+def test_batches_and_neighbors_change_nothing(captioner, paths, small_run):
     together = list(captioner.caption(paths))
     alone = [next(captioner.caption([path])) for path in paths]
     assert [c.words for c in together] == [c.words for c in alone]
@@ -64,7 +66,7 @@ def test_a_batch_of_broken_images_alone(captioner, tmp_path):
 
 def test_a_wider_beam_is_no_less_probable(small_run, paths):
     greedy, wide = (
-        list(Captioner.load(small_run, {"decoding.beam_width": k, "decoding.length_penalty": 0}).caption(paths))
+        list(RunCaptioner.load(small_run, {"decoding.beam_width": k, "decoding.length_penalty": 0}).caption(paths))
         for k in (1, 5)
     )
     totals = [[c.score * (len(c.words) + 1) for c in captions] for captions in (greedy, wide)]
@@ -75,7 +77,7 @@ def test_a_wider_beam_is_no_less_probable(small_run, paths):
 def test_no_word_is_written_twice_where_none_may(small_run, paths, width):
     def captions(**settings):
         named = {f"decoding.{name}": value for name, value in settings.items()}
-        return list(Captioner.load(small_run, {"decoding.beam_width": width, **named}).caption(paths))
+        return list(RunCaptioner.load(small_run, {"decoding.beam_width": width, **named}).caption(paths))
 
     as_ever, free, once = captions(), captions(no_repeat_ngram=0), captions(no_repeat_ngram=1)
     assert [c.tokens.tolist() for c in as_ever] == [c.tokens.tolist() for c in free]
@@ -84,62 +86,79 @@ def test_no_word_is_written_twice_where_none_may(small_run, paths, width):
 
 def test_what_is_no_run_says_so(tmp_path, small_run):
     with pytest.raises(InputError, match="no run folder"):
-        Captioner.load(tmp_path)
+        RunCaptioner.load(tmp_path)
     half = tmp_path / "half"
     shutil.copytree(small_run, half)
     (half / "checkpoints" / "best" / "decoder.h5").unlink()
     with pytest.raises(InputError, match=r"no trained captioner.*--resume"):
-        Captioner.load(half)
+        RunCaptioner.load(half)
     (half / "checkpoints" / "best" / "decoder.h5").write_text("no weights")
     with pytest.raises(InputError, match=r"decoder\.h5: does not fit"):
-        Captioner.load(half)
+        RunCaptioner.load(half)
 
 
-def with_strength(run, strength, count):
-    """The run with neighbours of a strength that training may not have chosen."""
-    alone = Captioner.load(run, {"decoding.neighbours": 0})
-    library = Library.load(run)
-    retriever = Retriever(library, alone.vocabulary, alone.concepts, (count, 40), strength)
-    return Captioner(alone.config, alone.models, alone.vocabulary, alone.concepts, alone.thresholds, None, retriever)
+def with_retrieval(run, parameters, count):
+    """The run with neighbors of parameters that training may not have chosen."""
+    alone = RunCaptioner.load(run, {"decoding.neighbors": 0})
+    return alone.with_retrieval(Datastore.load(RunFolder(run)), parameters, count)
 
 
 @pytest.fixture(scope="module")
 def retrieving(small_run):
-    return with_strength(small_run, Strength(0.9, 0.02, 0.5), 4)
+    return with_retrieval(small_run, RetrievalParameters(0.9, 0.02, 0.5), 4)
 
 
-def test_the_score_with_neighbours_is_that_of_the_mixture(retrieving, paths):
+def test_the_score_with_neighbors_is_that_of_the_mixture(retrieving, paths):
     for caption in retrieving.caption(paths[:3]):
         pixels = retrieving.prepare(cv2.imread(str(caption.path))[..., ::-1])
         tokens = np.append(caption.tokens, [END] * (len(caption.tokens) < 12)).astype(np.int32)
-        spoken = retrieving.word_log_probs(pixels[None], tokens)[0]
+        spoken = Attributor(retrieving).word_log_probs(pixels[None], tokens)[0]
         assert spoken.mean() == pytest.approx(caption.score, abs=1e-4)
 
 
-def test_a_neighbour_that_is_the_image_itself_is_copied(small_run, phantoms, paths):
+def test_a_neighbor_that_is_the_image_itself_is_copied(small_run, phantoms, paths):
     # At this temperature the nearest training image alone counts, and the decoder does not.
-    captioner = with_strength(small_run, Strength(0.0, 0.01, 0.5), 1)
+    captioner = with_retrieval(small_run, RetrievalParameters(0.0, 0.01, 0.5), 1)
     path = phantoms / "train" / "images" / "train00003.png"
     (caption,) = captioner.caption([path])
-    reference = captioner.vocabulary.encode(Library.load(small_run).records[3].caption)[:12]
+    reference = captioner.vocabulary.encode(Datastore.load(RunFolder(small_run)).records[3].caption)[:12]
     known = reference.index(UNK) if UNK in reference else len(reference)  # a word that it does not know it cannot say
     assert caption.tokens[:known].tolist() == reference[:known]
-    np.testing.assert_allclose(
-        captioner.copied(captioner.prepare(cv2.imread(str(path))), caption.tokens)[:known], 1, atol=1e-3
-    )
+    words = Attributor(captioner).words(captioner.prepare(cv2.imread(str(path))), caption.tokens)
+    np.testing.assert_allclose(words.retrieval_share[:known], 1, atol=1e-3)
 
 
-def test_a_caption_of_one_word_has_its_reasons(retrieving, paths):
+def test_a_caption_of_one_word_has_its_maps(retrieving, paths):
     pixels = retrieving.prepare(cv2.imread(str(paths[0])))
     word = np.array([END + 1], np.int32)
-    assert retrieving.attend(pixels, word).shape == retrieving.grad_cam(pixels, word).shape == (1, 8, 8)
-    assert retrieving.copied(pixels, word).shape == (1,)
+    attributor = Attributor(retrieving)
+    words = attributor.words(pixels, word)
+    assert words.attention.shape == words.grad_cam.shape == (1, 8, 8)
+    assert words.retrieval_share.shape == (1,)
     # What comes later does not change what it had to say.
-    both = retrieving.word_log_probs(pixels[None], np.array([END + 1, END], np.int32))
-    np.testing.assert_allclose(retrieving.word_log_probs(pixels[None], word)[:, 0], both[:, 0], rtol=1e-5)
+    both = attributor.word_log_probs(pixels[None], np.array([END + 1, END], np.int32))
+    np.testing.assert_allclose(attributor.word_log_probs(pixels[None], word)[:, 0], both[:, 0], rtol=1e-5)
 
 
-def test_without_neighbours_nothing_is_copied(captioner, paths):
+def test_without_neighbors_nothing_is_copied(captioner, paths):
     caption = next(captioner.caption(paths[:1]))
     pixels = captioner.prepare(cv2.imread(str(paths[0])))
-    assert captioner.copied(pixels, caption.tokens).tolist() == [0] * len(caption.tokens)
+    assert Attributor(captioner).words(pixels, caption.tokens).retrieval_share.tolist() == [0] * len(caption.tokens)
+
+
+@pytest.mark.parametrize("form", ["path", "string", "array", "gray array", "PIL"])
+def test_an_image_is_taken_in_any_form(captioner, paths, form):
+    pil = pytest.importorskip("PIL.Image")
+    color = cv2.imread(str(paths[0]))[..., ::-1]
+    source = {
+        "path": paths[0], "string": str(paths[0]), "array": color, "gray array": color[..., 0],
+        "PIL": pil.open(paths[0]),
+    }[form]  # fmt: skip
+    caption = next(captioner.caption([source]))
+    assert caption.text == next(captioner.caption([paths[0]])).text
+    assert (caption.image is None) == (form in ("path", "string"))
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_an_array_of_another_type_or_shape_says_what_it_should_be(captioner, values):
+    assert "should be uint8 [H, W, 3]" in next(captioner.caption([values])).error

@@ -9,19 +9,19 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.decoding import beam_search
-from medcap_tf.writing import mixed
+from medcap_tf.models.retrieval import interpolate
 
 PAD, UNK, START, END, A, B = range(6)
 WORDS = 6
 LENGTH = 4
-PLACES = 3
+REGIONS = 3
 
 
 def make_model(seed, images):
     """A model whose logits and attention depend on the whole sentence so far, through a hash that is its state."""
     rng = np.random.default_rng(seed)
     table = tf.constant(rng.normal(size=(images, 64, WORDS)), tf.float32) * 2
-    looks = tf.nn.softmax(tf.constant(rng.normal(size=(images, 64, PLACES)), tf.float32))
+    looks = tf.nn.softmax(tf.constant(rng.normal(size=(images, 64, REGIONS)), tf.float32))
 
     def step(t, words, state):
         state = (state * 7 + words + t) % 64
@@ -35,7 +35,7 @@ def search(step, images, width, penalty=1.0, length=LENGTH, no_repeat_ngram=0):
         step,
         tf.zeros([images, width], tf.int32),
         batch=tf.constant(images),
-        places=PLACES,
+        num_regions=REGIONS,
         beam_width=width,
         max_length=length,
         start=START,
@@ -117,11 +117,11 @@ def test_images_do_not_touch_each_other(width):
 
 def test_an_empty_batch_gives_empty_answers():
     def step(t, words, state):
-        return tf.zeros([tf.shape(words)[0], 2, WORDS]), tf.zeros([tf.shape(words)[0], 2, PLACES]), state
+        return tf.zeros([tf.shape(words)[0], 2, WORDS]), tf.zeros([tf.shape(words)[0], 2, REGIONS]), state
 
     found = search(step, 0, 2)
     assert found.tokens.shape == (0, LENGTH)
-    assert found.attention.shape == (0, LENGTH, PLACES)
+    assert found.attention.shape == (0, LENGTH, REGIONS)
 
 
 def test_the_search_stops_when_all_is_finished():
@@ -130,7 +130,7 @@ def test_the_search_stops_when_all_is_finished():
     def step(t, words, state):
         calls.append(int(t))
         logits = tf.one_hot(tf.fill([1, 1], END), WORDS) * 50
-        return logits, tf.fill([1, 1, PLACES], 1 / PLACES), state
+        return logits, tf.fill([1, 1, REGIONS], 1 / REGIONS), state
 
     found = search(step, 1, 1, length=20)
     assert calls == [0]
@@ -143,7 +143,14 @@ def test_it_runs_in_a_graph_with_an_unknown_batch():
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int32)])
     def graph(state):
         return beam_search(
-            step, state, batch=tf.shape(state)[0], places=PLACES, beam_width=2, max_length=LENGTH, start=START, end=END
+            step,
+            state,
+            batch=tf.shape(state)[0],
+            num_regions=REGIONS,
+            beam_width=2,
+            max_length=LENGTH,
+            start=START,
+            end=END,
         )
 
     expected = search(step, 2, 2)
@@ -178,7 +185,7 @@ def always(*logits):
 
     def step(t, words, state):
         shape = [*words.shape.as_list(), len(logits)]
-        return tf.broadcast_to(tf.constant(logits), shape), tf.fill([*shape[:2], PLACES], 1 / PLACES), state
+        return tf.broadcast_to(tf.constant(logits), shape), tf.fill([*shape[:2], REGIONS], 1 / REGIONS), state
 
     return step
 
@@ -209,7 +216,7 @@ def test_no_beam_repeats_and_finished_ones_stay_as_they_are(width, n):
 
     def step(t, words, state):
         logits = tf.repeat(table[:, None], width, axis=1)
-        return logits, tf.fill([2, width, PLACES], 1 / PLACES), state
+        return logits, tf.fill([2, width, REGIONS], 1 / REGIONS), state
 
     found = search(step, 2, width, length=12, no_repeat_ngram=n)
     assert found.tokens[0].numpy().tolist() == [PAD] * 12
@@ -225,7 +232,7 @@ def test_what_neighbours_copy_does_not_repeat_either():
     decoder = tf.math.log([[[1e-9, 0.01, 1e-9, 0.09, 0.1, 0.8]]])
 
     def step(t, words, state):
-        return mixed(decoder, votes), tf.fill([1, 1, PLACES], 1 / PLACES), state
+        return interpolate(decoder, votes), tf.fill([1, 1, REGIONS], 1 / REGIONS), state
 
     assert search(step, 1, 1).tokens[0].numpy().tolist() == [A, A, A, A]
     once = search(step, 1, 1, no_repeat_ngram=1)
@@ -247,7 +254,7 @@ def test_it_runs_without_repeats_in_a_graph_with_an_unknown_batch(images):
             return tuple(x[:rows] for x in step(t, *padded))
 
         return beam_search(
-            some, state, batch=tf.shape(state)[0], places=PLACES, beam_width=2, max_length=LENGTH, start=START,
+            some, state, batch=tf.shape(state)[0], num_regions=REGIONS, beam_width=2, max_length=LENGTH, start=START,
             end=END, forbidden=(PAD, START), no_repeat_ngram=2,
         )  # fmt: skip
 

@@ -15,24 +15,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from medcap_tf import images
 from medcap_tf.caption import Caption
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data import images
+from medcap_tf.data.folders import image_stem
+from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
+from medcap_tf.evaluation.metrics import FEW_IMAGES
+from medcap_tf.explain.attribution import Attributor, WordMaps
 from medcap_tf.explain.measures import MEASURES
 from medcap_tf.explain.perturbation import concept_drops, heaviest_first, region_areas
 from medcap_tf.explain.pointing import Case, means, pointing_game
-from medcap_tf.explain.sanity import Maps, maps_of, movement, noisy, randomised, rank_correlation
+from medcap_tf.explain.sanity import noisy, randomized, rank_correlation, total_variation
 from medcap_tf.files import write_text
-from medcap_tf.folders import image_stem
-from medcap_tf.metrics import FEW_IMAGES
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
-from medcap_tf.records import Record
 
 DRAWS = 4  # noisy copies of an image
+MAPS = ("attention", "grad_cam")  # of `WordMaps`, that are compared
 
 
-class Told(NamedTuple):
+class CaptionedImage(NamedTuple):
     """One captioned image; only such as have words are audited."""
 
     record: Record
@@ -40,7 +42,7 @@ class Told(NamedTuple):
     pixels: np.ndarray  # uint8 [S, S, 3]
 
 
-def audit(captioner: Captioner, records: Sequence[Record], split: str, images: int, seed: int = 0) -> dict[str, Any]:
+def audit(captioner: RunCaptioner, records: Sequence[Record], split: str, images: int, seed: int = 0) -> dict[str, Any]:
     """Run every measure that the data allows.
 
     Args:
@@ -56,31 +58,32 @@ def audit(captioner: Captioner, records: Sequence[Record], split: str, images: i
     Raises:
         InputError: no image that the model has words for.
     """
-    told = _tell(captioner, records)
-    if not told:
-        raise InputError(f"split {split!r}: the model has written no word for any of its {len(records)} images")
-    few = told[:images]
-    maps = [maps_of(captioner, item.pixels, item.caption.tokens) for item in few]  # type: ignore[arg-type]
-    areas = _areas(captioner, few, maps, np.random.default_rng([seed, 1]))
-    found = {
+    captioned = _caption(captioner, records)
+    if not captioned:
+        raise InputError(f"split {split!r}: the model has generated no word for any of its {len(records)} images")
+    few = captioned[:images]
+    attributor = Attributor(captioner)
+    maps = [attributor.words(item.pixels, item.caption.tokens) for item in few]  # type: ignore[arg-type]
+    areas = _areas(attributor, few, maps, np.random.default_rng([seed, 1]))
+    measures = {
         "split": split,
-        "images": len(told),
+        "images": len(captioned),
         "images_of_costly_measures": len(few),
-        "pointing_game": pointing_game(_cases(captioner, told)),
+        "pointing_game": pointing_game(_cases(captioner, attributor, captioned)),
         "deletion": areas["deletion"],
         "insertion": areas["insertion"],
-        "word_deletion": _word_deletion(captioner, told, np.random.default_rng([seed, 2])),
-        "randomised": _randomised(captioner, few, maps, np.random.default_rng([seed, 3])),
-        "stability": _stability(captioner, few, maps, np.random.default_rng([seed, 4])),
+        "word_deletion": _word_deletion(captioner, attributor, captioned, np.random.default_rng([seed, 2])),
+        "randomised": _randomized(captioner, few, maps, np.random.default_rng([seed, 3])),
+        "stability": _stability(captioner, attributor, few, maps, np.random.default_rng([seed, 4])),
     }
-    notes = _notes(found)
-    return {**found, "notes": notes} if notes else found
+    notes = _notes(measures)
+    return {**measures, "notes": notes} if notes else measures
 
 
-def _notes(found: Mapping[str, Any]) -> dict[str, str]:
+def _notes(measures: Mapping[str, Any]) -> dict[str, str]:
     """The measures that stand on too little to mean anything."""
-    images, words = found["images_of_costly_measures"], found["pointing_game"].get("words", FEW_IMAGES)
-    captions = found["word_deletion"].get("captions", FEW_IMAGES)
+    images, words = measures["images_of_costly_measures"], measures["pointing_game"].get("words", FEW_IMAGES)
+    captions = measures["word_deletion"].get("captions", FEW_IMAGES)
     notes = {}
     if words < FEW_IMAGES:
         notes["pointing_game"] = f"of {words} words alone"
@@ -91,32 +94,32 @@ def _notes(found: Mapping[str, Any]) -> dict[str, str]:
     return notes
 
 
-def _tell(captioner: Captioner, records: Sequence[Record]) -> list[Told]:
+def _caption(captioner: RunCaptioner, records: Sequence[Record]) -> list[CaptionedImage]:
     with_image = [record for record in records if record.image_path]
-    found = captioner.caption([record.image_path for record in with_image])  # type: ignore[misc]
-    captions = tqdm(found, total=len(with_image), desc="captions", unit="image", mininterval=1.0, leave=False)
+    generated = captioner.caption([record.image_path for record in with_image])  # type: ignore[misc]
+    captions = tqdm(generated, total=len(with_image), desc="captions", unit="image", mininterval=1.0, leave=False)
     return [
-        Told(record, caption, captioner.prepare(images.read_image(caption.path)))
+        CaptionedImage(record, caption, captioner.prepare(images.read_image(caption.path)))
         for record, caption in zip(with_image, captions)
         if caption.words
     ]
 
 
-def _bar(told: Sequence[Told], name: str) -> Iterable[Told]:
-    return tqdm(told, desc=name, unit="image", mininterval=1.0, leave=False)
+def _bar(captioned: Sequence[CaptionedImage], name: str) -> Iterable[CaptionedImage]:
+    return tqdm(captioned, desc=name, unit="image", mininterval=1.0, leave=False)
 
 
-def _cases(captioner: Captioner, told: Sequence[Told]) -> Iterable[Case]:
+def _cases(captioner: RunCaptioner, attributor: Attributor, captioned: Sequence[CaptionedImage]) -> Iterable[Case]:
     """The words of captions that name a finding, or its place, with the finding's mask."""
     normalizer = captioner.vocabulary.normalizer
     kinds = dict.fromkeys(normalizer.stems(" ".join(sorted(PLACE_WORDS))), "place")
     kinds.update(dict.fromkeys(normalizer.stems(" ".join(sorted(FINDING_WORDS))), "finding"))
-    for item in _bar(told, "pointing game"):
+    for item in _bar(captioned, "pointing game"):
         mask = _mask_of(item.record)
         if mask is None or not mask.any():
             continue
         named = [i for i, stem in enumerate(item.caption.stems) if stem in kinds]
-        grad_cam = captioner.grad_cam(item.pixels, item.caption.tokens) if named else None  # type: ignore[arg-type]
+        grad_cam = attributor.words(item.pixels, item.caption.tokens).grad_cam if named else None  # type: ignore[arg-type]
         for i in named:
             yield Case(kinds[item.caption.stems[i]], item.caption.attention[i], grad_cam[i], mask)  # type: ignore[index]
 
@@ -147,85 +150,91 @@ def mask_paths(record: Record) -> list[Path]:
 
 
 def _areas(
-    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+    attributor: Attributor, captioned: Sequence[CaptionedImage], true: Sequence[WordMaps], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
-    for item, maps in zip(_bar(told, "deletion and insertion"), true):
+    areas: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
+    for item, maps in zip(_bar(captioned, "deletion and insertion"), true):
         tokens: Any = item.caption.tokens
-        orders = {name: heaviest_first(grid) for name, grid in maps._asdict().items()}
+        orders = {name: heaviest_first(getattr(maps, name)) for name in MAPS}
         grid = maps.attention.shape[1:]
         orders["random"] = np.tile(rng.permutation(grid[0] * grid[1]), (len(tokens), 1))
         for name, order in orders.items():
-            areas = region_areas(partial(captioner.word_log_probs, tokens=tokens), item.pixels, order, grid)
-            for kind, values in areas._asdict().items():
-                found[kind][name].append(values)
+            own = region_areas(partial(attributor.word_log_probs, tokens=tokens), item.pixels, order, grid)
+            for kind, values in own._asdict().items():
+                areas[kind][name].append(values)
     return {
         kind: {name: float(np.concatenate(values).mean()) for name, values in by_name.items()}
-        for kind, by_name in found.items()
+        for kind, by_name in areas.items()
     }
 
 
-def _word_deletion(captioner: Captioner, told: Sequence[Told], rng: np.random.Generator) -> dict[str, float]:
-    """Over the captions as the model wrote them; the right concepts are the reference's that the classifier knows."""
-    if captioner.models.semantic is None or not captioner.thresholds.get("words"):
+def _word_deletion(
+    captioner: RunCaptioner, attributor: Attributor, captioned: Sequence[CaptionedImage], rng: np.random.Generator
+) -> dict[str, float]:
+    """Over the captions as the model generated them; the right concepts are the reference's that it knows."""
+    if captioner.model.semantic is None or not captioner.thresholds.get("words"):
         return {}
     columns = {code: i for i, code in enumerate(captioner.concepts)}
     drops = []
-    for item in _bar(told, "word deletion"):
+    for item in _bar(captioned, "word deletion"):
         right = [code for code in item.record.concepts if code in columns]
         tokens: Any = item.caption.tokens
         if not right or len(tokens) < 2:
             continue
         weights = {
-            "attention": captioner.word_concepts(tokens[None])[1][0],
-            "gradient": captioner.concept_words(tokens, right).sum(0),
+            "attention": attributor.predict_concepts(tokens[None])[1][0],
+            "gradient": attributor.concept_contributions(tokens, right).sum(0),
         }
         rows = np.array([columns[code] for code in right])
-        drops.append(concept_drops(lambda x: captioner.word_concepts(x)[0], tokens, weights, rows, rng))
+        drops.append(concept_drops(lambda x: attributor.predict_concepts(x)[0], tokens, weights, rows, rng))
     return {"captions": len(drops), **means(drops)} if drops else {}
 
 
-def _randomised(
-    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+def _randomized(
+    captioner: RunCaptioner, captioned: Sequence[CaptionedImage], true: Sequence[WordMaps], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
     """By part, from the output down: rank correlation with the true maps when it and all before it are shuffled."""
-    result = {}
-    for part in randomised(captioner, rng):
+    result, attributor = {}, Attributor(captioner, folded=False)
+    for part in randomized(captioner.model, rng):
         rows = []
-        for item, before in zip(_bar(told, f"randomised down to {part}"), true):
-            after = maps_of(captioner, item.pixels, item.caption.tokens)  # type: ignore[arg-type]
-            rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in after._fields})
+        for item, before in zip(_bar(captioned, f"randomized down to {part}"), true):
+            after = attributor.words(item.pixels, item.caption.tokens)  # type: ignore[arg-type]
+            rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in MAPS})
         result[part] = means(rows)
     return result
 
 
 def _stability(
-    captioner: Captioner, told: Sequence[Told], true: Sequence[Maps], rng: np.random.Generator
+    captioner: RunCaptioner,
+    attributor: Attributor,
+    captioned: Sequence[CaptionedImage],
+    true: Sequence[WordMaps],
+    rng: np.random.Generator,
 ) -> dict[str, float]:
     """How much of each map moves under noise that leaves the caption as it is."""
     rows, same = [], 0
-    for item, before in zip(_bar(told, "stability"), true):
+    for item, before in zip(_bar(captioned, "stability"), true):
         tokens: Any = item.caption.tokens
         copies = noisy(item.pixels, rng, DRAWS)
         for pixels, caption in zip(copies, captioner.caption_pixels(copies)):
             if caption.stems != item.caption.stems:
                 continue
             same += 1
-            after = maps_of(captioner, pixels, tokens)
-            rows.append({name: movement(getattr(before, name), getattr(after, name)) for name in after._fields})
-    return {"same_caption": same / (len(told) * DRAWS), **means(rows)}
+            after = attributor.words(pixels, tokens)
+            rows.append({name: total_variation(getattr(before, name), getattr(after, name)) for name in MAPS})
+    return {"same_caption": same / (len(captioned) * DRAWS), **means(rows)}
 
 
-def format_audit(found: Mapping[str, Any]) -> str:
+def format_audit(audit: Mapping[str, Any]) -> str:
     """`audit.json` as lines for people: a measure a paragraph."""
-    lines = [f"{found['split']}: {found['images']} images ({found['images_of_costly_measures']} for costly measures)"]
+    lines = [f"{audit['split']}: {audit['images']} images ({audit['images_of_costly_measures']} for costly measures)"]
     for name, (title, meaning) in MEASURES.items():
         lines += ["", f"{title}. {meaning}"]
-        values = found[name] or {"not measured": "the data or the run lacks what it needs"}
+        values = audit[name] or {"not measured": "the data or the run lacks what it needs"}
         for key, value in values.items():
             lines.append(f"  {key:22}{_shown(value)}")
-        if name in found.get("notes", {}):
-            lines.append(f"  note: {found['notes'][name]}: too few to mean much")
+        if name in audit.get("notes", {}):
+            lines.append(f"  note: {audit['notes'][name]}: too few to mean much")
     return "\n".join(lines)
 
 
@@ -235,6 +244,6 @@ def _shown(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def write_audit(path: Path, found: Mapping[str, Any]) -> None:
-    """Write `audit.json` by rename."""
-    write_text(path, json.dumps(found, indent=2) + "\n")
+def write_audit(path: Path, audit: Mapping[str, Any]) -> None:
+    """Write `audit.json`, atomically."""
+    write_text(path, json.dumps(audit, indent=2) + "\n")

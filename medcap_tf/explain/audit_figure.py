@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 _TITLES = {"attention": "attention", "grad_cam": "Grad-CAM", "gradient": "gradient"}
-# Okabe and Ito's palette, told apart by colour-blind readers; what is chance is grey.
-_COLOURS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
+# Okabe and Ito's palette, told apart by color-blind readers; what is chance is grey.
+_COLORS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
 _CHANCE = "#999999"
 
 
@@ -38,7 +38,7 @@ def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str
         panel.set_axis_off()
         return
     names = [_TITLES.get(name, name) for name in shown]
-    bars = panel.bar(names, list(shown.values()), color=[_COLOURS.get(name, _CHANCE) for name in shown])
+    bars = panel.bar(names, list(shown.values()), color=[_COLORS.get(name, _CHANCE) for name in shown])
     panel.bar_label(bars, fmt="%.3f", fontsize=8)
     panel.set_ylabel(label, fontsize=9)
     panel.margins(y=0.12)
@@ -50,7 +50,7 @@ def _lines(panel: Any, by_part: Mapping[str, Mapping[str, float]]) -> None:
     parts = ["none", *by_part]
     for name, marker in (("attention", "o"), ("grad_cam", "s")):
         values = [1.0, *(by_part[part].get(name, float("nan")) for part in by_part)]
-        panel.plot(parts, values, marker=marker, color=_COLOURS[name], label=_TITLES[name])
+        panel.plot(parts, values, marker=marker, color=_COLORS[name], label=_TITLES[name])
     panel.axhline(0, color=_CHANCE, linewidth=0.8)
     panel.set_ylabel("rank correlation with the true map", fontsize=9)
     panel.tick_params(axis="x", labelrotation=30, labelsize=8)

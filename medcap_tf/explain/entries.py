@@ -1,4 +1,4 @@
-"""One image's reasons as plain values, ready for JSON: what the report's page, or any other page, shows of it.
+"""One image's explanation as plain values, ready for JSON: what the report's page, or any other page, shows of it.
 
 Axes: n words of the caption, h x w regions, H x W pixels, K concepts shown.
 """
@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from medcap_tf.caption import Caption
-from medcap_tf.explain.figures import MAP_COLOURS, active_share, strongest
-from medcap_tf.explain.plate import colours
-from medcap_tf.explain.reasons import Reasons, shared_words
-from medcap_tf.metrics import caption_parts, notes_on
+from medcap_tf.evaluation.metrics import caption_parts, notes_on
+from medcap_tf.explain.explanation import Explanation, shared_words
+from medcap_tf.explain.figures import MAP_COLORS, active_share, strongest
+from medcap_tf.explain.plate import colors
 
 LONGEST_SIDE = 640  # pixels of the image in the page
 CHANNELS_SHOWN = 8
@@ -25,11 +25,11 @@ CHANNEL_SIDE = 40  # pixels, at most
 SCORES_SHOWN = ("bleu_1", "rouge_l", "meteor")
 
 
-def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None = None) -> dict[str, Any]:
     """All that a page shows of one image.
 
     Args:
-        reasons: of one image, captioned or not.
+        explanation: of one image, captioned or not.
         concept_names: what to call the concepts' codes, where known.
 
     Returns:
@@ -41,24 +41,26 @@ def entry_of(reasons: Reasons, concept_names: Mapping[str, str] | None = None) -
         `word_score`, what the classifier reads in the caption's words alone; `contributions`, what each
         word gave to that in logits (None, any of the three: not known); `reference` (None where unknown); `layers`.
     """
-    caption = reasons.caption
+    caption = explanation.caption
     entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
     if caption.error:
         return entry
     spoken = len(caption.words) > 0
-    known = {"attention": reasons.attention, "grad_cam": reasons.grad_cam}
+    known = {"attention": explanation.attention, "grad_cam": explanation.grad_cam}
     return {
         **entry,
-        "notes": _notes(reasons),
-        "image": _image(reasons.image),
+        "notes": _notes(explanation),
+        "image": _image(explanation.image),
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
-        "words": _words(reasons),
+        "words": _words(explanation),
         "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if spoken else {},
-        "similar": [{"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in reasons.similar],
-        "concepts": _concepts(reasons, concept_names or {}),
-        "reference": _reference(reasons) if reasons.reference else None,
-        "layers": [_layer(name, maps) for name, maps in reasons.layers.items()],
+        "similar": [
+            {"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar
+        ],
+        "concepts": _concepts(explanation, concept_names or {}),
+        "reference": _reference(explanation) if explanation.reference else None,
+        "layers": [_layer(name, maps) for name, maps in explanation.layers.items()],
     }
 
 
@@ -67,10 +69,10 @@ def _name(caption: Caption) -> str:
     return "/".join(caption.path.parts[-1 - caption.image_id.count("/") :])
 
 
-def _notes(reasons: Reasons) -> list[str]:
-    notes = [] if reasons.caption.words else ["The model wrote nothing."]
-    if (reasons.image == reasons.image[0, 0]).all():  # type: ignore[index]
-        notes.append("This image has a single colour.")
+def _notes(explanation: Explanation) -> list[str]:
+    notes = [] if explanation.caption.words else ["The model wrote nothing."]
+    if (explanation.image == explanation.image[0, 0]).all():  # type: ignore[index]
+        notes.append("This image has a single color.")
     return notes
 
 
@@ -88,11 +90,11 @@ def _data_uri(kind: str, data: np.ndarray) -> str:
     return f"data:{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
-def _words(reasons: Reasons) -> list[dict[str, Any]]:
-    words, stems = reasons.caption.words, reasons.caption.stems
-    importance = _numbers(reasons.reading.importance) if reasons.reading else [None] * len(words)
-    copied = [None] * len(words) if reasons.copied is None else _numbers(reasons.copied, 2)
-    shared = shared_words(words, reasons.reference)
+def _words(explanation: Explanation) -> list[dict[str, Any]]:
+    words, stems = explanation.caption.words, explanation.caption.stems
+    importance = _numbers(explanation.reading.importance) if explanation.reading else [None] * len(words)
+    copied = [None] * len(words) if explanation.retrieval_share is None else _numbers(explanation.retrieval_share, 2)
+    shared = shared_words(words, explanation.reference)
     return [
         {"word": word, "stem": stem, "importance": weight, "copied": share, "shared": known}
         for word, stem, weight, share, known in zip(words, stems, importance, copied, shared)
@@ -107,10 +109,10 @@ def _numbers(values: np.ndarray, digits: int = 4) -> list:
     return np.round(values.astype(np.float64), digits).tolist()
 
 
-def _concepts(reasons: Reasons, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    read = reasons.reading
+def _concepts(explanation: Explanation, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    read = explanation.reading
     given = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
-    own = {**reasons.concept_scores, **dict(reasons.caption.concepts)}
+    own = {**explanation.concept_scores, **dict(explanation.caption.concepts)}
     by_words = {**read.scores, **dict(read.concepts)} if read else {}
     rows = [
         {
@@ -120,7 +122,7 @@ def _concepts(reasons: Reasons, names: Mapping[str, str]) -> list[dict[str, Any]
             "word_score": _rounded(by_words.get(code)),
             "contributions": given.get(code),
         }
-        for code in dict.fromkeys([*given, *(code for code, _ in reasons.caption.concepts)])
+        for code in dict.fromkeys([*given, *(code for code, _ in explanation.caption.concepts)])
     ]
     return sorted(rows, key=lambda row: (row["code"] not in given, -(row["score"] or 0)))
 
@@ -129,14 +131,14 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 4)
 
 
-def _reference(reasons: Reasons) -> dict[str, Any]:
-    read = reasons.reference_reading
+def _reference(explanation: Explanation) -> dict[str, Any]:
+    read = explanation.reference_reading
     words = read.words if read else ()
-    shared = shared_words(words, reasons.caption.text)
-    parts = caption_parts([reasons.reference], [reasons.caption.text])
+    shared = shared_words(words, explanation.caption.text)
+    parts = caption_parts([explanation.reference], [explanation.caption.text])
     scores = {name: parts[name] for name in SCORES_SHOWN}
     return {
-        "caption": reasons.reference,
+        "caption": explanation.reference,
         "words": [
             {"word": word, "importance": weight, "shared": known}
             for word, weight, known in zip(words, _numbers(read.importance) if read else (), shared)
@@ -168,4 +170,4 @@ def _channel(levels: np.ndarray) -> str:
     scale = min(1.0, CHANNEL_SIDE / max(levels.shape))
     size = tuple(max(1, round(side * scale)) for side in levels.shape[::-1])
     small = cv2.resize(np.ascontiguousarray(levels), size, interpolation=cv2.INTER_AREA)
-    return _data_uri("image/png", cv2.imencode(".png", colours(small / 255, MAP_COLOURS)[..., ::-1])[1])
+    return _data_uri("image/png", cv2.imencode(".png", colors(small / 255, MAP_COLORS)[..., ::-1])[1])

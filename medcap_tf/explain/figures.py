@@ -1,4 +1,4 @@
-"""Reasons drawn as figures, readable by colour-blind people and in print.
+"""Explanation drawn as figures, readable by color-blind people and in print.
 
 Maps are drawn in cividis over the grey image: it runs from dark blue to yellow in even steps of lightness, also for
 eyes that miss red or green (Nuñez et al. 2018).
@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from medcap_tf.explain.plate import Plate, colours
-from medcap_tf.explain.reasons import Reasons, WordReading, over_image, shared_words
+from medcap_tf.explain.explanation import Explanation, WordReading, over_image, shared_words
+from medcap_tf.explain.plate import Plate, colors
 
-MAP_COLOURS = "cividis"
+MAP_COLORS = "cividis"
 RED, _QUIET = "#C00000", "#555555"
 _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top
@@ -28,33 +28,33 @@ _TRUST = (
 )
 
 
-def words_figure(reasons: Reasons, maps: np.ndarray, title: str, unit: str, dpi: int) -> Figure:
+def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: str, dpi: int) -> Figure:
     """The image, then a panel a word with its map over it (the paper's figures 4 and 5).
 
     A panel is titled with the word as people write it, its stem beneath where that differs; red: the reference caption
     holds the word too.
 
     Args:
-        reasons: of one captioned image.
-        maps: float32 [n, h, w], each word's map, as `reasons.attention` or `reasons.grad_cam`.
+        explanation: of one captioned image.
+        maps: float32 [n, h, w], each word's map, as `explanation.attention` or `explanation.grad_cam`.
         title: what the maps are.
-        unit: what the colours mean, for the colour bar.
+        unit: what the colors mean, for the color bar.
         dpi: pixels an inch.
     """
-    words, stems = reasons.caption.words, reasons.caption.stems
+    words, stems = explanation.caption.words, explanation.caption.stems
     columns = min(6, len(words) + 1)
-    lines = [f"{title}: {reasons.caption.text or '(the model wrote nothing)'}"]
-    if reasons.reference:
-        lines.append(f"reference: {reasons.reference}")
+    lines = [f"{title}: {explanation.caption.text or '(the model wrote nothing)'}"]
+    if explanation.reference:
+        lines.append(f"reference: {explanation.reference}")
     heading = "\n".join(textwrap.fill(line, 17 * columns) for line in lines)
-    height, width = reasons.image.shape[:2]  # type: ignore[union-attr]
+    height, width = explanation.image.shape[:2]  # type: ignore[union-attr]
     panel = (_PANEL, _PANEL * min(1.6, max(0.6, height / width)))
     top = 0.55 + 0.17 * (heading.count("\n") + 1)
     grid = _Grid(len(words) + 1, columns, panel, gap=(0.08, 0.42), top=top, dpi=dpi)
-    image = grid.plate.fit(reasons.image, *panel)
+    image = grid.plate.fit(explanation.image, *panel)
     grid.show(0, image, "image", 9)
     most = max(float(maps.max()), 1e-9) * maps.shape[1] * maps.shape[2]
-    shared = shared_words(words, reasons.reference)
+    shared = shared_words(words, explanation.reference)
     for place, (word, stem, known, regions) in enumerate(zip(words, stems, shared, maps), start=1):
         name = word if stem == word else f"{word}\n({stem})"
         grid.show(place, overlay(image, regions * regions.size, most), name, 9, RED if known else "black")
@@ -62,7 +62,7 @@ def words_figure(reasons: Reasons, maps: np.ndarray, title: str, unit: str, dpi:
 
 
 class _Grid:
-    """Panels of one size, counted row by row, under a heading and beside a colour bar; all lengths in inches."""
+    """Panels of one size, counted row by row, under a heading and beside a color bar; all lengths in inches."""
 
     def __init__(
         self, count: int, columns: int, panel: tuple[float, float], gap: tuple[float, float], top: float, dpi: int
@@ -71,18 +71,18 @@ class _Grid:
         self.height = math.ceil(count / columns) * (panel[1] + gap[1]) - gap[1] + top + 0.1
         self.plate = Plate(columns * (panel[0] + gap[0]) + 0.9, self.height, dpi)
 
-    def show(self, place: int, picture: np.ndarray, title: str, size: float, colour: str = "black") -> None:
+    def show(self, place: int, picture: np.ndarray, title: str, size: float, color: str = "black") -> None:
         """A picture, uint8 [H, W, 3], on a panel, with its title over it."""
         row, column = divmod(place, self.columns)
         (wide, high), (across, down) = self.panel, self.gap
         left, top = 0.05 + column * (wide + across), self.top + row * (high + down)
         self.plate.show(picture, left, top)
-        self.plate.write(title, left + wide / 2, top - 0.04, size, "center", "bottom", color=colour)
+        self.plate.write(title, left + wide / 2, top - 0.04, size, "center", "bottom", color=color)
 
     def finish(self, span: tuple[float, float], unit: str, heading: str) -> Figure:
-        """The heading, and a colour bar of `span` to the right of all panels."""
+        """The heading, and a color bar of `span` to the right of all panels."""
         left, high = self.columns * (self.panel[0] + self.gap[0]) + 0.1, self.height - self.top - 0.1
-        self.plate.bar(left, self.top + 0.1 * high, 0.8 * high, MAP_COLOURS, span, unit)
+        self.plate.bar(left, self.top + 0.1 * high, 0.8 * high, MAP_COLORS, span, unit)
         self.plate.write(heading, self.plate.width / 2, 0.08, 10, "center", "top")
         return self.plate.figure()
 
@@ -91,10 +91,10 @@ def overlay(image: np.ndarray, regions: np.ndarray, top: float) -> np.ndarray:
     """A map of regions [h, w], 0..`top`, over the grey image: uint8 [H, W, 3]; what the map leaves at 0 stays nearly
     grey."""
     level = np.clip(over_image(regions, image.shape[:2]) / top, 0, 1)
-    coloured = colours(level, MAP_COLOURS)
+    colored = colors(level, MAP_COLORS)
     strength = (0.15 + 0.6 * level)[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(grey + strength * (coloured.astype(np.float32) - grey)).astype(np.uint8)
+    return np.rint(grey + strength * (colored.astype(np.float32) - grey)).astype(np.uint8)
 
 
 def strip_figure(
@@ -127,7 +127,7 @@ def _draw_strip(plate: Plate, top: float, title: str, reading: WordReading, conc
     bound = max(float(np.abs(reading.contributions).max(initial=0)), 1e-9)
     # The darkest word stays light enough for black letters.
     weights = reading.importance / (1.8 * max(float(reading.importance.max()), 1e-9))
-    cells = [colours((reading.contributions / bound + 1) / 2, "PuOr"), colours(weights[None], "Greys")]
+    cells = [colors((reading.contributions / bound + 1) / 2, "PuOr"), colors(weights[None], "Greys")]
     plate.write(title, _NAMES, top + 0.12, 10, "left", "center")
     top += _HEAD
     size = (_CELL * len(reading.words), _ROW * (len(names) + 1))
@@ -159,7 +159,7 @@ def layer_figure(name: str, maps: np.ndarray, dpi: int, shown: int = 16) -> Figu
     low, top = float(maps[..., chosen].min()), float(maps[..., chosen].max())
     levels = (maps[..., chosen] - low) / max(top - low, 1e-9)
     for place, channel in enumerate(chosen):
-        picture = colours(levels[..., place], MAP_COLOURS)
+        picture = colors(levels[..., place], MAP_COLORS)
         grid.show(place, grid.plate.fit(picture, *panel, growth=cv2.INTER_NEAREST), f"{channel}", 7)
     size = f"{name}: {height} x {width} x {channels}; {active_share(maps):.0%} of the channels active"
     return grid.finish((low, top), "activation", f"{size}; the {len(chosen)} strongest")

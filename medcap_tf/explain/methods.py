@@ -18,6 +18,10 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.errors import InputError
+from medcap_tf.models.visual import concept_view
+
 METHODS = (
     "grad_cam",
     "occlusion_sensitivity",
@@ -29,52 +33,74 @@ METHODS = (
 )
 
 
-def method_pictures(
-    view: keras.Model, pixels: np.ndarray, concept: int, layer: str, methods: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """What tf-explain draws for one concept of one image.
+class ConceptMethods:
+    """tf-explain's methods on a run's encoder and concept head."""
 
-    Args:
-        view: `image` float32 [1, S, S, 3] -> concepts, as `models.visual.concept_view` builds it, in float32.
-        pixels: uint8 [S, S, 3]. Square by construction, which tf-explain's occlusion needs.
-        concept: the concept's column.
-        layer: the encoder's last layer, for Grad-CAM and the activations.
-        methods: among `METHODS`.
+    def __init__(self, captioner: RunCaptioner, methods: Sequence[str]):
+        """Build the view that tf-explain takes apart.
 
-    Returns:
-        By method, uint8 [S, S, 3] (activations: a grid of the layer's channels, of another size).
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from tf_explain.core.activations import ExtractActivations
-        from tf_explain.core.grad_cam import GradCAM
-        from tf_explain.core.gradients_inputs import GradientsInputs
-        from tf_explain.core.integrated_gradients import IntegratedGradients
-        from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
-        from tf_explain.core.smoothgrad import SmoothGrad
-        from tf_explain.core.vanilla_gradients import VanillaGradients
+        Args:
+            captioner: a loaded run.
+            methods: among `METHODS`.
 
-    # tf-explain takes gradients small beside 1 / S for none: these are of a pixel's whole range, not of 1/255 of it.
-    steep = keras.Model(view.inputs, keras.layers.Rescaling(255.0)(view.output))
-    shown, exact = (pixels[None], None), (pixels[None].astype(np.float32), None)
-    draw = {
-        "grad_cam": lambda: GradCAM().explain(shown, view, concept, layer),
-        "occlusion_sensitivity": lambda: OcclusionSensitivity().explain(shown, view, concept, pixels.shape[0] // 8),
-        "integrated_gradients": lambda: IntegratedGradients().explain(exact, steep, concept, n_steps=20),
-        # tf-explain's noise is in the unit of the pixels: a tenth of their range, as the method's authors advise.
-        "smoothgrad": lambda: SmoothGrad().explain(exact, steep, concept, num_samples=10, noise=25.5),
-        "vanilla_gradients": lambda: VanillaGradients().explain(exact, view, concept),
-        "gradients_inputs": lambda: GradientsInputs().explain(exact, view, concept),
-        "activations": lambda: ExtractActivations().explain(shown, view, [layer]),
-    }
-    with _quiet_and_eager():
-        return {name: _colours(draw[name]()) for name in methods}
+        Raises:
+            InputError: the run has trained no concept head.
+        """
+        if "image" not in captioner.thresholds:
+            raise InputError("this run has no trained concept head: train with visual.concept_epochs above 0")
+        self._codes, self._names, self._methods = captioner.concepts, captioner.concept_names, methods
+        self._layer = captioner.model.encoder.layers[-1].name
+        self._view = concept_view(captioner.model.encoder, captioner.model.head)
+        # tf-explain takes gradients small beside 1 / S for none: these are of a pixel's whole range, not 1/255 of it.
+        self._steep = keras.Model(self._view.inputs, keras.layers.Rescaling(255.0)(self._view.output))
+
+    def draw(self, pixels: np.ndarray, concepts: Sequence[tuple[str, float]]) -> dict[str, dict[str, np.ndarray]]:
+        """What tf-explain draws for some concepts of one image.
+
+        Args:
+            pixels: uint8 [S, S, 3]. Square by construction, which tf-explain's occlusion needs.
+            concepts: codes and scores.
+
+        Returns:
+            By title (name and score) and method, uint8 [S, S, 3] (activations: a grid of the layer's channels, of
+            another size).
+        """
+        with _quiet_and_eager():
+            return {
+                f"{self._names.get(code, code)}  {score:.2f}": self._draw(pixels, self._codes.index(code))
+                for code, score in concepts
+            }
+
+    def _draw(self, pixels: np.ndarray, concept: int) -> dict[str, np.ndarray]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tf_explain.core.activations import ExtractActivations
+            from tf_explain.core.grad_cam import GradCAM
+            from tf_explain.core.gradients_inputs import GradientsInputs
+            from tf_explain.core.integrated_gradients import IntegratedGradients
+            from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
+            from tf_explain.core.smoothgrad import SmoothGrad
+            from tf_explain.core.vanilla_gradients import VanillaGradients
+
+        view, steep, layer = self._view, self._steep, self._layer
+        shown, exact = (pixels[None], None), (pixels[None].astype(np.float32), None)
+        draw = {
+            "grad_cam": lambda: GradCAM().explain(shown, view, concept, layer),
+            "occlusion_sensitivity": lambda: OcclusionSensitivity().explain(shown, view, concept, pixels.shape[0] // 8),
+            "integrated_gradients": lambda: IntegratedGradients().explain(exact, steep, concept, n_steps=20),
+            # tf-explain's noise is in the unit of the pixels: a tenth of their range, as the method's authors advise.
+            "smoothgrad": lambda: SmoothGrad().explain(exact, steep, concept, num_samples=10, noise=25.5),
+            "vanilla_gradients": lambda: VanillaGradients().explain(exact, view, concept),
+            "gradients_inputs": lambda: GradientsInputs().explain(exact, view, concept),
+            "activations": lambda: ExtractActivations().explain(shown, view, [layer]),
+        }
+        return {name: _colors(draw[name]()) for name in self._methods}
 
 
 @contextlib.contextmanager
 def _quiet_and_eager() -> Iterator[None]:
     """tf-explain traces a new graph of the whole network for every call, which costs many times the call itself; it
-    prints Keras' progress bar; and a map of one value, as an image of one colour gives, makes it divide by zero."""
+    prints Keras' progress bar; and a map of one value, as an image of one color gives, makes it divide by zero."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -85,7 +111,7 @@ def _quiet_and_eager() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _colours(picture: Any) -> np.ndarray:
+def _colors(picture: Any) -> np.ndarray:
     if picture.ndim == 3:
         return np.uint8(picture)
     scaled = np.nan_to_num(picture - picture.min()) / max(float(np.ptp(picture)), 1e-9)
@@ -96,7 +122,7 @@ def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int,
     """A row a concept, a column a method, at the original image's aspect ratio.
 
     Args:
-        concepts: by title (code and score), `method_pictures`.
+        concepts: of `ConceptMethods.draw`.
         shape: H, W of the original image.
         dpi: pixels an inch.
     """

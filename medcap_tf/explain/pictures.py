@@ -12,23 +12,23 @@ from typing import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
+from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.figures import layer_figure, strip_figure, words_figure
 from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.plate import save
-from medcap_tf.explain.reasons import Reasons
 
 
 def write_pictures(
-    reasons: Reasons,
+    explanation: Explanation,
     folder: Path,
     dpi: int = 110,
     pdf: bool = False,
     concept_names: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Draw one image's reasons.
+    """Draw one image's explanation.
 
     Args:
-        reasons: what to draw; an image with an error, or a caption without words, has fewer files.
+        explanation: what to draw; an image with an error, or a caption without words, has fewer files.
         folder: where to; it exists.
         dpi: pixels an inch: 110 for a screen, 300 for print.
         pdf: a PDF of each figure too.
@@ -39,32 +39,32 @@ def write_pictures(
         `NAME.methods.png`, and `NAME.maps.npz` (attention and grad_cam, float32 [n, h, w]) and `NAME.attention.csv`
         (regions x words).
     """
-    if reasons.caption.error:
+    if explanation.caption.error:
         return []
-    name, written = file_name(reasons.caption.path), []
-    for kind, draw in _figures(reasons, concept_names).items():
+    name, written = file_name(explanation.caption.path), []
+    for kind, draw in _figures(explanation, concept_names).items():
         written.append(folder / f"{name}.{kind}.png")
         save(draw, written[-1], dpi, pdf)
-    return [*written, *_write_numbers(reasons, folder, name)]
+    return [*written, *_write_numbers(explanation, folder, name)]
 
 
-def _figures(reasons: Reasons, concept_names: Mapping[str, str] | None) -> dict[str, Callable[[int], Figure]]:
+def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) -> dict[str, Callable[[int], Figure]]:
     """By kind, what draws the figure at given pixels an inch."""
     found: dict[str, Callable[[int], Figure]] = {}
-    if reasons.caption.words:
+    if explanation.caption.words:
         unit = "{}, in shares of an even spread"
         looked = ("where it looked", unit.format("attention"))
         spoke = ("what spoke for each word", unit.format("Grad-CAM"))
-        found["attention"] = partial(words_figure, reasons, reasons.attention, *looked)
-        found["grad_cam"] = partial(words_figure, reasons, reasons.grad_cam, *spoke)
-    readings = [("generated", reasons.reading), ("reference", reasons.reference_reading)]
+        found["attention"] = partial(words_figure, explanation, explanation.attention, *looked)
+        found["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
+    readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
         found["words"] = partial(strip_figure, read, concept_names=concept_names)
-    for layer, maps in reasons.layers.items():
+    for layer, maps in explanation.layers.items():
         found[f"layer.{layer}"] = partial(layer_figure, layer, maps)
-    if reasons.methods:
-        found["methods"] = partial(methods_figure, reasons.methods, reasons.image.shape[:2])
+    if explanation.methods:
+        found["methods"] = partial(methods_figure, explanation.methods, explanation.image.shape[:2])
     return found
 
 
@@ -74,18 +74,21 @@ def file_name(path: Path) -> str:
     return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
-def _write_numbers(reasons: Reasons, folder: Path, name: str) -> list[Path]:
-    if not reasons.caption.words:
+def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Path]:
+    if not explanation.caption.words:
         return []
     arrays, table = folder / f"{name}.maps.npz", folder / f"{name}.attention.csv"
     np.savez_compressed(
-        arrays, words=np.array(reasons.caption.words), attention=reasons.attention, grad_cam=reasons.grad_cam
+        arrays,
+        words=np.array(explanation.caption.words),
+        attention=explanation.attention,
+        grad_cam=explanation.grad_cam,
     )
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "column", *reasons.caption.words])
+        writer.writerow(["row", "column", *explanation.caption.words])
         for (row, column), weights in zip(
-            np.ndindex(reasons.attention.shape[1:]), reasons.attention.reshape(len(reasons.attention), -1).T
+            np.ndindex(explanation.attention.shape[1:]), explanation.attention.reshape(len(explanation.attention), -1).T
         ):
             writer.writerow([row, column, *(f"{weight:.6f}" for weight in weights)])
     return [arrays, table]

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 PRINT_DPI = 300
-_BAR = 0.14  # a colour bar's width
+_BAR = 0.14  # a color bar's width
 _LETTER = 0.07  # a letter's width at 8 points
 
 
@@ -55,9 +55,9 @@ class Plate:
         self._figure.text(*place, text, fontsize=size, ha=across, va=down, **options)
 
     def bar(self, left: float, top: float, height: float, map_name: str, span: tuple[float, float], unit: str) -> None:
-        """A colour bar of values from `span[0]` below to `span[1]` above, with ticks, and what they mean."""
+        """A color bar of values from `span[0]` below to `span[1]` above, with ticks, and what they mean."""
         level = np.linspace(1, 0, self._length(height))[:, None]
-        strip = np.repeat(colours(level, map_name), self._length(_BAR), axis=1)
+        strip = np.repeat(colors(level, map_name), self._length(_BAR), axis=1)
         strip[[0, -1]] = 0
         strip[:, [0, -1]] = 0
         self.show(strip, left, top)
@@ -102,14 +102,14 @@ def _labels(ticks: list[float]) -> list[str]:
     return formatter.format_ticks(ticks)
 
 
-def colours(level: np.ndarray, map_name: str) -> np.ndarray:
-    """Levels 0..1, of any shape, in one of matplotlib's colour maps: uint8 [..., 3]."""
-    return np.take(colour_table(map_name), np.rint(255 * level).astype(np.uint8), axis=0)
+def colors(level: np.ndarray, map_name: str) -> np.ndarray:
+    """Levels 0..1, of any shape, in one of matplotlib's color maps: uint8 [..., 3]."""
+    return np.take(color_table(map_name), np.rint(255 * level).astype(np.uint8), axis=0)
 
 
 @lru_cache
-def colour_table(map_name: str) -> np.ndarray:
-    """A colour map's 256 colours from low to high, uint8 [256, 3]."""
+def color_table(map_name: str) -> np.ndarray:
+    """A color map's 256 colors from low to high, uint8 [256, 3]."""
     return np.rint(matplotlib.colormaps[map_name](np.arange(256))[:, :3] * 255).astype(np.uint8)
 
 

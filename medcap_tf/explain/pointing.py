@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medcap_tf.explain.reasons import over_image
+from medcap_tf.explain.explanation import over_image
 
 
 class Pointed(NamedTuple):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medcap_tf.caption import Caption
+from medcap_tf.data.folders import image_stem, same_form
 from medcap_tf.errors import InputError
-from medcap_tf.folders import image_stem, same_form
 
 
 class Pictured(NamedTuple):

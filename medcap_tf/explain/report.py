@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -14,10 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.figures import MAP_COLOURS
+from medcap_tf.explain.explanation import Explanation
+from medcap_tf.explain.figures import MAP_COLORS
 from medcap_tf.explain.measures import MEASURES
-from medcap_tf.explain.plate import colour_table
-from medcap_tf.explain.reasons import Reasons
+from medcap_tf.explain.plate import color_table
 
 
 class Table(NamedTuple):
@@ -31,8 +32,8 @@ class Table(NamedTuple):
 
 def write_report(
     path: Path,
-    reasons: Iterable[Reasons],
-    title: str = "Captions and their reasons",
+    explanations: Iterable[Explanation],
+    title: str = "Captions and their explanations",
     audit: Mapping[str, Any] | None = None,
     concept_names: Mapping[str, str] | None = None,
     worst_by: str = "",
@@ -41,7 +42,7 @@ def write_report(
 
     Args:
         path: the HTML file.
-        reasons: taken one after another, each written before the next is asked for.
+        explanations: taken one after another, each written before the next is asked for.
         title: the page's heading.
         audit: the content of `audit.json`; its tables stand ahead of the images.
         concept_names: what to call the concepts' codes, where known.
@@ -51,7 +52,7 @@ def write_report(
     Returns:
         The path.
     """
-    entries = (entry_of(one, concept_names) for one in reasons)
+    entries = (entry_of(one, concept_names) for one in explanations)
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
@@ -62,9 +63,13 @@ def write_report(
     return path
 
 
-def one_page(entry: dict[str, Any]) -> str:
-    """The report of a single image as text, without heading and search: to be shown inside another page."""
-    return "".join(_page(entry["name"], [entry], alone=True))
+def framed(explanation: Explanation) -> str:
+    """The report of one image, without heading and search, in a frame that may run its own script and nothing else."""
+    entry = entry_of(explanation)
+    page = html.escape("".join(_page(entry["name"], [entry], alone=True)))
+    name = html.escape(f"Caption of {entry['name']}")
+    style = "display: block; width: 100%; height: 640px; border: 0"
+    return f'<iframe title="{name}" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 
 
 def _page(
@@ -81,7 +86,7 @@ def _page(
         audit=audit,
         entries=entries,
         worst_by=worst_by,
-        colours=colour_table(MAP_COLOURS).tolist(),
+        colors=color_table(MAP_COLORS).tolist(),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

@@ -6,26 +6,13 @@ Axes: n words, h x w regions, S pixels a side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.models.captioning import CaptioningModel
 
 NOISE = 0.01  # standard deviation, of the range of pixel values
-
-
-class Maps(NamedTuple):
-    """Both explanations of one sentence, float32 [n, h, w] each."""
-
-    attention: np.ndarray
-    grad_cam: np.ndarray
-
-
-def maps_of(captioner: Captioner, pixels: np.ndarray, tokens: np.ndarray) -> Maps:
-    """The maps of a given sentence, int32 [n], over a prepared image, uint8 [S, S, 3]."""
-    return Maps(captioner.attend(pixels, tokens), captioner.grad_cam(pixels, tokens))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -38,13 +25,13 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(((centred[0] * centred[1]).sum(0)[ranked] / norms[ranked]).mean()) if ranked.any() else float("nan")
 
 
-def randomised(captioner: Captioner, rng: np.random.Generator) -> Iterator[str]:
+def randomized(model: CaptioningModel, rng: np.random.Generator) -> Iterator[str]:
     """The cascade of Adebayo et al. (2018): from the output down to the input, part after part of the
     model loses what it has learned; yields the name of each part after its loss, and restores all at the end.
 
     The entries of every weight are shuffled: their spread stays as it was, and variances stay positive.
     """
-    teacher, encoder = captioner.models.decoder.teacher, captioner.models.encoder
+    teacher, encoder = model.decoder.teacher, model.encoder
     stages = dict.fromkeys(layer.name.split("_")[0] for layer in reversed(encoder.layers) if layer.weights)
     parts = {
         "words": [teacher.get_layer(name) for name in ("word_logits", "fusion")],
@@ -68,12 +55,12 @@ def _shuffled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noisy(pixels: np.ndarray, rng: np.random.Generator, count: int) -> Sequence[np.ndarray]:
-    """Copies of an image, uint8 [S, S, 3], with grey Gaussian noise of `NOISE`."""
+    """Copies of an image, uint8 [S, S, 3], with gray Gaussian noise of `NOISE`."""
     noise = rng.normal(0, NOISE * 255, (count, *pixels.shape[:2], 1))
     return list(np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8))
 
 
-def movement(a: np.ndarray, b: np.ndarray) -> float:
+def total_variation(a: np.ndarray, b: np.ndarray) -> float:
     """How much of the maps' weight moved elsewhere, 0..1, averaged over the words: half the absolute difference of
     float32 [n, h, w] (total variation distance)."""
     return float(np.abs(a - b).sum((1, 2)).mean() / 2)

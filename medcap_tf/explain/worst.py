@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from medcap_tf.caption import Caption
-from medcap_tf.metrics import caption_scores
+from medcap_tf.evaluation.metrics import caption_scores
 
 SCORE = "meteor"  # made for single sentences, unlike BLEU (Banerjee and Lavie 2005)
 

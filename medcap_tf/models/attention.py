@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable("medcap_tf")
 class BahdanauAttention(keras.layers.Layer):
     """Additive attention (Bahdanau et al. 2015, appendix A.1.2): score(q, k) = v . tanh(W q + k).
 
@@ -21,8 +22,8 @@ class BahdanauAttention(keras.layers.Layer):
     def __init__(self, units: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = units
-        self.query_projection = keras.layers.Dense(units, name="query")
-        self.score = keras.layers.Dense(1, use_bias=False, name="score")
+        self.query_projection = keras.layers.Dense(units, name="query", dtype=self.dtype_policy)
+        self.score = keras.layers.Dense(1, use_bias=False, name="score", dtype=self.dtype_policy)
 
     def call(
         self, query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, visible: tf.Tensor | None = None

@@ -1,7 +1,7 @@
-"""The attention LSTM that writes the caption, word by word.
+"""The attention LSTM that generates the caption, word by word.
 
 Axes: B images, Q beams of an image, T steps, h x w = P regions of C channels, U LSTM units, A attention units,
-E embedding, M meaning, K concepts, V vocabulary.
+E embedding, M encoding of the words so far, K concepts, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ import tensorflow as tf
 
 from medcap_tf.config import DecoderConfig
 from medcap_tf.models.attention import BahdanauAttention
-from medcap_tf.models.dropout import CountedDropout
+from medcap_tf.models.dropout import ResumableDropout
 
 
-class DecoderModels(NamedTuple):
+class Decoder(NamedTuple):
     """Three forms over the same weights."""
 
     begin: keras.Model  # regions [B, h, w, C] -> keys [B, P, A], values [B, P, U], h [B, U], c [B, U]
-    teacher: keras.Model  # regions, words int32 [B, T], (meaning [B, T, M]) -> logits [B, T, V], attention [B, T, P]
-    step: keras.Model  # keys, values, word int32 [B, Q], h, c [B, Q, U], (meaning [B, Q, M]) -> logits, attention, h, c
+    teacher: keras.Model  # regions, words int32 [B, T], (encoding [B, T, M]) -> logits [B, T, V], attention [B, T, P]
+    step: (
+        keras.Model
+    )  # keys, values, word int32 [B, Q], h, c [B, Q, U], (encoding [B, Q, M]) -> logits, attention, h, c
 
 
+@keras.saving.register_keras_serializable("medcap_tf")
 class AttentionCell(keras.layers.Layer):
-    """One step: look at the regions with the state so far, then update the state with word, meaning and context.
+    """One step: look at the regions with the state so far, then update the state with word, encoding and context.
 
     Show, Attend and Tell (Xu et al. 2015, section 3.1.2) with additive attention and the context gate of its section
-    4.2.1. Every tensor has a beam axis Q, so that Q sentences share one image's keys and values.
+    4.2.1. Every tensor has a beam axis Q, so that Q captions share one image's keys and values.
     """
 
     def __init__(self, units: int, attention_units: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.units, self.attention_units = units, attention_units
-        self.attention = BahdanauAttention(attention_units, name="attention")
-        self.gate = keras.layers.Dense(units, activation="sigmoid", name="context_gate")
-        self.lstm = keras.layers.LSTMCell(units, name="lstm")
+        self.attention = BahdanauAttention(attention_units, name="attention", dtype=self.dtype_policy)
+        self.gate = keras.layers.Dense(units, activation="sigmoid", name="context_gate", dtype=self.dtype_policy)
+        self.lstm = keras.layers.LSTMCell(units, name="lstm", dtype=self.dtype_policy)
         self.state_size = [tf.TensorShape([1, units]), tf.TensorShape([1, units])]
         self.output_size = None
 
@@ -44,7 +47,7 @@ class AttentionCell(keras.layers.Layer):
         """Step.
 
         Args:
-            inputs: float [B, Q, E + M], the word and the meaning so far.
+            inputs: float [B, Q, E + M], the word and the encoding of those before it.
             states: h and c, float [B, Q, U].
             constants: keys float [B, P, A] and values float [B, P, U].
 
@@ -73,6 +76,7 @@ def _split_beams(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [tf.shape(like)[0], tf.shape(like)[1], x.shape[-1]])
 
 
+@keras.saving.register_keras_serializable("medcap_tf")
 class TeacherForcing(keras.layers.Layer):
     """The cell over a whole caption: inputs [B, T, E + M] -> h, context [B, T, U], attention float32 [B, T, P]."""
 
@@ -90,73 +94,106 @@ class TeacherForcing(keras.layers.Layer):
         _, outputs, _ = keras.backend.rnn(step, inputs, [state[:, None] for state in states])
         return outputs
 
+    def get_config(self) -> dict[str, Any]:
+        """What Keras needs to build the layer again."""
+        return {**super().get_config(), "cell": keras.saving.serialize_keras_object(self.cell)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TeacherForcing:
+        """The inverse of `get_config`."""
+        return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
+
+
+@keras.saving.register_keras_serializable("medcap_tf")
+class StopGradient(keras.layers.Layer):
+    """float [...] -> the same values, of which no gradient comes back."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Stop it."""
+        return tf.stop_gradient(inputs)
+
 
 def build_decoder(
     config: DecoderConfig,
     vocabulary: int,
     region_shape: tuple[int, int, int],
-    meaning_size: int,
+    encoding_size: int,
     head: keras.Model | None = None,
-) -> DecoderModels:
-    """The decoder in its three forms; `meaning_size` 0 builds it without the semantic encoder's input.
+    precision: str = "float32",
+) -> Decoder:
+    """The decoder in its three forms.
 
     The regions are projected once an image, to keys and to values of the decoder's width. The state starts from the
     mean region (Xu et al. 2015, section 3.1.2) and, with a trained concept `head`, from the concepts that it sees in
-    the regions, which no gradient of the captions changes. Words are predicted from state, context, word and meaning
+    the regions, which no gradient of the captions changes. Words are predicted from state, context, word and encoding
     together ("deep output", Pascanu et al. 2014), in teacher forcing for all steps at once after the loop.
-    """
-    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding")
-    cell = AttentionCell(config.units, config.attention_units, name="attention_cell")
-    drop_words = CountedDropout(config.dropout, seed=31, name="word_dropout")
-    fuse = keras.layers.Dense(config.embedding_size, activation="tanh", name="fusion")
-    drop_fused = CountedDropout(config.dropout, seed=32, name="fusion_dropout")
-    project = keras.layers.Dense(vocabulary, name="word_logits", dtype="float32")
-    join = keras.layers.Concatenate(name="word_and_meaning")
-    join_all = keras.layers.Concatenate(name="fusion_join")
 
-    def word_input(words: Any, meaning: list[Any]) -> Any:
+    Args:
+        config: what is built.
+        vocabulary: V.
+        region_shape: h, w, C.
+        encoding_size: M; 0 builds it without the semantic encoder's input.
+        head: a trained concept head, or None.
+        precision: Keras' dtype policy of all layers but the logits.
+    """
+    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding", dtype=precision)
+    cell = AttentionCell(config.units, config.attention_units, name="attention_cell", dtype=precision)
+    drop_words = ResumableDropout(config.dropout, seed=31, name="word_dropout", dtype=precision)
+    fuse = keras.layers.Dense(config.embedding_size, activation="tanh", name="fusion", dtype=precision)
+    drop_fused = ResumableDropout(config.dropout, seed=32, name="fusion_dropout", dtype=precision)
+    project = keras.layers.Dense(vocabulary, name="word_logits", dtype="float32")
+    join = keras.layers.Concatenate(name="word_and_meaning", dtype=precision)
+    join_all = keras.layers.Concatenate(name="fusion_join", dtype=precision)
+
+    def word_input(words: Any, encoding: list[Any]) -> Any:
         embedded = drop_words(embed(words))
-        return join([embedded, *meaning]) if meaning else embedded
+        return join([embedded, *encoding]) if encoding else embedded
 
     def predict(hidden: Any, context: Any, inputs: Any) -> Any:
         return project(drop_fused(fuse(join_all([hidden, context, inputs]))))
 
-    begin = _begin_model(config, region_shape, head)
+    begin = _begin_model(config, region_shape, head, precision)
     regions = keras.Input(region_shape, name="regions")
     words = keras.Input((None,), dtype="int32", name="words")
-    meaning = [keras.Input((None, meaning_size), name="meaning")] if meaning_size else []
+    encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
     start = begin(regions)
-    inputs = word_input(words, meaning)
-    forced = TeacherForcing(cell, name="teacher_forcing")
+    inputs = word_input(words, encoding)
+    forced = TeacherForcing(cell, name="teacher_forcing", dtype=precision)
     hidden, context, attention = forced(inputs, [start["h"], start["c"]], [start["keys"], start["values"]])
     outputs = {"logits": predict(hidden, context, inputs), "attention": attention}
-    teacher = keras.Model([regions, words, *meaning], outputs, name="teacher_forced_decoder")
+    teacher = keras.Model([regions, words, *encoding], outputs, name="teacher_forced_decoder")
 
     word = keras.Input((None,), dtype="int32", name="word")
-    meaning = [keras.Input((None, meaning_size), name="meaning")] if meaning_size else []
-    kind = keras.mixed_precision.global_policy().compute_dtype
-    keys = keras.Input((None, config.attention_units), dtype=kind, name="keys")
-    values = keras.Input((None, config.units), dtype=kind, name="values")
-    states = [keras.Input((None, config.units), dtype=kind, name=name) for name in "hc"]
-    inputs = word_input(word, meaning)
+    encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
+    keys = keras.Input((None, config.attention_units), dtype=cell.compute_dtype, name="keys")
+    values = keras.Input((None, config.units), dtype=cell.compute_dtype, name="values")
+    states = [keras.Input((None, config.units), dtype=cell.compute_dtype, name=name) for name in "hc"]
+    inputs = word_input(word, encoding)
     (hidden, context, attention), new = cell(inputs, states, constants=[keys, values])
     outputs = {"logits": predict(hidden, context, inputs), "attention": attention, "h": new[0], "c": new[1]}
-    step = keras.Model([keys, values, word, *states, *meaning], outputs, name="decoder_step")
-    return DecoderModels(begin, teacher, step)
+    step = keras.Model([keys, values, word, *states, *encoding], outputs, name="decoder_step")
+    return Decoder(begin, teacher, step)
 
 
-def _begin_model(config: DecoderConfig, region_shape: tuple[int, int, int], head: keras.Model | None) -> keras.Model:
+def _begin_model(
+    config: DecoderConfig, region_shape: tuple[int, int, int], head: keras.Model | None, precision: str
+) -> keras.Model:
     regions = keras.Input(region_shape, name="regions")
-    flat = keras.layers.Reshape((-1, region_shape[-1]), name="flat_regions")(regions)
-    flat = CountedDropout(config.dropout / 2, seed=33, name="region_dropout")(flat)
-    mean = keras.layers.GlobalAveragePooling1D(name="mean_region")(flat)
+    flat = keras.layers.Reshape((-1, region_shape[-1]), name="flat_regions", dtype=precision)(regions)
+    flat = ResumableDropout(config.dropout / 2, seed=33, name="region_dropout", dtype=precision)(flat)
+    mean = keras.layers.GlobalAveragePooling1D(name="mean_region", dtype=precision)(flat)
     if head is not None:
-        seen = tf.stop_gradient(tf.sigmoid(head(regions)))
-        mean = keras.layers.Concatenate(name="mean_region_and_concepts")([mean, seen])
+        seen = keras.layers.Activation("sigmoid", name="image_concepts", dtype="float32")(head(regions))
+        seen = StopGradient(name="fixed_image_concepts", dtype="float32")(seen)
+        mean = keras.layers.Concatenate(name="mean_region_and_concepts", dtype=precision)([mean, seen])
+
+    def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
+        return keras.layers.Dense(units, name=name, dtype=precision, **options)
+
     outputs = {
-        "keys": keras.layers.Dense(config.attention_units, use_bias=False, name="keys")(flat),
-        "values": keras.layers.Dense(config.units, activation="relu", name="values")(flat),
-        "h": keras.layers.Dense(config.units, activation="tanh", name="initial_h")(mean),
-        "c": keras.layers.Dense(config.units, name="initial_c")(mean),
+        "keys": dense(config.attention_units, "keys", use_bias=False)(flat),
+        "values": dense(config.units, "values", activation="relu")(flat),
+        "h": dense(config.units, "initial_h", activation="tanh")(mean),
+        "c": dense(config.units, "initial_c")(mean),
     }
     return keras.Model(regions, outputs, name="decoder_begin")

@@ -15,7 +15,8 @@ _PLACES, _SEEDS = 1000, 1 << 40  # layers of a captioner, and seeds of a run, th
 _REPLICA = 1 << 50  # above any seed of a layer
 
 
-class CountedDropout(keras.layers.Layer):
+@keras.saving.register_keras_serializable("medcap_tf")
+class ResumableDropout(keras.layers.Layer):
     """Dropout (Srivastava et al. 2014) seeded by the run's seed, the layer's own `seed`, the replica, and the number of
     training calls so far."""
 
@@ -53,7 +54,7 @@ def seed_dropout(models: Iterable[keras.Model], seed: int) -> None:
     """Give every such layer of the models, nested ones too, the seed of the run; before anything is traced."""
     for model in models:
         for layer in model.submodules:
-            if isinstance(layer, CountedDropout):
+            if isinstance(layer, ResumableDropout):
                 layer.run_seed = seed
 
 

@@ -1,4 +1,4 @@
-"""The visual encoder made for inference: batch normalisation folded into the convolutions.
+"""The visual encoder made for inference: batch normalization folded into the convolutions.
 
 Axes: B images, h x w places, I input and O output channels, k x k taps.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.errors import InputError
+from medcap_tf.models.visual import ImageNetNormalization
 
 
 class FoldedConvolution(keras.layers.Layer):
@@ -42,9 +43,9 @@ def fold_encoder(
     """The same function of the image with fixed weights: W' = W g / s, b' = (b - m) g / s + beta, s^2 = v + eps.
 
     Args:
-        encoder: a functional model in which each normalisation follows a convolution of its own.
+        encoder: a functional model in which each normalization follows a convolution of its own.
         precision: `float32`, `bfloat16` or `float16`, the type that convolutions compute in.
-        keep: layers whose outputs will be asked for; a convolution among them keeps its normalisation apart, so that
+        keep: layers whose outputs will be asked for; a convolution among them keeps its normalization apart, so that
             every named output stays what it was.
         constant: weights as constants of the graph: slower to start, then faster.
 
@@ -67,7 +68,7 @@ def fold_encoder(
         if layer.name in gone:
             return keras.layers.Activation("linear", name=layer.name, dtype=policy)
         settings = layer.get_config()
-        # The first layers, operations on the pixels, have no type of their own.
+        # Pixels are normalized in the type they come in.
         return type(layer).from_config({**settings, "dtype": policy} if _is_network(layer) else settings)
 
     result = keras.models.clone_model(encoder, clone_function=clone)
@@ -88,7 +89,7 @@ def layers_of(encoder: keras.Model, names: Sequence[str]) -> keras.Model:
 
 
 def _is_network(layer: keras.layers.Layer) -> bool:
-    return not layer.name.startswith("tf.")
+    return not isinstance(layer, (keras.layers.InputLayer, ImageNetNormalization))
 
 
 def _folded_weights(layer: keras.layers.Conv2D, normalizer: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
-"""The reader of words: what the caption so far means, which of its words carry that, and which concepts it names.
+"""The semantic encoder: what the caption so far says, which of its words carry that, and which concepts it names.
 
-Axes: B captions, T words, E embedding, G GRU units (also the width of the meaning), A attention units, K concepts,
-L places of the step form's memory.
+Axes: B captions, K beams of an image, T words, E embedding, G GRU units (also the width of an encoding), A attention
+units, Q concepts, L places of the cache.
 """
 
 from __future__ import annotations
@@ -13,21 +13,74 @@ import tensorflow as tf
 
 from medcap_tf.config import SemanticConfig
 from medcap_tf.models.attention import BahdanauAttention
-from medcap_tf.models.dropout import CountedDropout
+from medcap_tf.models.dropout import ResumableDropout
 
 
-class SemanticModels(NamedTuple):
-    """Four forms over the same weights."""
+class SemanticEncoder(NamedTuple):
+    """Five forms over the same weights."""
 
-    reader: keras.Model  # words int32 [B, T] -> meaning [B, T, G], weights float32 [B, T, T]; row t sees words 0..t
-    classifier: keras.Model  # words int32 [B, T] -> concept_logits float32 [B, K], word_importance float32 [B, T]
+    reader: keras.Model  # words int32 [B, T] -> encoding [B, T, G], weights float32 [B, T, T]; row t sees words 0..t
+    classifier: keras.Model  # words int32 [B, T] -> concept_logits float32 [B, Q], word_importance float32 [B, T]
     embed: keras.Model  # words int32 [B, T] -> float [B, T, E]
     from_embedded: keras.Model  # words, float [B, T, E] -> as the classifier; for gradients with respect to words
-    # word and place int32 [B], gru float [B, G], keys [B, L, A], states [B, L, G] -> the meaning of the words so far
-    # [B, G] and the memory (gru, keys, states) with this word in it, at its place.
+    # word and place int32 [B], gru float [B, G], keys [B, L, A], states [B, L, G] -> the encoding of the words so far
+    # [B, G] and the cache (gru, keys, states) with this word in it, at its place.
     step: keras.Model
 
+    def prefix_encodings(self, words: tf.Tensor, whole: bool = False) -> tf.Tensor:
+        """What the decoder reads at each step of teacher forcing.
 
+        Args:
+            words: int32 [B, T], the caption's words without `<start>`, padded.
+            whole: at every step the encoding of the whole caption, the oracle's peek, instead of that of the words
+                before the step (zeros at step 0).
+
+        Returns:
+            float [B, T + 1, G]: the steps of T words and `<end>`.
+        """
+        # The GRU cannot read no word at all, as at the first step of a caption of one.
+        count = tf.shape(words)[1]
+        some = tf.pad(words, [[0, 0], [0, tf.cast(count == 0, tf.int32)]])
+        encodings = self.reader(some)["encoding"][:, :count]
+        if not whole:
+            return tf.pad(encodings, [[0, 0], [1, 0], [0, 0]])
+        last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
+        return tf.repeat(tf.gather(encodings, last, batch_dims=1)[:, None], count + 1, axis=1)
+
+    def initial_cache(self, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
+        """`gru` [B, K, G], `keys` [B, K, L, A] and `states` [B, K, L, G] before the first word, with L = `length`."""
+        shapes = {name: self.step.input_shape[name][1:] for name in ("gru", "keys", "states")}
+        kind = self.step.compute_dtype
+        return {
+            "gru": tf.zeros([batch, width, *shapes["gru"]], kind),
+            "keys": tf.zeros([batch, width, length, shapes["keys"][-1]], kind),
+            "states": tf.zeros([batch, width, length, shapes["states"][-1]], kind),
+        }
+
+    def advance(
+        self, t: tf.Tensor, words: tf.Tensor, cache: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """One step of a search: the encoding [B, K, G] of the words up to step t, and the cache after them.
+
+        At t = 0 the word is `<start>`: nothing has been generated, so the encoding is zero and the cache stays empty
+        (place -1 is written nowhere).
+
+        Args:
+            t: int32 [].
+            words: int32 [B, K].
+            cache: as `initial_cache` or this method gave it.
+        """
+        batch, width = tf.shape(words)[0], words.shape[1]
+        inputs = {name: tf.reshape(value, [-1, *value.shape[2:]]) for name, value in cache.items()}
+        place = tf.fill([batch * width], t - 1)
+        out = self.step({"word": tf.reshape(words, [-1]), "place": place, **inputs})
+        out = {name: tf.reshape(value, [-1, width, *value.shape[1:]]) for name, value in out.items()}
+        begun = t > 0
+        after = {name: tf.where(begun, out[name], cache[name]) for name in cache}
+        return tf.where(begun, out["encoding"], tf.zeros_like(out["encoding"])), after
+
+
+@keras.saving.register_keras_serializable("medcap_tf")
 class CausalView(keras.layers.Layer):
     """words int32 [B, T] -> bool [B, T, T]: position t may see words 0..t that are not padding (id 0)."""
 
@@ -37,6 +90,7 @@ class CausalView(keras.layers.Layer):
         return (steps[None, None, :] <= steps[None, :, None]) & (words != 0)[:, None, :]
 
 
+@keras.saving.register_keras_serializable("medcap_tf")
 class LastWord(keras.layers.Layer):
     """(sequence [B, T, ...], words int32 [B, T]) -> the entry at the last word, [B, ...]; zero for an empty caption."""
 
@@ -47,40 +101,62 @@ class LastWord(keras.layers.Layer):
         return last * tf.cast(length > 0, sequence.dtype)[:, None]
 
 
-class Remember(keras.layers.Layer):
-    """(memory [B, L, X], item [B, X], place int32 [B]) -> memory with the item written at its row's place."""
+@keras.saving.register_keras_serializable("medcap_tf")
+class CacheWrite(keras.layers.Layer):
+    """(cache [B, L, X], item [B, X], place int32 [B]) -> the cache with the item written at its row's place."""
 
-    def call(self, memory: tf.Tensor, item: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    def call(self, cache: tf.Tensor, item: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Add: every place is written once, over zeros."""
-        slot = tf.one_hot(place, tf.shape(memory)[1], dtype=memory.dtype)
-        return memory + slot[:, :, None] * item[:, None, :]
+        slot = tf.one_hot(place, tf.shape(cache)[1], dtype=cache.dtype)
+        return cache + slot[:, :, None] * item[:, None, :]
 
 
-class UpTo(keras.layers.Layer):
-    """(memory [B, L, X], place int32 [B]) -> bool [B, 1, L], the places written so far."""
+@keras.saving.register_keras_serializable("medcap_tf")
+class LengthMask(keras.layers.Layer):
+    """(cache [B, L, X], place int32 [B]) -> bool [B, 1, L], the places written so far."""
 
-    def call(self, memory: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    def call(self, cache: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Compare."""
-        return tf.range(tf.shape(memory)[1])[None, None, :] <= place[:, None, None]
+        return tf.range(tf.shape(cache)[1])[None, None, :] <= place[:, None, None]
 
 
-def build_semantic(config: SemanticConfig, vocabulary: int, concepts: int) -> SemanticModels:
+class _Layers(NamedTuple):
+    """What the forms share."""
+
+    embed: keras.layers.Layer
+    gru: keras.layers.Layer
+    key: keras.layers.Layer
+    attend: keras.layers.Layer
+    mean: keras.layers.Layer
+    join: keras.layers.Layer
+
+
+def build_semantic(
+    config: SemanticConfig, vocabulary: int, concepts: int, precision: str = "float32"
+) -> SemanticEncoder:
     """Embedding, GRU (Cho et al. 2014), causal Bahdanau self-attention, and a multi-label classifier of concepts.
 
-    The self-attention's query at t is the GRU's state at t; its keys are the states up to t. The meaning joins what
+    The self-attention's query at t is the GRU's state at t; its keys are the states up to t. The encoding joins what
     was attended with the state itself. At the last word causal and full attention are the same, so the classifier's
     word weights are the last row of the reader's.
-    """
-    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="semantic_embedding")
-    gru = keras.layers.GRU(config.units, return_sequences=True, name="semantic_gru")
-    key = keras.layers.Dense(config.attention_units, use_bias=False, name="semantic_keys")
-    attend = BahdanauAttention(config.attention_units, name="semantic_attention")
-    mean = keras.layers.Dense(config.units, activation="tanh", name="meaning")
-    drop_words = CountedDropout(config.dropout, seed=21, name="semantic_word_dropout")
-    drop_meaning = CountedDropout(config.dropout, seed=22, name="meaning_dropout")
-    classify = keras.layers.Dense(concepts, name="word_concept_logits", dtype="float32")
-    join = keras.layers.Concatenate(name="meaning_join")
 
+    Args:
+        config: what is built.
+        vocabulary: V.
+        concepts: Q.
+        precision: Keras' dtype policy of all layers but the logits.
+    """
+    shared = _Layers(
+        keras.layers.Embedding(vocabulary, config.embedding_size, name="semantic_embedding", dtype=precision),
+        keras.layers.GRU(config.units, return_sequences=True, name="semantic_gru", dtype=precision),
+        keras.layers.Dense(config.attention_units, use_bias=False, name="semantic_keys", dtype=precision),
+        BahdanauAttention(config.attention_units, name="semantic_attention", dtype=precision),
+        keras.layers.Dense(config.units, activation="tanh", name="meaning", dtype=precision),
+        keras.layers.Concatenate(name="meaning_join", dtype=precision),
+    )
+    drop_words = ResumableDropout(config.dropout, seed=21, name="semantic_word_dropout", dtype=precision)
+    drop_encoding = ResumableDropout(config.dropout, seed=22, name="meaning_dropout", dtype=precision)
+    classify = keras.layers.Dense(concepts, name="word_concept_logits", dtype="float32")
     view, last = CausalView(name="causal_view", dtype="int32"), LastWord(name="last_word", dtype="float32")
 
     words = keras.Input((None,), dtype="int32", name="words")
@@ -88,37 +164,38 @@ def build_semantic(config: SemanticConfig, vocabulary: int, concepts: int) -> Se
 
     def read(embedded: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # No mask for the GRU: padding comes after the words, so it moves no state that is read, and cuDNN takes it.
-        states = gru(drop_words(embedded))
-        context, weights = attend(states, key(states), states, visible=view(words))
-        meaning = mean(join([context, states]))
-        logits = classify(drop_meaning(last(meaning, words)))
+        states = shared.gru(drop_words(embedded))
+        context, weights = shared.attend(states, shared.key(states), states, visible=view(words))
+        encoding = shared.mean(shared.join([context, states]))
+        logits = classify(drop_encoding(last(encoding, words)))
         importance = last(weights, words)
-        return {"meaning": meaning, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
+        return {"encoding": encoding, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
 
-    reading, classified = read(embed(words))
-    return SemanticModels(
+    reading, classified = read(shared.embed(words))
+    return SemanticEncoder(
         keras.Model(words, reading, name="semantic_reader"),
         keras.Model(words, classified, name="semantic_classifier"),
-        keras.Model(words, embed(words), name="semantic_embed"),
+        keras.Model(words, shared.embed(words), name="semantic_embed"),
         keras.Model([words, embedded], read(embedded)[1], name="semantic_from_embedded"),
-        _step_model(config, embed, gru, key, attend, mean, join),
+        _step_model(config, shared),
     )
 
 
-def _step_model(config: SemanticConfig, embed: Any, gru: Any, key: Any, attend: Any, mean: Any, join: Any) -> Any:
+def _step_model(config: SemanticConfig, shared: _Layers) -> keras.Model:
+    kind = shared.gru.compute_dtype
+    policy = shared.gru.dtype_policy
     word = keras.Input((), dtype="int32", name="word")
     place = keras.Input((), dtype="int32", name="place")
-    kind = keras.mixed_precision.global_policy().compute_dtype
     state = keras.Input((config.units,), dtype=kind, name="gru")
     keys = keras.Input((None, config.attention_units), dtype=kind, name="keys")
     states = keras.Input((None, config.units), dtype=kind, name="states")
-    new, _ = gru.cell(embed(word), [state])
-    new_keys = Remember(name="remember_keys")(keys, key(new), place)
-    new_states = Remember(name="remember_states")(states, new, place)
-    query = keras.layers.Reshape((1, config.units), name="semantic_query")(new)
-    visible = UpTo(name="up_to", dtype="int32")(states, place)
-    context, _ = attend(query, new_keys, new_states, visible=visible)
-    meaning = mean(join([keras.layers.Reshape((config.units,), name="semantic_context")(context), new]))
-    outputs = {"meaning": meaning, "gru": new, "keys": new_keys, "states": new_states}
+    new, _ = shared.gru.cell(shared.embed(word), [state])
+    new_keys = CacheWrite(name="write_keys", dtype=policy)(keys, shared.key(new), place)
+    new_states = CacheWrite(name="write_states", dtype=policy)(states, new, place)
+    query = keras.layers.Reshape((1, config.units), name="semantic_query", dtype=policy)(new)
+    visible = LengthMask(name="length_mask", dtype="int32")(states, place)
+    context, _ = shared.attend(query, new_keys, new_states, visible=visible)
+    flat = keras.layers.Reshape((config.units,), name="semantic_context", dtype=policy)(context)
+    outputs = {"encoding": shared.mean(shared.join([flat, new])), "gru": new, "keys": new_keys, "states": new_states}
     inputs = {"word": word, "place": place, "gru": state, "keys": keys, "states": states}
     return keras.Model(inputs, outputs, name="semantic_step")

@@ -9,34 +9,49 @@ from pathlib import Path
 
 import h5py
 import keras
+import tensorflow as tf
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
-from medcap_tf.models.dropout import CountedDropout
+from medcap_tf.models.dropout import ResumableDropout
 
 _WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
-def build_visual_encoder(config: VisualConfig, with_weights: bool = True) -> keras.Model:
+@keras.saving.register_keras_serializable("medcap_tf")
+class ImageNetNormalization(keras.layers.Layer):
+    """RGB float [B, S, S, 3] in 0..255 -> BGR, minus ImageNet's mean of each channel, as ResNet50's weights expect."""
+
+    MEAN_BGR = (103.939, 116.779, 123.68)
+
+    def call(self, image: tf.Tensor) -> tf.Tensor:
+        """Reverse the channels and center them."""
+        return tf.nn.bias_add(image[..., ::-1], tf.constant([-mean for mean in self.MEAN_BGR], image.dtype))
+
+
+def build_visual_encoder(config: VisualConfig, with_weights: bool = True, precision: str = "float32") -> keras.Model:
     """ResNet50 (He et al. 2016) cut at `config.layer`.
 
     Args:
         config: what is built.
         with_weights: False leaves the weights random, for a model that will be given those of a run.
+        precision: Keras' dtype policy of ResNet50's layers.
 
     Returns:
         A flat functional model: `image` float32 [B, S, S, 3], RGB in 0..255, -> regions [B, h, w, C] (float32 or the
-        compute type of the precision policy). Normalisation (BGR, minus ImageNet's means) is its first step. Any inner
-        layer's output is had by `activations(encoder, names)`.
+        compute type of the precision policy). Its first layer is `normalization`. Any inner layer's output is had by
+        `activations(encoder, names)`.
 
     Raises:
         InputError: weights that cannot be had or do not fit, or no such layer.
     """
     size = config.image_size
     image = keras.Input((size, size, 3), name="image")
-    normalized = keras.applications.resnet50.preprocess_input(image)
+    normalized = ImageNetNormalization(name="normalization", dtype="float32")(image)
     network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=normalized)
     encoder = keras.Model(network.inputs, _layer(network, config.layer).output, name="visual_encoder")
+    if precision != "float32":
+        encoder = _with_precision(encoder, precision)
     if config.weights == "none":
         _follow_batches_faster(encoder)
     elif with_weights:
@@ -53,7 +68,7 @@ def build_concept_head(config: VisualConfig, region_shape: tuple[int, int, int],
     """Global average pooling and one dense layer: regions [B, h, w, C] -> `concept_logits` float32 [B, K]."""
     regions = keras.Input(region_shape, name="regions")
     pooled = keras.layers.GlobalAveragePooling2D(name="pooling", dtype="float32")(regions)
-    pooled = CountedDropout(config.concept_dropout, seed=11, name="concept_dropout", dtype="float32")(pooled)
+    pooled = ResumableDropout(config.concept_dropout, seed=11, name="concept_dropout", dtype="float32")(pooled)
     logits = keras.layers.Dense(concepts, name="concept_logits", dtype="float32")(pooled)
     return keras.Model(regions, logits, name="concept_head")
 
@@ -108,6 +123,17 @@ def _layer(network: keras.Model, name: str) -> keras.layers.Layer:
     if len(layer.output_shape) != 4:
         raise InputError(f"visual.layer: {name!r} gives no grid of regions but {layer.output_shape}")
     return layer
+
+
+def _with_precision(network: keras.Model, precision: str) -> keras.Model:
+    """keras.applications takes no dtype, so its layers are built again with one."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        own = isinstance(layer, (keras.layers.InputLayer, ImageNetNormalization))
+        settings = layer.get_config()
+        return type(layer).from_config(settings if own else {**settings, "dtype": precision})
+
+    return keras.models.clone_model(network, clone_function=clone)
 
 
 def _follow_batches_faster(network: keras.Model) -> None:

@@ -9,35 +9,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medcap_tf.caption import Caption
+from medcap_tf.caption import Caption, ImageInput
 from medcap_tf.serving.upload import REFUSED
 
 
-def to_caption(path: Path, row: Mapping[str, Any], threshold: float) -> Caption:
+def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> Caption:
     """The caption, or why there is none, from one row of the signature `explain`.
 
     Args:
-        path: the image file.
+        source: the path of the image file, or the image.
         row: `valid`; `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
             `concept` bytes and `concept_score` [K]; of exports that tell: `copied` float32 [T], `similar` bytes and
             `similar_weight` float32 [M].
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
-        return Caption(path, error=f"{path}: {REFUSED}")
+        name = source if isinstance(source, (str, Path)) else "image"
+        return Caption(error=f"{name}: {REFUSED}").of(source)
     length = int(row["length"])
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
     # An export of an earlier version tells nothing of similar images.
     similar = zip(row["similar"].tolist(), row["similar_weight"].tolist()) if "similar" in row else ()
     near = tuple((text.decode(), weight) for text, weight in similar)
-    return Caption(
-        path,
+    caption = Caption(
         words=tuple(row["caption"].decode().split()),
         stems=tuple(row["stems"].decode().split()),
         score=float(row["score"]),
         attention=row["attention"][:length],
         word_importance=row["word_importance"][:length] if len(row["concept"]) else None,
-        copied=row["copied"][:length] if near else None,
+        retrieval_share=row["copied"][:length] if near else None,
         similar=near,
         concepts=tuple((code.decode(), score) for code, score in pairs if score >= threshold),
     )
+    return caption.of(source)

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner
-from medcap_tf.data import choose_splits
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.records import Dataset, read_dataset
+from medcap_tf.data.splits import choose_splits
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json
-from medcap_tf.records import Dataset, read_dataset
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.serving.check import Request, compare, require_stock_ops
 from medcap_tf.serving.files import MAX_PIXELS, start_command, write_model_card, write_server_files, write_signatures
 from medcap_tf.serving.module import ServedCaptioner
@@ -77,12 +78,13 @@ def export(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", base.name):
         raise InputError(f"--out {base}: its last part names the model; give letters, digits, '.', '_' or '-' alone")
     message_module("tensorflow_serving.apis.predict_pb2")  # said now, not after minutes
-    captioner = Captioner.load(run, dict(settings or {}))
+    captioner = RunCaptioner.load(run, dict(settings or {}))
     version = _free_version(base, version)
-    written = read_json(run / "config.json")
+    folder = RunFolder(run)
+    written = read_json(folder.config)
     data = written.get("data") or "unknown"
     samples = _samples(data_folder(written), captioner)
-    scores = _scores(run)
+    scores = folder.read_scores()
     base.mkdir(parents=True, exist_ok=True)
     # A server that watches the folder looks at numbers only.
     beside = Path(tempfile.mkdtemp(prefix=".exporting-", dir=base))
@@ -109,7 +111,7 @@ def _describe(
     run: Path,
     base: Path,
     version: int,
-    captioner: Captioner,
+    captioner: RunCaptioner,
     signatures: Mapping[str, Any],
     facts: Mapping[str, Any],
     scores: Mapping[str, Any],
@@ -128,7 +130,7 @@ def _describe(
     }
     write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
     counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
-    counts["neighbours"] = captioner.retriever.count if captioner.retriever else 0
+    counts["neighbours"] = captioner.model.retriever.count if captioner.model.retriever else 0
     write_model_card(base, version, run, config, {**facts, **counts}, scores)
 
 
@@ -146,7 +148,7 @@ def data_folder(written: Mapping[str, Any]) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def _samples(data: Path, captioner: Captioner) -> Samples:
+def _samples(data: Path, captioner: RunCaptioner) -> Samples:
     try:
         dataset: Dataset = read_dataset(data)
         splits = choose_splits(dataset, captioner.config.data, captioner.config.training.seed)
@@ -159,7 +161,7 @@ def _samples(data: Path, captioner: Captioner) -> Samples:
     return Samples([record.caption for record in splits.train], list(itertools.islice(files, _COMPARED)))
 
 
-def _save(captioner: Captioner, folder: Path, captions: Sequence[str], layers: Any, precision: str) -> Any:
+def _save(captioner: RunCaptioner, folder: Path, captions: Sequence[str], layers: Any, precision: str) -> Any:
     with tempfile.TemporaryDirectory() as tables:
         module = ServedCaptioner(captioner, Path(tables), captions, layers, precision)
         signatures = module.signatures()
@@ -176,7 +178,7 @@ def _images(samples: Samples) -> list[bytes]:
     return [tf.io.encode_png(noise[0]).numpy(), tf.io.encode_jpeg(noise[1]).numpy(), tf.io.encode_png(noise[2]).numpy()]
 
 
-def _requests(captioner: Captioner, samples: Samples) -> list[Request]:
+def _requests(captioner: RunCaptioner, samples: Samples) -> list[Request]:
     """Every signature on no row, one, and several with an unreadable one among them."""
     size = captioner.config.visual.image_size
     first, second, third = _images(samples)
@@ -204,7 +206,7 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array.tolist(), tf.string, array.shape) if array.dtype == object else tf.constant(array)
 
 
-def _warmup_inputs(captioner: Captioner, samples: Samples) -> dict[str, tuple[str, np.ndarray]]:
+def _warmup_inputs(captioner: RunCaptioner, samples: Samples) -> dict[str, tuple[str, np.ndarray]]:
     size = captioner.config.visual.image_size
     file = np.array(_images(samples)[:1], object)
     return {
@@ -215,7 +217,7 @@ def _warmup_inputs(captioner: Captioner, samples: Samples) -> dict[str, tuple[st
 
 
 def _agreement(
-    captioner: Captioner, signatures: Mapping[str, Any], files: Sequence[tuple[Path, bytes]]
+    captioner: RunCaptioner, signatures: Mapping[str, Any], files: Sequence[tuple[Path, bytes]]
 ) -> tuple[int, int]:
     """Of how many images the export writes the run's own caption, and how many were compared."""
     if files:
@@ -237,11 +239,6 @@ def _described(call: Any) -> dict[str, dict[str, tuple[str, list]]]:
         side: {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
         for side, specs in (("inputs", inputs), ("outputs", outputs))
     }
-
-
-def _scores(run: Path) -> dict[str, Any]:
-    path = run / "scores.json"
-    return read_json(path) if path.is_file() else {}
 
 
 def _say(message: str) -> None:

@@ -13,15 +13,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner
-from medcap_tf.decoding import Sentences
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.decoding import DecodingResult
 from medcap_tf.errors import InputError
+from medcap_tf.models.captioning import Encoded
 from medcap_tf.models.fold import fold_encoder, layers_of
-from medcap_tf.neighbours import Neighbours
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
 from medcap_tf.text import END, PAD, START
-from medcap_tf.writing import copied_shares, read_captions, write_captions
 
 CONCEPTS_SHOWN = 10
 CHANNELS_SHOWN = 16
@@ -36,7 +35,7 @@ class ServedCaptioner(tf.Module):
 
     def __init__(
         self,
-        captioner: Captioner,
+        captioner: RunCaptioner,
         folder: Path,
         captions: Iterable[str] = (),
         layers: Sequence[str] | None = None,
@@ -60,14 +59,15 @@ class ServedCaptioner(tf.Module):
                 "data.equalize=true: histogram equalisation has no counterpart among TensorFlow's own operations, so "
                 "this run cannot be served; train one with --set data.equalize=false"
             )
-        self.captioner, self.retriever = captioner, captioner.retriever
-        encoder = captioner.models.encoder
+        self.captioner, self.model = captioner, captioner.model
+        self.retriever = captioner.model.retriever  # tracked: its variables are saved
+        encoder = captioner.model.encoder
         present = {layer.name for layer in encoder.layers}
         self.layers = tuple(name for name in LAYERS if name in present) if layers is None else tuple(layers)
         self.tables = WordTables(captioner.vocabulary, captions, folder)
         # The variables alone are saved: Keras would add a trace of every layer.
         self.weights = [
-            weight for name, part in captioner.models.parts().items() if name != "encoder" for weight in part.weights
+            weight for name, part in captioner.model.parts().items() if name != "encoder" for weight in part.weights
         ]
         # For whoever loads the export as a captioner; no signature reads it.
         self.concept_threshold = tf.Variable(captioner.concept_threshold, trainable=False, dtype=tf.float32)
@@ -97,29 +97,28 @@ class ServedCaptioner(tf.Module):
     def _caption_files(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]."""
         pixels, valid = self._read(image_bytes)
-        return self._say(self._write(self._regions(pixels))[0], valid)
+        return self._caption(self._generate(self._encode(pixels)), valid)
 
     def _caption_pixels(self, image: tf.Tensor) -> Outputs:
         """float32 [B, S, S, 3], RGB in 0..255, -> the same five; a row with other values is not valid."""
         valid = tf.reduce_all((image >= 0) & (image <= 255), [1, 2, 3])
         pixels = tf.where(valid[:, None, None, None], image, 0.0)
-        return self._say(self._write(self._regions(pixels))[0], valid)
+        return self._caption(self._generate(self._encode(pixels)), valid)
 
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
         [B, T], concept string and concept_score float32 [B, K], best first; copied float32 [B, T], similar string and
         similar_weight float32 [B, M], the nearest first."""
         pixels, valid = self._read(image_bytes)
-        regions = self._regions(pixels)
-        found, near = self._write(regions)
-        read = self._read_words(found.tokens, valid, regions, near)
-        maps = tf.reshape(found.attention, [-1, found.tokens.shape[1], *regions.shape[1:3]])
+        encoded = self._encode(pixels)
+        generated = self._generate(encoded)
+        maps = tf.reshape(generated.attention, [-1, generated.tokens.shape[1], *self.model.grid])
         return {
-            **self._say(found, valid),
-            "tokens": _only(valid, self.tables.decode(found.tokens, readable=False)),
+            **self._caption(generated, valid),
+            "tokens": _only(valid, self.tables.decode(generated.tokens, readable=False)),
             "attention": _only(valid, maps),
-            **self._reasons(read, valid),
-            **self._similar(found, near, regions, valid),
+            **self._concepts(generated.tokens, valid, encoded),
+            **self._similar(generated, encoded, valid),
         }
 
     def _activations(self, image_bytes: tf.Tensor) -> Outputs:
@@ -132,54 +131,51 @@ class ServedCaptioner(tf.Module):
         """string [B] -> tokens string [B, T], word_importance float32 [B, T], concept and concept_score [B, K]."""
         tokens = self.tables.encode(caption, self.captioner.config.text.max_words)
         valid = tf.ones_like(tokens[:, 0], tf.bool)
-        return {
-            "tokens": self.tables.decode(tokens, readable=False),
-            **self._reasons(self._read_words(tokens, valid), valid),
-        }
+        return {"tokens": self.tables.decode(tokens, readable=False), **self._concepts(tokens, valid)}
 
     def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return read_images(image_bytes, self.captioner.config.visual.image_size)
 
-    def _write(self, regions: tf.Tensor) -> tuple[Sentences, Neighbours | None]:
-        config = self.captioner.config
-        near = self.captioner.near(regions)
-        source = config.decoder.semantic_source
-        return write_captions(self.captioner.models, regions, config.decoding, source, near=near), near
+    def _encode(self, pixels: tf.Tensor) -> Encoded:
+        return self.model.encode_regions(self._regions(pixels))
 
-    def _say(self, found: Sentences, valid: tf.Tensor) -> Outputs:
-        spoken = {
-            "caption": sentence(self.tables.decode(found.tokens, readable=True)),
-            "stems": sentence(self.tables.decode(found.tokens, readable=False)),
-            "score": found.score,
-            "length": found.length,
+    def _generate(self, encoded: Encoded) -> DecodingResult:
+        return self.model.generate(encoded, self.captioner.config.decoding)
+
+    def _caption(self, generated: DecodingResult, valid: tf.Tensor) -> Outputs:
+        texts = {
+            "caption": sentence(self.tables.decode(generated.tokens, readable=True)),
+            "stems": sentence(self.tables.decode(generated.tokens, readable=False)),
+            "score": generated.score,
+            "length": generated.length,
         }
-        return {**{name: _only(valid, value) for name, value in spoken.items()}, "valid": valid}
+        return {**{name: _only(valid, value) for name, value in texts.items()}, "valid": valid}
 
-    def _read_words(
-        self, tokens: tf.Tensor, valid: tf.Tensor, regions: tf.Tensor | None = None, near: Neighbours | None = None
-    ) -> Outputs:
-        """What `read_captions` says: of an image's caption, or of a text alone where there are no regions."""
-        if self.captioner.models.semantic is None:
-            nothing = tf.zeros([tf.size(valid), 0])
-            return {"word_importance": tf.zeros_like(tokens, tf.float32), "concept_score": nothing}
-        from_image = regions is not None and self.captioner.names_from_image
-        return read_captions(self.captioner.models, regions, tokens, from_image, near)
-
-    def _reasons(self, read: Outputs, valid: tf.Tensor) -> Outputs:
+    def _concepts(self, tokens: tf.Tensor, valid: tf.Tensor, encoded: Encoded | None = None) -> Outputs:
+        """Of an image's caption, or of a text alone."""
+        importance, scores = tf.zeros_like(tokens, tf.float32), tf.zeros([tf.size(valid), 0])
+        if self.model.semantic is not None:
+            reading = self.model.read(tokens)
+            importance = reading.word_importance
+            scores = reading.concept_scores if encoded is None else self.model.concept_scores(encoded, reading)
         codes = self.captioner.concepts
-        best, place = tf.math.top_k(read["concept_score"], min(CONCEPTS_SHOWN, len(codes)))
+        best, place = tf.math.top_k(scores, min(CONCEPTS_SHOWN, len(codes)))
         named = tf.gather(tf.constant(codes, tf.string), place)
-        found = {"word_importance": read["word_importance"], "concept": named, "concept_score": best}
-        return {name: _only(valid, value) for name, value in found.items()}
+        shown = {"word_importance": importance, "concept": named, "concept_score": best}
+        return {name: _only(valid, value) for name, value in shown.items()}
 
-    def _similar(self, found: Sentences, near: Neighbours | None, regions: tf.Tensor, valid: tf.Tensor) -> Outputs:
-        models, source = self.captioner.models, self.captioner.config.decoder.semantic_source
-        shown = {"similar": tf.fill([tf.size(valid), 0], ""), "similar_weight": tf.zeros([tf.size(valid), 0])}
-        if near is not None:
-            tokens = near.tokens[:, :SIMILAR_SHOWN]
+    def _similar(self, generated: DecodingResult, encoded: Encoded, valid: tf.Tensor) -> Outputs:
+        neighbors = encoded.neighbors
+        shown = {
+            "copied": tf.zeros_like(generated.tokens, tf.float32),
+            "similar": tf.fill([tf.size(valid), 0], ""),
+            "similar_weight": tf.zeros([tf.size(valid), 0]),
+        }
+        if neighbors is not None:
+            tokens = neighbors.tokens[:, :SIMILAR_SHOWN]
             words = self.tables.decode(tf.where((tokens == START) | (tokens == END), PAD, tokens), readable=True)
-            shown = {"similar": sentence(words), "similar_weight": near.weight[:, :SIMILAR_SHOWN]}
-        shown["copied"] = copied_shares(models, regions, found.tokens, source, near)
+            share = self.model.score(encoded, generated.tokens).retrieval_share
+            shown = {"copied": share, "similar": sentence(words), "similar_weight": neighbors.weight[:, :SIMILAR_SHOWN]}
         return {name: _only(valid, value) for name, value in shown.items()}
 
 

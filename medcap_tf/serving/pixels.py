@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from medcap_tf.formats import PNG_START
+from medcap_tf.data.formats import PNG_START
 from medcap_tf.serving.files import MAX_PIXELS
 
 # A progressive JPEG may ask for its pixels to be gone through any number of times.

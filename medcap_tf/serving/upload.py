@@ -11,22 +11,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medcap_tf import images
+from medcap_tf.caption import ImageInput
+from medcap_tf.data import images
+from medcap_tf.data.formats import jpeg_frame, kind_of, size_of
 from medcap_tf.errors import InputError
-from medcap_tf.formats import jpeg_frame, kind_of, size_of
 from medcap_tf.serving.files import MAX_PIXELS
 
 REFUSED = f"refused by the export's reader; give a whole image of at most {MAX_PIXELS:,} pixels"
 
 
-def read_for_server(path: Path, size: int | None = None) -> bytes:
-    """A file as a server is to get it: what the graph does not read as a run would becomes a PNG, squashed to `size`
-    pixels a side where that is given.
+def read_for_server(source: ImageInput, size: int | None = None) -> bytes:
+    """A file, or an image, as a server is to get it: what the graph does not read as a run would becomes a PNG,
+    squashed to `size` pixels a side where that is given.
 
     Raises InputError, with the name of the reader that refused, where the file cannot be read here, or has more pixels
     than an export takes and `size` is not known.
     """
-    return for_server(images.read_bytes(path), str(path), size)
+    if not isinstance(source, (str, Path)):
+        return _as_png(images.to_array(source), size, "image")
+    return for_server(images.read_bytes(Path(source)), str(source), size)
 
 
 def for_server(data: bytes, name: str, size: int | None = None) -> bytes:
@@ -38,6 +41,10 @@ def for_server(data: bytes, name: str, size: int | None = None) -> bytes:
         pixels = images.decode_image(data, name)
     except InputError as error:
         raise InputError(f"{error} (refused by this machine's reader; nothing was sent)") from error
+    return _as_png(pixels, size, name)
+
+
+def _as_png(pixels: np.ndarray, size: int | None, name: str) -> bytes:
     if size is not None:
         pixels = images.resize(pixels, size)
     elif pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
@@ -46,10 +53,10 @@ def for_server(data: bytes, name: str, size: int | None = None) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
 
 
-def try_read(path: Path, size: int | None = None) -> bytes | InputError:
+def try_read(source: ImageInput, size: int | None = None) -> bytes | InputError:
     """What `read_for_server` gives, or the reason why it gives nothing."""
     try:
-        return read_for_server(path, size)
+        return read_for_server(source, size)
     except InputError as error:
         return error
 

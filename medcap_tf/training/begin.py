@@ -13,9 +13,9 @@ import h5py
 
 from medcap_tf import __version__
 from medcap_tf.config import Config
-from medcap_tf.config import load as load_config
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import Vocabulary
 from medcap_tf.training.identity import Identity, check_same_data, describe_data
 from medcap_tf.training.loop import History
@@ -26,47 +26,48 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def read_begun(run: Path, config: Config, resume: bool) -> dict[str, Any] | None:
+def read_begun(run: RunFolder, config: Config, resume: bool) -> dict[str, Any] | None:
     """The `config.json` of a run that was begun with the same settings; None where there is none yet."""
-    path = run / "config.json"
-    if run.exists() and not run.is_dir():
-        raise InputError(f"--out {run}: is a file; give a folder")
-    if not path.exists():
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"--out {run.path}: is a file; give a folder")
+    if not run.config.exists():
         return None
     if not resume:
-        raise InputError(f"{run}: already holds a run; go on with it by --resume, or choose another --out")
-    before, now = load_config(path).to_json(), config.to_json()
+        raise InputError(f"{run.path}: already holds a run; go on with it by --resume, or choose another --out")
+    before, now = run.read_config().to_json(), config.to_json()
     changed = [f"{s}.{k} was {before[s][k]}, now {now[s][k]}" for s in now for k in now[s] if before[s][k] != now[s][k]]
     if changed:
-        raise InputError(f"{run}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out")
-    return read_json(path)
+        raise InputError(
+            f"{run.path}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out"
+        )
+    return read_json(run.config)
 
 
-def check_data(run: Path, written: dict[str, Any] | None, data: Path, identity: Identity) -> None:
+def check_data(run: RunFolder, written: dict[str, Any] | None, data: Path, identity: Identity) -> None:
     if written is None:
         return
     if "data_digest" in written:
         check_same_data(run, written, data, identity)
     else:
         print(
-            f"{run}: begun by an earlier version, which kept no digest of its data: it could not be checked",
+            f"{run.path}: begun by an earlier version, which kept no digest of its data: it could not be checked",
             file=sys.stderr,
         )
 
 
-def check_files(run: Path, vocabulary: Vocabulary, concepts: list[str]) -> None:
+def check_files(run: RunFolder, vocabulary: Vocabulary, concepts: list[str]) -> None:
     """Whether what a run that was begun holds belongs to what it is given now."""
-    expected = {"vocabulary.json": json.loads(vocabulary_text(vocabulary))["words"], "concepts.json": concepts}
-    for (name, value), key in zip(expected.items(), ("words", "codes")):
-        if (run / name).exists() and _ordered(read_json(run / name).get(key)) != _ordered(value):
+    expected = {run.vocabulary: json.loads(vocabulary_text(vocabulary))["words"], run.concepts: concepts}
+    for (path, value), key in zip(expected.items(), ("words", "codes")):
+        if path.exists() and _ordered(read_json(path).get(key)) != _ordered(value):
             raise InputError(
-                f"{run / name}: is not what the data gives now, and the run's weights go by it; bring the run's own "
+                f"{path}: is not what the data gives now, and the run's weights go by it; bring the run's own "
                 "data and files back, or choose another --out"
             )
     History.read(run)
-    for path in (run / "checkpoints").glob("*/done.json"):
+    for path in run.checkpoints.glob("*/done.json"):
         read_json(path)
-    for path in (run / "checkpoints").glob("*/best-*/[!.]*.h5"):
+    for path in run.checkpoints.glob("*/best-*/[!.]*.h5"):
         try:
             h5py.File(path, "r").close()
         except OSError as error:
@@ -81,7 +82,9 @@ def _ordered(values: Any) -> Any:
     return list(values.items()) if isinstance(values, dict) else values
 
 
-def claim_folder(run: Path, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity) -> None:
+def claim_folder(
+    run: RunFolder, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity
+) -> None:
     """Write `data.csv` and `config.json` into a new run folder; in one to be resumed, where the data lies now."""
     found = describe_data(data, identity)
     if written is None:
@@ -94,7 +97,7 @@ def claim_folder(run: Path, config: Config, written: dict[str, Any] | None, data
     if "data_digest" in values:
         identity.save(run)
     if values != written:
-        write_text(run / "config.json", json.dumps(values, indent=2) + "\n")
+        write_text(run.config, json.dumps(values, indent=2) + "\n")
 
 
 def vocabulary_text(vocabulary: Vocabulary) -> str:

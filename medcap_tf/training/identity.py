@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medcap_tf.data import ImageFile, Splits
+from medcap_tf.data.records import Record
+from medcap_tf.data.splits import ImageFile, Splits
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text
-from medcap_tf.records import Record
+from medcap_tf.run_folder import RunFolder
 
 _COLUMNS = ("split", "ID", "record", "bytes", "image")
-_FILE = "data.csv"
 _UNREADABLE = "unreadable"
 _SHOWN = 3
 
@@ -59,19 +59,19 @@ class Identity(NamedTuple):
         images = [(*key, entry.size, entry.image) for key, entry in self.entries.items()]
         return {"records": _digest(records), "images": _digest(images)}
 
-    def save(self, run: Path) -> None:
+    def save(self, run: RunFolder) -> None:
         """Write `data.csv`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows((*key, *entry) for key, entry in self.entries.items())
-        write_text(run / _FILE, text.getvalue())
+        write_text(run.data, text.getvalue())
 
     @classmethod
-    def load(cls, run: Path) -> Identity | None:
+    def load(cls, run: RunFolder) -> Identity | None:
         """Read what `save` wrote; None where it is missing or damaged."""
         try:
-            with open(run / _FILE, newline="", encoding="utf-8") as file:
+            with open(run.data, newline="", encoding="utf-8") as file:
                 _header, *rows = csv.reader(file)
             return cls({(split, image_id): Entry(*rest) for split, image_id, *rest in rows})
         except (OSError, ValueError, TypeError):
@@ -83,7 +83,7 @@ def describe_data(data: Path, identity: Identity) -> dict[str, Any]:
     return {"data": str(data), "data_path": str(data.resolve()), "data_digest": identity.digest()}
 
 
-def check_same_data(run: Path, written: Mapping[str, Any], data: Path, identity: Identity) -> None:
+def check_same_data(run: RunFolder, written: Mapping[str, Any], data: Path, identity: Identity) -> None:
     """Compare the data at hand with that which a run was begun with; another path is no difference.
 
     Args:
@@ -99,9 +99,9 @@ def check_same_data(run: Path, written: Mapping[str, Any], data: Path, identity:
         return
     before = Identity.load(run)
     found = differences(before, identity) if before and before.digest() == written["data_digest"] else []
-    what = "; ".join(found) or f"{_FILE}, which would tell the records, is missing or damaged"
+    what = "; ".join(found) or f"{run.data.name}, which would tell the records, is missing or damaged"
     raise InputError(
-        f"{run}: the data in {data} are not those the run was begun with in {written.get('data_path')} ({what}); "
+        f"{run.path}: the data in {data} are not those the run was begun with in {written.get('data_path')} ({what}); "
         "bring them back, or choose another --out to begin a new run. Nothing was written"
     )
 

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 
 from medcap_tf.config import VisualConfig
+from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.visual import build_concept_head, build_visual_encoder, concept_view
-from medcap_tf.networks import Models
 
 _ACTIVATIONS = ("conv1_relu", "conv2_block3_out")
 
 
 def tf_explain_callback(
-    models: Models, config: VisualConfig, pixels: np.ndarray, logs: Path, every: int, stage: str
+    model: CaptioningModel, config: VisualConfig, pixels: np.ndarray, logs: Path, every: int, stage: str
 ) -> Callable[[int, dict[str, float]], None]:
     """What to call at the end of an epoch: `(epoch from 1, scores)`.
 
@@ -26,7 +26,7 @@ def tf_explain_callback(
     a later layer go to TensorBoard, under `logs/tf_explain`, and to PNG files of the epoch's number.
 
     Args:
-        models: the networks; the encoder with its concept head is what tf-explain sees.
+        model: the network; the encoder with its concept head is what tf-explain sees.
         config: what the encoder was built from.
         pixels: uint8 [n, S, S, 3].
         logs: the run's log folder.
@@ -42,7 +42,7 @@ def tf_explain_callback(
 
     # A twin in float32, whatever precision trains: tf-explain's Grad-CAM fails under mixed precision.
     encoder = build_visual_encoder(config, with_weights=False)
-    head = build_concept_head(config, encoder.output_shape[1:], models.head.output_shape[-1])
+    head = build_concept_head(config, encoder.output_shape[1:], model.head.output_shape[-1])
     view = concept_view(encoder, head)
     folder, data, layer = logs / "tf_explain", (pixels, None), encoder.layers[-1].name
     layers = [*_ACTIVATIONS, layer]
@@ -55,14 +55,14 @@ def tf_explain_callback(
     def at_epoch_end(epoch: int, scores: dict[str, float]) -> None:
         if epoch % every:
             return
-        encoder.set_weights(models.encoder.get_weights())
-        head.set_weights(models.head.get_weights())
+        encoder.set_weights(model.encoder.get_weights())
+        head.set_weights(model.head.get_weights())
         grad_cam.class_index = int(np.argmax(view(pixels.astype(np.float32)).numpy().max(0)))
         callbacks.on_epoch_end(epoch, scores)
         pictures = {"grad_cam": GradCAM().explain(data, view, grad_cam.class_index, layer)}
         pictures.update({name: ExtractActivations().explain(data, view, [name]) for name in layers})
         for name, picture in pictures.items():
-            colours = picture[..., ::-1] if picture.ndim == 3 else np.uint8(255 * picture / max(picture.max(), 1e-9))
-            cv2.imwrite(str(folder / f"{stage}_epoch_{epoch:03d}_{name}.png"), colours)
+            colors = picture[..., ::-1] if picture.ndim == 3 else np.uint8(255 * picture / max(picture.max(), 1e-9))
+            cv2.imwrite(str(folder / f"{stage}_epoch_{epoch:03d}_{name}.png"), colors)
 
     return at_epoch_end

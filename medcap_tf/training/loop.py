@@ -23,6 +23,7 @@ from tqdm import tqdm
 from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.device import Device
 
 
@@ -53,15 +54,15 @@ class Stage:
 class History:
     """`history.csv` and its TensorBoard twin: a row for each epoch of each stage."""
 
-    def __init__(self, run: Path):
-        self.path = run / "history.csv"
+    def __init__(self, run: RunFolder):
+        self.path = run.history
         self.rows = self.read(run)
-        self._board = tf.summary.create_file_writer(str(run / "logs"))
+        self._board = tf.summary.create_file_writer(str(run.logs))
 
     @staticmethod
-    def read(run: Path) -> list[dict[str, Any]]:
+    def read(run: RunFolder) -> list[dict[str, Any]]:
         """The rows so far; raises InputError where the file is damaged."""
-        path = run / "history.csv"
+        path = run.history
         if not path.exists():
             return []
         try:
@@ -105,7 +106,7 @@ class _Progress(tf.Module):
         self.best_epoch = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
 
-def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, history: History) -> Path | None:
+def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFolder, history: History) -> Path | None:
     """Train a stage to its end, from wherever its last checkpoint stands; a stage that is done is left alone.
 
     The best weights lie in a folder of the stage's own, named after their epoch: what a killed process wrote there
@@ -118,7 +119,7 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: Path, h
         Interrupted: a signal arrived; the state is saved in the middle of the epoch.
         InputError: the loss is not finite.
     """
-    folder = run / "checkpoints" / stage.name
+    folder = run.checkpoints / stage.name
     done = folder / "done.json"
     if done.exists():
         return _best_weights(folder, read_json(done)["best_epoch"])

@@ -1,37 +1,36 @@
 """How much similar training images shall count, chosen on validation captions when the decoder has learned.
 
-Axes: B images, h x w regions of C channels, N neighbours, Q concepts.
+Axes: B images, h x w regions of C channels, N neighbors, Q concepts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from medcap_tf import images
-from medcap_tf.captioner import Captioner
-from medcap_tf.evaluation import best_threshold
-from medcap_tf.library import Library
-from medcap_tf.metrics import caption_scores
-from medcap_tf.neighbours import Retriever, Strength
-from medcap_tf.records import Record
-from medcap_tf.writing import read_captions, write_captions
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data import images
+from medcap_tf.data.datastore import Datastore
+from medcap_tf.data.records import Record
+from medcap_tf.evaluation.evaluate import best_threshold
+from medcap_tf.evaluation.metrics import caption_scores
+from medcap_tf.models.retrieval import RetrievalParameters, Retriever
 
 IMAGES = 500  # enough to choose among seven, and few enough for memory
 _BATCH = 32
 _TENTH = 9  # counted from 0
-# In units of the distance between the nearest and the tenth neighbour, from the nearest upwards.
+# In units of the distance between the nearest and the tenth neighbor, from the nearest upwards.
 _LEVELS, _TEMPERATURES = (0.0, 0.75), (0.25, 0.5, 1.0)
 
 
-class Tried(NamedTuple):
+class Trial(NamedTuple):
     """One choice and its validation scores; None: the decoder alone."""
 
-    strength: Strength | None
+    parameters: RetrievalParameters | None
     bleu_4: float
     cider: float
 
@@ -41,45 +40,45 @@ class Tried(NamedTuple):
         return self.bleu_4 + self.cider / 10
 
 
-def choose_strength(captioner: Captioner, library: Library, records: Sequence[Record], count: int) -> list[Tried]:
-    """Caption validation images with the decoder alone and with similar images at several strengths.
+def choose_retrieval(
+    captioner: RunCaptioner, datastore: Datastore, records: Sequence[Record], count: int
+) -> list[Trial]:
+    """Caption validation images with the decoder alone and with similar images that count differently.
 
     Args:
-        captioner: a trained run without neighbours.
-        library: its training images.
+        captioner: a trained run without retrieval.
+        datastore: its training images.
         records: validation records with images and captions; where there are more than IMAGES, as many are drawn.
         count: N.
 
     Returns:
-        All that was tried, the decoder alone first; the best is worth keeping.
+        All trials, the decoder alone first; the best is worth keeping.
     """
     drawn = np.random.default_rng(0).permutation(len(records))[:IMAGES]  # tables may be sorted by case
     records = [records[row] for row in sorted(drawn)]
     regions = _regions(captioner, records)
-    start = Strength(1.0, 1.0, 0.5)
-    sizes = (count, captioner.config.text.max_words)
-    retriever = Retriever(library, captioner.vocabulary, captioner.concepts, sizes, start)
-    write = _writer(captioner, retriever)
+    together = captioner.with_retrieval(datastore, RetrievalParameters(1.0, 1.0, 0.5), count)
+    retriever: Retriever = together.model.retriever  # type: ignore[assignment]
     references = [record.caption for record in records]
-    found = [_tried(None, references, write(regions, False)[0])]
-    for level, temperature in _grid(retriever, regions):
-        retriever.level.assign(level)
+    captions, _ = _generator(captioner)(regions)
+    trials, generate = [_trial(None, references, captions)], _generator(together)
+    for similarity, temperature in _grid(retriever, regions):
+        retriever.decoder_similarity.assign(similarity)
         retriever.temperature.assign(temperature)
-        captions, scores = write(regions, True)
+        captions, scores = generate(regions)
         threshold = best_threshold(scores, records, captioner.concepts)[0] if captioner.concepts else 0.5
-        found.append(_tried(Strength(level, temperature, threshold), references, captions))
-    return found
+        trials.append(_trial(RetrievalParameters(similarity, temperature, threshold), references, captions))
+    return trials
 
 
-def _tried(strength: Strength | None, references: list[str], captions: list[str]) -> Tried:
+def _trial(parameters: RetrievalParameters | None, references: list[str], captions: list[str]) -> Trial:
     scores = caption_scores(references, captions)
-    return Tried(strength, scores["bleu_4"], scores["cider"])
+    return Trial(parameters, scores["bleu_4"], scores["cider"])
 
 
-def _regions(captioner: Captioner, records: Sequence[Record]) -> list[np.ndarray]:
+def _regions(captioner: RunCaptioner, records: Sequence[Record]) -> list[np.ndarray]:
     """float16 [B, h, w, C], batch by batch."""
-    encoder = captioner.models.encoder
-    encode = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+    encode = tf.function(lambda pixels: captioner.model.encode(pixels).regions, reduce_retracing=True)
     starts = range(0, len(records), _BATCH)
     chunks = (records[start : start + _BATCH] for start in starts)
     pixels = (np.stack([captioner.prepare(images.read_image(r.image_path)) for r in chunk]) for chunk in chunks)  # type: ignore[arg-type]
@@ -88,31 +87,28 @@ def _regions(captioner: Captioner, records: Sequence[Record]) -> list[np.ndarray
 
 
 def _grid(retriever: Retriever, regions: list[np.ndarray]) -> list[tuple[float, float]]:
-    """Levels and temperatures in the unit of this encoder's similarities."""
+    """Similarities of the decoder, and temperatures, in the unit of this encoder's similarities."""
     best = np.concatenate([retriever.nearest(tf.constant(x.astype(np.float32).mean((1, 2))))[0] for x in regions])
     nearest = float(np.median(best[:, 0]))
     unit = max(nearest - float(np.median(best[:, min(_TENTH, best.shape[1] - 1)])), 1e-3)
     return [(nearest + level * unit, temperature * unit) for level in _LEVELS for temperature in _TEMPERATURES]
 
 
-def _writer(captioner: Captioner, retriever: Retriever):  # type: ignore[no-untyped-def]
-    """(regions by batch, with neighbours) -> captions, and concept scores float32 [B, Q] where the run has concepts."""
-    models, config = captioner.models, captioner.config
+def _generator(captioner: RunCaptioner) -> Callable[[list[np.ndarray]], tuple[list[str], np.ndarray]]:
+    """Regions by batch -> captions, and concept scores float32 [B, Q] where the run has concepts."""
+    model, options = captioner.model, captioner.config.decoding
 
     @tf.function(reduce_retracing=True)
-    def write(batch: tf.Tensor, together: bool) -> dict[str, tf.Tensor]:
-        batch = tf.cast(batch, tf.float32)
-        near = retriever.find(tf.reduce_mean(batch, axis=[1, 2])) if together else None
-        found = write_captions(models, batch, config.decoding, config.decoder.semantic_source, near=near)
-        out = {"tokens": found.tokens}
-        if models.semantic is not None:
-            out.update(read_captions(models, batch, found.tokens, captioner.names_from_image, near))
-        return out
+    def generate(regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = model.encode_regions(tf.cast(regions, tf.float32))
+        tokens = model.generate(encoded, options).tokens
+        if model.semantic is None:
+            return tokens, tf.zeros([tf.shape(tokens)[0], 0])
+        return tokens, model.concept_scores(encoded, model.read(tokens))
 
-    def run(regions: list[np.ndarray], together: bool) -> tuple[list[str], np.ndarray]:
-        rows = [{name: value.numpy() for name, value in write(batch, together).items()} for batch in regions]
-        tokens = (ids for row in rows for ids in row["tokens"])
-        captions = [" ".join(captioner.vocabulary.readable(captioner.vocabulary.decode(ids))) for ids in tokens]
-        return captions, np.concatenate([row.get("concept_score", np.zeros((len(row["tokens"]), 0))) for row in rows])
+    def run(batches: list[np.ndarray]) -> tuple[list[str], np.ndarray]:
+        tokens, scores = zip(*(generate(batch) for batch in batches))
+        stems = (captioner.vocabulary.decode(row) for batch in tokens for row in batch.numpy())
+        return [" ".join(captioner.vocabulary.readable(words)) for words in stems], np.concatenate(scores)
 
     return run

@@ -12,18 +12,20 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import Config
-from medcap_tf.data import Examples, Loader, batches
-from medcap_tf.evaluation import best_threshold
-from medcap_tf.metrics import caption_scores
+from medcap_tf.data.pipeline import Examples, Loader, batches
+from medcap_tf.evaluation.evaluate import best_threshold
+from medcap_tf.evaluation.metrics import caption_scores
+from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.visual import set_trainable
-from medcap_tf.networks import Models, save_weights
+from medcap_tf.models.weights import save_weights
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import Vocabulary
+from medcap_tf.training.device import Device
 from medcap_tf.training.loop import Stage
 from medcap_tf.training.losses import addons, caption_loss, concept_loss, scheduled_sampler
-from medcap_tf.writing import teacher_forced, write_captions
 
 
-class Source(NamedTuple):
+class VisualInput(NamedTuple):
     """The visual side of a split's batches."""
 
     train: Loader
@@ -32,21 +34,22 @@ class Source(NamedTuple):
     dtype: Any
 
 
-class Task(NamedTuple):
+class TrainingContext(NamedTuple):
     """What every stage is built from."""
 
     config: Config
-    models: Models
+    model: CaptioningModel
     train: Examples
     valid: Examples
     vocabulary: Vocabulary
     concepts: list[str]
-    replicas: int
+    run: RunFolder
+    device: Device
 
 
-def visual_stage(task: Task, source: Source) -> Stage:
+def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
     """The encoder and its head learn an image's concepts."""
-    config, encoder, head = task.config, task.models.encoder, task.models.head
+    config, encoder, head = context.config, context.model.encoder, context.model.head
     set_trainable(encoder, config.visual.concept_trainable)
     loss = concept_loss(config.visual.concept_loss)
 
@@ -54,7 +57,7 @@ def visual_stage(task: Task, source: Source) -> Stage:
         regions = encoder(tf.cast(batch["visual"], tf.float32), training=True)
         return loss(batch["concepts"], head(regions, training=True))
 
-    predict = _concepts_of_images(task.models)
+    predict = _concepts_of_images(context.model)
     return Stage(
         name="visual",
         epochs=config.visual.concept_epochs,
@@ -62,22 +65,22 @@ def visual_stage(task: Task, source: Source) -> Stage:
         modules={"encoder": encoder, "head": head},
         variables=[*encoder.trainable_variables, *head.trainable_variables],
         loss=batch_loss,
-        validate=lambda: _concept_scores(task, _predict(predict, _validation(task, source), "visual")),
+        validate=lambda: _concept_scores(context, _predict(predict, _validation(context, source), "visual")),
         monitor="concept_f1",
-        keep_best=lambda folder: save_weights(task.models, folder, ["encoder", "concept_head"]),
-        **_epochs(task.train.with_concepts(), task, 1, source),
+        keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
+        **_epochs(context.train.with_concepts(), context, 1, source),
     )
 
 
-def semantic_stage(task: Task) -> Stage:
+def semantic_stage(context: TrainingContext) -> Stage:
     """The semantic encoder learns the concepts of a caption from its words."""
-    config, classifier = task.config, task.models.semantic.classifier  # type: ignore[union-attr]
+    config, classifier = context.config, context.model.semantic.classifier  # type: ignore[union-attr]
     loss = concept_loss(config.semantic.loss)
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         return loss(batch["concepts"], classifier(batch["inputs"][:, 1:], training=True)["concept_logits"])
 
-    predict = _concepts_of_words(task.models)
+    predict = _concepts_of_words(context.model)
     return Stage(
         name="semantic",
         epochs=config.semantic.epochs,
@@ -85,108 +88,106 @@ def semantic_stage(task: Task) -> Stage:
         modules={"classifier": classifier},
         variables=classifier.trainable_variables,
         loss=batch_loss,
-        validate=lambda: _concept_scores(task, _predict(predict, _validation(task, None), "inputs")),
+        validate=lambda: _concept_scores(context, _predict(predict, _validation(context, None), "inputs")),
         monitor="concept_f1",
-        keep_best=lambda folder: save_weights(task.models, folder, ["semantic"]),
-        **_epochs(task.train.with_words().with_concepts(), task, 2, None),
+        keep_best=lambda folder: save_weights(context.model, folder, ["semantic"]),
+        **_epochs(context.train.with_words().with_concepts(), context, 2, None),
     )
 
 
-def caption_stage(task: Task, source: Source) -> Stage:
-    """The decoder learns to write captions, over cached regions or with the encoder learning along."""
-    config, models = task.config, task.models
+def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
+    """The decoder learns to generate captions, over cached regions or with the encoder learning along."""
+    config, model = context.config, context.model
     trains_encoder = config.visual.trainable != "none"
-    set_trainable(models.encoder, config.visual.trainable)
-    teacher, told = models.decoder.teacher, config.decoder.semantic_source
+    set_trainable(model.encoder, config.visual.trainable)
     loss = caption_loss(config.training.label_smoothing)
     probability = tf.Variable(0.0, trainable=False)
     sampler = scheduled_sampler(probability, config.training.seed) if config.training.scheduled_sampling else None
 
     def regions(visual: tf.Tensor, training: bool) -> tf.Tensor:
         if trains_encoder:
-            return models.encoder(tf.cast(visual, tf.float32), training=training)
+            return model.encoder(tf.cast(visual, tf.float32), training=training)
         return tf.cast(visual, tf.float32)
 
-    def forced(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-        return teacher_forced(models, seen, inputs, told, training)["logits"]
+    def logits(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        return model.teacher_forced(seen, inputs, training)["logits"]
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         seen, inputs = regions(batch["visual"], True), batch["inputs"]
         if sampler is not None:
-            inputs = sampler(inputs, tf.stop_gradient(forced(seen, inputs, True)), step)
-        return loss(batch["targets"], forced(seen, inputs, True))
+            inputs = sampler(inputs, tf.stop_gradient(logits(seen, inputs, True)), step)
+        return loss(batch["targets"], logits(seen, inputs, True))
 
     @tf.function(reduce_retracing=True)
-    def write(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        seen = regions(batch["visual"], False)
+    def generate(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = model.encode_regions(regions(batch["visual"], False))
         greedy = dataclasses.replace(config.decoding, beam_width=1)
-        found = write_captions(models, seen, greedy, told, reference=batch["inputs"][:, 1:])
-        return found.tokens, loss(batch["targets"], forced(seen, batch["inputs"], False))
+        generated = model.generate(encoded, greedy, reference=batch["inputs"][:, 1:])
+        return generated.tokens, loss(batch["targets"], logits(encoded.regions, batch["inputs"], False))
 
     def epoch_start(epoch: int) -> None:
         last = max(1, config.training.epochs - 1)
         probability.assign(config.training.scheduled_sampling * epoch / last)
 
     # The concept head may sit inside the decoder, but it has learned what it will.
-    fixed = {id(variable) for variable in (models.head.weights if models.head else [])}
-    trained = {"decoder": teacher, **({"encoder": models.encoder} if trains_encoder else {})}
+    fixed = {id(variable) for variable in (model.head.weights if model.head else [])}
+    trained = {"decoder": model.decoder.teacher, **({"encoder": model.encoder} if trains_encoder else {})}
     return Stage(
         name="caption",
         epochs=config.training.epochs,
         learning_rate=config.training.learning_rate,
         modules=trained,
-        variables=[v for model in trained.values() for v in model.trainable_variables if id(v) not in fixed],
+        variables=[v for part in trained.values() for v in part.trainable_variables if id(v) not in fixed],
         loss=batch_loss,
-        validate=lambda: _caption_scores(task, [write(batch) for batch in _validation(task, source)]),
+        validate=lambda: _caption_scores(context, [generate(batch) for batch in _validation(context, source)]),
         monitor="bleu_4",
-        keep_best=lambda folder: save_weights(models, folder, trained),
+        keep_best=lambda folder: save_weights(model, folder, trained),
         epoch_start=epoch_start,
-        **_epochs(task.train.with_words(), task, 3, source),
+        **_epochs(context.train.with_words(), context, 3, source),
     )
 
 
-def image_concept_scores(task: Task, source: Source) -> np.ndarray:
+def image_concept_scores(context: TrainingContext, source: VisualInput) -> np.ndarray:
     """The head's concept scores of the validation images, float32 [N, K]."""
-    return _predict(_concepts_of_images(task.models), _validation(task, source), "visual")
+    return _predict(_concepts_of_images(context.model), _validation(context, source), "visual")
 
 
-def word_concept_scores(task: Task, examples: Examples) -> np.ndarray:
+def word_concept_scores(context: TrainingContext, examples: Examples) -> np.ndarray:
     """The semantic classifier's concept scores of captions, float32 [N, K]."""
-    return _predict(_concepts_of_words(task.models), batches(examples, task.config.training.batch_size), "inputs")
+    return _predict(_concepts_of_words(context.model), batches(examples, context.config.training.batch_size), "inputs")
 
 
-def _concepts_of_images(models: Models) -> Callable[[tf.Tensor], tf.Tensor]:
+def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.function(reduce_retracing=True)
     def predict(pixels: tf.Tensor) -> tf.Tensor:
-        regions = models.encoder(tf.cast(pixels, tf.float32), training=False)
-        return tf.sigmoid(models.head(regions, training=False))  # type: ignore[misc]
+        return tf.sigmoid(model.head(model.encode(pixels).regions, training=False))  # type: ignore[misc]
 
     return predict
 
 
-def _concepts_of_words(models: Models) -> Callable[[tf.Tensor], tf.Tensor]:
+def _concepts_of_words(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.function(reduce_retracing=True)
     def predict(inputs: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(models.semantic.classifier(inputs[:, 1:], training=False)["concept_logits"])  # type: ignore[union-attr]
+        return model.read(inputs[:, 1:]).concept_scores
 
     return predict
 
 
-def _epochs(examples: Examples, task: Task, number: int, source: Source | None) -> dict[str, Any]:
+def _epochs(examples: Examples, context: TrainingContext, number: int, source: VisualInput | None) -> dict[str, Any]:
     """The data half of a stage: epochs in an order that depends on (seed, stage, epoch) alone."""
-    size, count = task.config.training.batch_size, len(examples.records)
-    whole = task.replicas > 1  # every replica gets the same share
+    size, count = context.config.training.batch_size, len(examples.records)
+    whole = context.device.strategy.num_replicas_in_sync > 1  # every replica gets the same share
     loader = None if source is None else source.train
 
-    # Loaders know rows of the task's training records; a stage may leave some out.
-    rows = {id(record): i for i, record in enumerate(task.train.records)}
+    # Loaders know rows of the context's training records; a stage may leave some out.
+    rows = {id(record): i for i, record in enumerate(context.train.records)}
     original = np.array([rows[id(record)] for record in examples.records], np.int64)
 
     def load(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return loader(original[chosen], rng)  # type: ignore[misc]
 
     def epoch_batches(epoch: int, skip: int) -> tf.data.Dataset:
-        seed = (task.config.training.seed, number, epoch)
+        seed = (context.config.training.seed, number, epoch)
         order = np.random.default_rng(seed).permutation(count)
         visual = None if source is None else (load, source.shape, source.dtype)
         return batches(examples, size, order=order, seed=seed, skip=skip, visual=visual, drop_remainder=whole)
@@ -198,27 +199,27 @@ def _epochs(examples: Examples, task: Task, number: int, source: Source | None) 
     }
 
 
-def _validation(task: Task, source: Source | None) -> tf.data.Dataset:
+def _validation(context: TrainingContext, source: VisualInput | None) -> tf.data.Dataset:
     visual = None if source is None else (source.valid, source.shape, source.dtype)
-    return batches(task.valid, task.config.training.batch_size, visual=visual)
+    return batches(context.valid, context.config.training.batch_size, visual=visual)
 
 
 def _predict(predict: Callable[[tf.Tensor], tf.Tensor], found: tf.data.Dataset, name: str) -> np.ndarray:
     return np.concatenate([predict(batch[name]).numpy() for batch in found])
 
 
-def _concept_scores(task: Task, scores: np.ndarray) -> dict[str, float]:
+def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, float]:
     """Official concept F1 at its best threshold, and micro-averaged F1 at the same."""
-    threshold, f1 = best_threshold(scores, task.valid.records, task.concepts)
-    micro = addons().metrics.F1Score(len(task.concepts), average="micro", threshold=threshold)
-    micro.update_state(task.valid.concepts, scores)
+    threshold, f1 = best_threshold(scores, context.valid.records, context.concepts)
+    micro = addons().metrics.F1Score(len(context.concepts), average="micro", threshold=threshold)
+    micro.update_state(context.valid.concepts, scores)
     return {"concept_f1": f1, "micro_f1": float(micro.result()), "threshold": threshold}
 
 
-def _caption_scores(task: Task, results: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, float]:
-    """Scores of the captions written for the validation batches, and their mean loss, from (tokens, loss) of each."""
+def _caption_scores(context: TrainingContext, results: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, float]:
+    """Scores of the captions generated for the validation batches, and their mean loss, from (tokens, loss) of each."""
     rows = [row for tokens, _ in results for row in tokens.numpy()]
-    captions = [" ".join(task.vocabulary.readable(task.vocabulary.decode(row))) for row in rows]
-    scores = caption_scores([record.caption for record in task.valid.records], captions)
+    captions = [" ".join(context.vocabulary.readable(context.vocabulary.decode(row))) for row in rows]
+    scores = caption_scores([record.caption for record in context.valid.records], captions)
     chosen = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
     return {"loss": float(np.mean([loss for _, loss in results])), **chosen}

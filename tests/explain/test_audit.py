@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.images import read_image
+from medcap_tf.explain.attribution import Attributor
 from medcap_tf.explain.audit_figure import audit_figure
-from medcap_tf.explain.sanity import maps_of, movement, noisy, randomised, rank_correlation
-from medcap_tf.images import read_image
+from medcap_tf.explain.sanity import noisy, randomized, rank_correlation, total_variation
 from tests.conftest import run_command
 
 
@@ -32,14 +33,14 @@ def test_rank_correlation_leaves_out_words_without_ranks():
     assert np.isnan(rank_correlation(grid[1:], grid[1:]))
 
 
-def test_movement_is_the_share_of_weight_that_moved():
+def test_total_variation_is_the_share_of_weight_that_moved():
     left, right = np.array([[[1.0, 0.0]]]), np.array([[[0.0, 1.0]]])
-    assert movement(left, left) == 0
-    assert movement(left, right) == 1
-    assert movement(left, (left + right) / 2) == 0.5
+    assert total_variation(left, left) == 0
+    assert total_variation(left, right) == 1
+    assert total_variation(left, (left + right) / 2) == 0.5
 
 
-def test_noise_is_small_grey_and_differs():
+def test_noise_is_small_gray_and_differs():
     image = np.full((20, 20, 3), 128, np.uint8)
     one, two = noisy(image, np.random.default_rng(0), 2)
     assert one.dtype == np.uint8
@@ -53,21 +54,23 @@ class TestOnARun:
     """The small run, on its test images."""
 
     def test_attention_of_a_given_sentence_is_that_of_the_search(self, small_run, phantoms):
-        captioner = Captioner.load(small_run)
+        captioner = RunCaptioner.load(small_run)
         paths = sorted((phantoms / "test" / "images").iterdir())[:3]
         spoken = [caption for caption in captioner.caption(paths) if caption.words]
         assert spoken
+        attributor = Attributor(captioner)
         for caption in spoken:
-            again = captioner.attend(captioner.prepare(read_image(caption.path)), caption.tokens)
-            np.testing.assert_allclose(again, caption.attention, atol=1e-4)
+            again = attributor.words(captioner.prepare(read_image(caption.path)), caption.tokens)
+            np.testing.assert_allclose(again.attention, caption.attention, atol=1e-4)
 
-    def test_randomised_weights_change_maps_and_come_back(self, small_run, phantoms):
-        captioner = Captioner.load(small_run)
+    def test_randomized_weights_change_maps_and_come_back(self, small_run, phantoms):
+        captioner = RunCaptioner.load(small_run)
         path = min((phantoms / "test" / "images").iterdir())
         pixels, tokens = captioner.prepare(read_image(path)), np.array([4, 5, 6], np.int32)
-        before = maps_of(captioner, pixels, tokens)
-        during = {part: maps_of(captioner, pixels, tokens) for part in randomised(captioner, np.random.default_rng(0))}
-        after = maps_of(captioner, pixels, tokens)
+        attributor, rng = Attributor(captioner, folded=False), np.random.default_rng(0)
+        before = attributor.words(pixels, tokens)
+        during = {part: attributor.words(pixels, tokens) for part in randomized(captioner.model, rng)}
+        after = attributor.words(pixels, tokens)
         assert list(during) == ["words", "decoder", "projections", "conv3", "conv2", "conv1"]
         np.testing.assert_array_equal(during["words"].attention, before.attention)
         assert np.abs(during["decoder"].attention - before.attention).max() > 1e-4

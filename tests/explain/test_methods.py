@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Captioner
-from medcap_tf.explain.methods import METHODS, method_pictures, methods_figure
-from medcap_tf.explain.reasons import explain
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.explain.explanation import Explainer
+from medcap_tf.explain.methods import METHODS, ConceptMethods, methods_figure
 from tests.conftest import run_command
 
 pytestmark = pytest.mark.slow
 
 
 def test_every_method_draws_every_concept(small_run):
-    captioner = Captioner.load(small_run)
+    captioner = RunCaptioner.load(small_run)
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    layer = captioner.models.encoder.layers[-1].name
-    pictures = method_pictures(captioner.concept_view(), pixels, 0, layer, METHODS)
+    (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
     assert list(pictures) == list(METHODS)
     for name, picture in pictures.items():
         assert picture.dtype == np.uint8, name
@@ -27,18 +26,19 @@ def test_every_method_draws_every_concept(small_run):
     assert len(figure.axes) == 2 * len(METHODS)
 
 
-def test_an_image_of_one_colour_is_drawn_too(small_run):
-    captioner = Captioner.load(small_run)
-    layer = captioner.models.encoder.layers[-1].name
+def test_an_image_of_one_color_is_drawn_too(small_run):
+    captioner = RunCaptioner.load(small_run)
     pixels = np.zeros((64, 64, 3), np.uint8)
-    assert len(method_pictures(captioner.concept_view(), pixels, 0, layer, METHODS)) == len(METHODS)
+    (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
+    assert len(pictures) == len(METHODS)
 
 
 def test_methods_are_drawn_for_the_concepts_named(small_run, phantoms):
-    captioner = Captioner.load(small_run)
+    captioner = RunCaptioner.load(small_run)
     path = min((phantoms / "test" / "images").iterdir())
-    reasons = next(iter(explain(captioner, captioner.caption([path]), methods=["grad_cam"])))
-    assert len(reasons.methods) == min(3, len(reasons.caption.concepts))
+    caption = next(captioner.caption([path]))
+    explanation = Explainer(captioner, methods=["grad_cam"]).explain(caption)
+    assert len(explanation.methods) == min(3, len(caption.concepts))
 
 
 def test_an_unknown_method_is_refused_with_the_list(small_run, phantoms, tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures lie where they were put, in the colours that the bar beside them explains."""
+"""Pictures lie where they were put, in the colors that the bar beside them explains."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from medcap_tf.explain.explanation import WordReading
 from medcap_tf.explain.figures import strip_figure
-from medcap_tf.explain.plate import Plate, colour_table, colours, save
-from medcap_tf.explain.reasons import WordReading
+from medcap_tf.explain.plate import Plate, color_table, colors, save
 
 
 def saved(draw, path, dpi) -> np.ndarray:
@@ -48,22 +48,22 @@ def test_words_are_written_where_they_belong(tmp_path):
     np.testing.assert_allclose((dark.min(0) + dark.max(0)) / 2, (25, 150), atol=3)
 
 
-def test_the_bar_runs_from_its_lowest_colour_below_to_its_highest_above(tmp_path):
+def test_the_bar_runs_from_its_lowest_color_below_to_its_highest_above(tmp_path):
     def draw(dpi):
         plate = Plate(2, 2, dpi)
         plate.bar(0.5, 0.5, 1.0, "cividis", (0, 3), "unit")
         return plate.figure()
 
     column = saved(draw, tmp_path / "page.png", 100)[51:149, 57].astype(int)
-    np.testing.assert_allclose(column[[0, -1]], colour_table("cividis")[[255, 0]], atol=6)
-    np.testing.assert_array_equal(colours(np.array([0.0, 1.0]), "cividis"), colour_table("cividis")[[0, 255]])
+    np.testing.assert_allclose(column[[0, -1]], color_table("cividis")[[255, 0]], atol=6)
+    np.testing.assert_array_equal(colors(np.array([0.0, 1.0]), "cividis"), color_table("cividis")[[0, 255]])
 
 
 def test_a_strip_shows_what_each_word_gives_to_each_concept(tmp_path):
     given = np.array([[1.0, -1.0], [0.0, 0.5]], np.float32)
     reading = WordReading(("brain", "mass"), np.array([0.25, 0.75], np.float32), (("C1", 0.9), ("C2", 0.8)), given)
     page = saved(lambda dpi: strip_figure([("generated", reading)], dpi), tmp_path / "page.png", 100).astype(int)
-    expected = colours((given + 1) / 2, "PuOr").astype(int)
+    expected = colors((given + 1) / 2, "PuOr").astype(int)
     for row in range(2):
         for column in range(2):
             centre = page[53 + 40 * row + 20, 195 + 95 * column + 47]

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from medcap_tf.caption import Caption
+from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.explain.audit import mask_paths
 from medcap_tf.explain.entries import entry_of
+from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.pictures import file_name
-from medcap_tf.explain.reasons import Reasons
 from medcap_tf.explain.references import Pictured, id_within, name_images, with_ids, with_references
-from medcap_tf.records import Record
 from tests.conftest import run_command
 
 
@@ -103,7 +103,7 @@ def test_captions_take_the_ids_of_their_images_in_order():
 
 
 def test_the_page_and_the_pictures_tell_files_of_one_name_apart():
-    entries = [entry_of(Reasons(Caption(Path(f"in/{s}/0.png"), error="e", image_id=f"{s}/0"))) for s in ("a", "b")]
+    entries = [entry_of(Explanation(Caption(Path(f"in/{s}/0.png"), error="e", image_id=f"{s}/0"))) for s in ("a", "b")]
     assert [entry["name"] for entry in entries] == ["a/0.png", "b/0.png"]
     # The first six digits of these two hashes are equal.
     paths = [Path(f"images/CXR{n}/0.png") for n in range(20_000)]

@@ -1,4 +1,4 @@
-"""The report: what is in it from hand-made reasons, and how it behaves in a real browser."""
+"""The report: what is in it from hand-made explanation, and how it behaves in a real browser."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.plate import colour_table
-from medcap_tf.explain.reasons import Reasons, WordReading, over_image
+from medcap_tf.explain.explanation import Explanation, WordReading, over_image
+from medcap_tf.explain.plate import color_table
 from medcap_tf.explain.report import audit_tables, write_report
 
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=document.title='broken'>"
@@ -33,7 +33,9 @@ def picture(height: int = 60, width: int = 90) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 
 
-def reasons_of(name: str = "scan.png", words=("brain", "masses", "left"), score: float = -0.5, **others) -> Reasons:
+def explanation_of(
+    name: str = "scan.png", words=("brain", "masses", "left"), score: float = -0.5, **others
+) -> Explanation:
     n = len(words)
     caption = Caption(Path(name), tuple(words), tuple(w.rstrip("es") for w in words), np.arange(n), score)
     maps = np.stack([peak(i % 4, 3 - i % 4) for i in range(n)]) if n else np.zeros((0, 4, 4), np.float32)
@@ -41,7 +43,7 @@ def reasons_of(name: str = "scan.png", words=("brain", "masses", "left"), score:
     given = np.array([[0.5, -0.25, 1.0, *[0] * n][:n]], np.float32)
     reading = WordReading(tuple(words), weights / weights.sum(), ((CUI, 0.9),), given) if n else None
     values = {"image": picture(), "attention": maps, "grad_cam": maps[:, ::-1], "reading": reading, **others}
-    return Reasons(caption, **values)
+    return Explanation(caption, **values)
 
 
 def entries_in(page: Path) -> list[dict]:
@@ -52,7 +54,9 @@ def entries_in(page: Path) -> list[dict]:
 def test_an_entry_holds_what_the_arrays_hold():
     reference = WordReading(("mass", "seen"), np.array([0.75, 0.25], np.float32), (), np.zeros((0, 2), np.float32))
     layers = {"conv": np.stack([np.full((2, 3), value, np.float32) for value in (0, 5, 2)], -1)}
-    entry = entry_of(reasons_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumour"})
+    entry = entry_of(
+        explanation_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumour"}
+    )
     assert entry["caption"] == "brain masses left"
     assert entry["certainty"] == pytest.approx(np.exp(-0.5), abs=1e-4)
     assert [word["shared"] for word in entry["words"]] == [False, True, False]
@@ -73,10 +77,10 @@ def test_an_entry_holds_what_the_arrays_hold():
 
 
 def test_a_concept_has_the_models_score_and_that_of_the_words_alone():
-    reasons = reasons_of(concept_scores={CUI: 0.25, "C2": 0.75, "C3": 0.125, "C4": 0.0})
-    reading = dataclasses.replace(reasons.reading, scores={CUI: 0.9, "C2": 0.5, "C3": 0.0, "C4": 0.0})
-    caption = dataclasses.replace(reasons.caption, concepts=(("C2", 0.75), ("C3", 0.125)))
-    entry = entry_of(dataclasses.replace(reasons, caption=caption, reading=reading))
+    explanation = explanation_of(concept_scores={CUI: 0.25, "C2": 0.75, "C3": 0.125, "C4": 0.0})
+    reading = dataclasses.replace(explanation.reading, scores={CUI: 0.9, "C2": 0.5, "C3": 0.0, "C4": 0.0})
+    caption = dataclasses.replace(explanation.caption, concepts=(("C2", 0.75), ("C3", 0.125)))
+    entry = entry_of(dataclasses.replace(explanation, caption=caption, reading=reading))
     found = {concept["code"]: (concept["score"], concept["word_score"]) for concept in entry["concepts"]}
     # The first is read in the words, the others are named by the model; the fourth by neither.
     assert found == {CUI: (0.25, 0.9), "C2": (0.75, 0.5), "C3": (0.125, 0.0)}
@@ -84,42 +88,42 @@ def test_a_concept_has_the_models_score_and_that_of_the_words_alone():
 
 
 def test_a_score_of_one_word_says_what_it_cannot_mean():
-    entry = entry_of(reasons_of(words=("cyst",), reference="Cyst."))
+    entry = entry_of(explanation_of(words=("cyst",), reference="Cyst."))
     assert entry["reference"]["scores"]["meteor"] == 0.5  # and yet it is right
     assert "0.50 of 1" in entry["reference"]["notes"]["meteor"]
-    assert entry_of(reasons_of(reference="mass of the left lung"))["reference"]["notes"] == {}
+    assert entry_of(explanation_of(reference="mass of the left lung"))["reference"]["notes"] == {}
 
 
 def test_a_large_image_is_made_smaller_at_its_own_proportions():
-    entry = entry_of(reasons_of(image=picture(400, 1280)))
+    entry = entry_of(explanation_of(image=picture(400, 1280)))
     data = base64.b64decode(entry["image"]["src"].removeprefix("data:image/jpeg;base64,"))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (200, 640, 3)
     assert (entry["image"]["width"], entry["image"]["height"]) == (1280, 400)
 
 
 @pytest.mark.parametrize(
-    ("reasons", "notes"),
+    ("explanation", "notes"),
     [
-        (reasons_of(), []),
-        (reasons_of(words=()), ["The model wrote nothing."]),
-        (reasons_of(image=np.full((8, 9, 3), 7, np.uint8)), ["This image has a single colour."]),
-        (reasons_of(image=np.zeros((1, 1, 3), np.uint8)), ["This image has a single colour."]),
+        (explanation_of(), []),
+        (explanation_of(words=()), ["The model wrote nothing."]),
+        (explanation_of(image=np.full((8, 9, 3), 7, np.uint8)), ["This image has a single color."]),
+        (explanation_of(image=np.zeros((1, 1, 3), np.uint8)), ["This image has a single color."]),
     ],
 )
-def test_what_is_out_of_the_ordinary_is_said(reasons, notes):
-    assert entry_of(reasons)["notes"] == notes
+def test_what_is_out_of_the_ordinary_is_said(explanation, notes):
+    assert entry_of(explanation)["notes"] == notes
 
 
 def test_an_unreadable_image_has_its_line_alone():
-    entry = entry_of(Reasons(Caption(Path("in/bad.png"), error="in/bad.png: the file is empty")))
+    entry = entry_of(Explanation(Caption(Path("in/bad.png"), error="in/bad.png: the file is empty")))
     assert entry == {"name": "bad.png", "path": "in/bad.png", "error": "in/bad.png: the file is empty"}
 
 
 def test_markup_stays_data(tmp_path):
-    hostile = reasons_of(words=(HOSTILE, "left"), reference=HOSTILE)
+    hostile = explanation_of(words=(HOSTILE, "left"), reference=HOSTILE)
     page = write_report(tmp_path / "report.html", [hostile], title=HOSTILE)
     text = page.read_text("utf-8")
-    assert text.count("<script") == text.count("</script>") == 3  # colours, the entry, the code
+    assert text.count("<script") == text.count("</script>") == 3  # colors, the entry, the code
     assert "<img" not in text
     assert entries_in(page)[0]["words"][0]["word"] == HOSTILE
 
@@ -131,7 +135,7 @@ def test_each_entry_is_written_before_the_next_is_asked_for(tmp_path):
         for i in range(40):
             beside = tmp_path / ".report.html"
             sizes.append(beside.stat().st_size)
-            yield reasons_of(f"{i}.png")
+            yield explanation_of(f"{i}.png")
 
     page = write_report(tmp_path / "report.html", stream())
     assert 0 < sizes[20] < sizes[39] < page.stat().st_size
@@ -141,7 +145,7 @@ def test_each_entry_is_written_before_the_next_is_asked_for(tmp_path):
 
 def test_an_interrupted_report_leaves_nothing(tmp_path):
     def stream():
-        yield reasons_of()
+        yield explanation_of()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -165,16 +169,16 @@ def test_an_audit_becomes_tables():
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     def stream():
-        yield reasons_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
-        yield reasons_of("a-second.png", words=("chest", "clear"), score=-0.05)
-        yield reasons_of(
+        yield explanation_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
+        yield explanation_of("a-second.png", words=("chest", "clear"), score=-0.05)
+        yield explanation_of(
             f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE,
             copied=np.array([0.75, 0], np.float32), similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)),
         )  # fmt: skip
-        yield Reasons(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
-        yield reasons_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
+        yield Explanation(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
+        yield explanation_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
         for i in range(40):
-            yield reasons_of(f"more{i}.png", score=-3.0)
+            yield explanation_of(f"more{i}.png", score=-3.0)
 
     audit = {"pointing_game": {"attention": 0.61, "random": 0.04}}
     return write_report(tmp_path_factory.mktemp("page") / "report.html", stream(), "Report", audit)
@@ -239,7 +243,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         level = np.clip(over_image(peak(*place), drawn.shape[:2]), 0, 1)
         np.testing.assert_allclose(drawn[..., 3], 255 * 0.75 * (0.2 + 0.8 * level), atol=2)
         row, column = np.unravel_index(level.argmax(), level.shape)
-        np.testing.assert_allclose(drawn[row, column, :3], colour_table("cividis")[255], atol=8)
+        np.testing.assert_allclose(drawn[row, column, :3], color_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
     assert said == "“left”, Attention: highest centre, 16.0 times an even share."
 
@@ -356,7 +360,7 @@ def test_bad_images_and_the_audit_have_their_lines(opened):
     enter(opened, "search", "silent", "input")
     opened.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 200))")
     notes = opened.execute_script("return [...document.querySelectorAll('.note')].map((n) => n.textContent)")
-    assert notes[1:] == ["The model wrote nothing.", "This image has a single colour."]
+    assert notes[1:] == ["The model wrote nothing.", "This image has a single color."]
     assert notes[0].startswith("bad.png: not an image")
     assert "0.610" in opened.find_element("class name", "audit").text
 

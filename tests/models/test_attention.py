@@ -38,6 +38,6 @@ def test_hidden_places_get_nothing_and_a_blind_query_nothing_at_all(layer):
 
 def test_weights_stay_float32_in_mixed_precision():
     layer = BahdanauAttention(4, dtype="mixed_float16")
-    context, weights = layer(tf.ones([2, 1, 3]), tf.ones([2, 5, 4]), tf.ones([2, 5, 6], tf.float16))
+    context, weights = layer(tf.ones([2, 1, 3]), tf.ones([2, 5, 4], tf.float16), tf.ones([2, 5, 6], tf.float16))
     assert weights.dtype == tf.float32
     assert context.dtype == tf.float16

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from medcap_tf.config import DecoderConfig, SemanticConfig, VisualConfig
 from medcap_tf.models.decoder import build_decoder
-from medcap_tf.models.dropout import CountedDropout, replica, seed_dropout
+from medcap_tf.models.dropout import ResumableDropout, replica, seed_dropout
 from medcap_tf.models.semantic import build_semantic
 from medcap_tf.models.visual import build_concept_head
 from tests.conftest import run_command
@@ -21,7 +21,7 @@ ONES = tf.ones([4, 64])
 
 def masks(run_seed, seed=7, calls=2, begun=0):
     """The first masks of a layer, bool [calls, 4, 64]."""
-    layer = CountedDropout(0.5, seed)
+    layer = ResumableDropout(0.5, seed)
     layer(ONES)  # builds it
     seed_dropout([keras.Sequential([layer])], run_seed)
     layer.calls.assign(begun)
@@ -42,7 +42,7 @@ def test_a_resumed_layer_goes_on_where_it_stood():
 
 
 def test_half_of_the_values_stay_and_are_doubled():
-    layer = CountedDropout(0.5, 1)
+    layer = ResumableDropout(0.5, 1)
     values = layer(tf.ones([100, 100]), training=True).numpy()
     assert set(np.unique(values)) == {0.0, 2.0}
     assert values.mean() == pytest.approx(1, abs=0.05)
@@ -55,7 +55,9 @@ def test_every_dropout_of_the_networks_is_reached_and_is_another():
     decoder = build_decoder(DecoderConfig(embedding_size=4, units=4, attention_units=4), 9, (2, 2, 8), 4, head)
     seed_dropout([head, decoder.teacher, semantic.classifier], 12)
     models = (head, decoder.teacher, semantic.classifier)
-    layers = {layer.name: layer for model in models for layer in model.submodules if isinstance(layer, CountedDropout)}
+    layers = {
+        layer.name: layer for model in models for layer in model.submodules if isinstance(layer, ResumableDropout)
+    }
     assert len(layers) == 6
     assert {layer.run_seed for layer in layers.values()} == {12}
     assert len({layer.seed for layer in layers.values()}) == 6
@@ -72,11 +74,11 @@ def test_replicas_draw_their_own_masks_and_sampled_words():
 import json, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from medcap_tf.models.dropout import CountedDropout
+from medcap_tf.models.dropout import ResumableDropout
 from medcap_tf.training.losses import scheduled_sampler
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
-    layer = CountedDropout(0.5, 7)
+    layer = ResumableDropout(0.5, 7)
     layer(tf.ones([4, 64]))
     mix = scheduled_sampler(tf.Variable(0.5), 1)
 @tf.function

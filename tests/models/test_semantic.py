@@ -25,8 +25,8 @@ def test_future_words_change_nothing_before_them(semantic, changed):
     other = WORDS.copy()
     other[0, changed:] = 11
     after = semantic.reader(other)
-    np.testing.assert_array_equal(before["meaning"][0, :changed], after["meaning"][0, :changed])
-    assert np.abs(before["meaning"][0, changed] - after["meaning"][0, changed]).max() > 1e-4
+    np.testing.assert_array_equal(before["encoding"][0, :changed], after["encoding"][0, :changed])
+    assert np.abs(before["encoding"][0, changed] - after["encoding"][0, changed]).max() > 1e-4
 
 
 def test_weights_are_causal_and_sum_to_one(semantic):
@@ -50,11 +50,31 @@ def test_an_empty_caption_has_no_weights(semantic):
 
 
 def test_one_step_at_a_time_is_the_same_reading(semantic):
-    read = semantic.reader(WORDS)["meaning"]
-    memory = {"gru": tf.zeros([2, 10]), "keys": tf.zeros([2, 7, 6]), "states": tf.zeros([2, 7, 10])}
-    for place in range(5):
-        out = semantic.step({"word": WORDS[:, place], "place": tf.fill([2], place), **memory})
-        memory = {name: out[name] for name in memory}
-        rows = [0] if place > 2 else [0, 1]  # after its end a caption has no meaning to compare
+    read = semantic.reader(WORDS)["encoding"]
+    cache = semantic.initial_cache(2, 1, 7)
+    for place in range(-1, 5):
+        words = WORDS[:, max(place, 0), None]  # at the first step `<start>`, which is not read
+        encoding, cache = semantic.advance(tf.constant(place + 1), tf.constant(words), cache)
+        rows = [0] if place > 2 else [0, 1]  # after its end a caption has nothing to compare
         for row in rows:
-            np.testing.assert_allclose(out["meaning"][row], read[row, place], atol=1e-6)
+            expected = read[row, place] if place >= 0 else np.zeros(10)
+            np.testing.assert_allclose(encoding[row, 0], expected, atol=1e-6)
+
+
+def test_prefix_encodings_are_those_before_each_step(semantic):
+    read = semantic.reader(WORDS)["encoding"]
+    prefix = semantic.prefix_encodings(tf.constant(WORDS))
+    assert prefix.shape == (2, 6, 10)
+    assert not prefix[:, 0].numpy().any()
+    np.testing.assert_array_equal(prefix[:, 1:], read)
+
+
+def test_an_oracle_reads_the_whole_caption_at_every_step(semantic):
+    read = semantic.reader(WORDS)["encoding"]
+    whole = semantic.prefix_encodings(tf.constant(WORDS), whole=True)
+    for step in range(6):
+        np.testing.assert_array_equal(whole[:, step], np.stack([read[0, 4], read[1, 2]]))
+
+
+def test_no_word_at_all_has_the_encoding_of_nothing(semantic):
+    assert not semantic.prefix_encodings(tf.zeros([3, 0], tf.int32)).numpy().any()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
 from medcap_tf.errors import InputError
 from medcap_tf.serving import export as exporting
 from medcap_tf.serving.export import data_folder, export
@@ -166,7 +166,7 @@ def test_an_export_captions_like_its_run(exported, small_run, image_paths, tmp_p
         assert done.returncode == 1
         assert "broken.png" in done.stderr and "1 of 9 images" in done.stderr
         found = [line.split("\t")[1] for line in done.stdout.splitlines()]
-        assert found == [caption.text for caption in Captioner.load(small_run).caption(image_paths)]
+        assert found == [caption.text for caption in RunCaptioner.load(small_run).caption(image_paths)]
 
 
 def test_the_data_is_found_from_any_folder(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medcap_tf.serving import pixels
-from tests.image_files import draw
-from tests.image_mutations import SIZE, check_batch, mutate
+from tests.data.image_files import draw
+from tests.data.image_mutations import SIZE, check_batch, mutate
 
 pytest.importorskip("pydicom")
 SETTINGS = settings(

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.captioner import Captioner
+from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
-from medcap_tf.library import Library
-from medcap_tf.neighbours import Retriever, Strength
-from medcap_tf.networks import build_models
-from medcap_tf.records import Record
+from medcap_tf.data.datastore import Datastore
+from medcap_tf.data.records import Record
+from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.retrieval import RetrievalParameters
+from medcap_tf.run_folder import ConceptList
 from medcap_tf.serving.module import ServedCaptioner
 from medcap_tf.text import Normalizer, Vocabulary
 
@@ -29,8 +30,9 @@ def built(folder, codes, **changes):
     """An untrained captioner's signatures."""
     config = Config().replace({**SETTINGS, **{name.replace("__", "."): value for name, value in changes.items()}})
     vocabulary = Vocabulary.build(["axial ct of the chest", "renal cyst"], Normalizer())
-    models = build_models(config, len(vocabulary), len(codes))
-    return ServedCaptioner(Captioner(config, models, vocabulary, codes, {}), folder).signatures()
+    model = CaptioningModel.build(config, len(vocabulary), len(codes))
+    captioner = RunCaptioner(config, model, vocabulary, ConceptList(tuple(codes)))
+    return ServedCaptioner(captioner, folder).signatures()
 
 
 def png():
@@ -68,16 +70,16 @@ def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
     }
 
 
-def test_similar_images_have_their_say_in_an_export_too(tmp_path):
+def test_similar_images_count_in_an_export_too(tmp_path):
     config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix"})
     captions = ["axial ct chest", "renal cyst"]
     vocabulary = Vocabulary.build(captions, Normalizer())
-    models = build_models(config, len(vocabulary), len(CODES))
+    model = CaptioningModel.build(config, len(vocabulary), len(CODES))
     records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
-    library = Library(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
-    # At this temperature the nearest image alone has a say.
-    retriever = Retriever(library, vocabulary, CODES, (2, 40), Strength(0.0, 1e-4, 0.5))
-    captioner = Captioner(config, models, vocabulary, CODES, {"image": 0.3}, None, retriever)
+    datastore = Datastore(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
+    # At this temperature the nearest image alone counts.
+    alone = RunCaptioner(config, model, vocabulary, ConceptList(tuple(CODES), {"image": 0.3}))
+    captioner = alone.with_retrieval(datastore, RetrievalParameters(0.0, 1e-4, 0.5))
     served = ServedCaptioner(captioner, tmp_path)
     tf.saved_model.save(served, str(tmp_path / "saved"), signatures=served.signatures())
     explain = tf.saved_model.load(str(tmp_path / "saved")).signatures["explain"]

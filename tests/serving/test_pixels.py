@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf import formats, images
+from medcap_tf.data import formats, images
 from medcap_tf.serving import pixels
 
 SIZE = 32

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medcap_tf import images
+from medcap_tf.data import images
+from medcap_tf.data.formats import kind_of, size_of
 from medcap_tf.errors import InputError
-from medcap_tf.formats import kind_of, size_of
 from medcap_tf.serving import pixels, upload
-from tests import image_files
-from tests.image_files import KINDS, saved
+from tests.data import image_files
+from tests.data.image_files import KINDS, saved
 
 SIZE = 24
 SEEDS = st.integers(0, 2**32 - 1)

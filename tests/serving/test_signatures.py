@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from medcap_tf.captioner import Captioner
-from medcap_tf.images import read_image
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.images import read_image
+from medcap_tf.explain.attribution import Attributor, LayerReader
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ def files(image_paths):
 @pytest.fixture(scope="module")
 def own(small_run, image_paths):
     """What the run itself says of the same images."""
-    return list(Captioner.load(small_run).caption(image_paths))
+    return list(RunCaptioner.load(small_run).caption(image_paths))
 
 
 def request_of(signature, files, count):
@@ -110,14 +111,16 @@ def test_served_captions_are_the_runs_own(server, files, own):
 
 
 def test_served_reasons_tell_what_was_copied_and_from_whom_as_the_run_does(server, files, small_run, image_paths):
-    captioner = Captioner.load(small_run)
-    assert captioner.retriever is not None
+    captioner = RunCaptioner.load(small_run)
+    assert captioner.model.retriever is not None
+    attributor = Attributor(captioner)
     found = server.ask("explain", files)
     assert found["copied"].max() > 0
     for row, caption in enumerate(captioner.caption(image_paths)):
         pixels = captioner.prepare(read_image(caption.path))
         length = len(caption.words)
-        np.testing.assert_allclose(found["copied"][row][:length], captioner.copied(pixels, caption.tokens), atol=1e-3)
+        share = attributor.words(pixels, caption.tokens).retrieval_share
+        np.testing.assert_allclose(found["copied"][row][:length], share, atol=1e-3)
         assert not found["copied"][row][length:].any()
         near = captioner.similar(pixels, M)
         np.testing.assert_allclose(found["similar_weight"][row], [weight for _, weight in near], atol=1e-3)
@@ -162,9 +165,9 @@ def test_values_that_are_no_pixels_cost_their_own_row(server):
 
 
 def test_image_and_image_bytes_agree(server, small_run, image_paths, files):
-    from medcap_tf.images import read_image
+    from medcap_tf.data.images import read_image
 
-    captioner = Captioner.load(small_run)
+    captioner = RunCaptioner.load(small_run)
     pixels = np.stack([captioner.prepare(read_image(path)) for path in image_paths]).astype(np.float32)
     found = server.ask("image", pixels, "image")
     assert found["caption"].tolist() == server.ask("serving_default", files)["caption"].tolist()
@@ -181,21 +184,21 @@ def test_merged_requests_answer_as_they_would_alone(server, files):
 
 
 def test_activations_are_the_strongest_channels(server, small_run, image_paths, files):
-    from medcap_tf.images import read_image
+    from medcap_tf.data.images import read_image
 
-    captioner = Captioner.load(small_run)
+    captioner = RunCaptioner.load(small_run)
     pixels = captioner.prepare(read_image(image_paths[0]))[None]
-    wanted = captioner.activations(pixels, ["conv2_block3_out"])["conv2_block3_out"][0]
+    wanted = LayerReader(captioner, ["conv2_block3_out"]).read(pixels[0])["conv2_block3_out"]
     best = np.argsort(-np.abs(wanted).mean((0, 1)), kind="stable")[:16]
     found = server.ask("activations", files[:1])["conv2_block3_out"][0]
     np.testing.assert_allclose(found, wanted[..., best], rtol=1e-2, atol=1e-2)
 
 
 def test_text_is_read_as_the_run_reads_it(server, small_run):
-    captioner = Captioner.load(small_run)
+    captioner = RunCaptioner.load(small_run)
     caption = "axial ct of the chest"
     tokens = np.array([captioner.vocabulary.encode(caption)], np.int32)
-    scores, importance = captioner.word_concepts(tokens)
+    scores, importance = Attributor(captioner).predict_concepts(tokens)
     found = server.ask("text", [caption.encode()], "caption")
     count = tokens.shape[1]
     assert [t.decode() for t in found["tokens"][0, :count]] == [captioner.vocabulary.stems[i] for i in tokens[0]]

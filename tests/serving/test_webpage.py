@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from medcap_tf.caption import Caption
-from medcap_tf.explain.reasons import Reasons
-from medcap_tf.webpage import framed, reasons_of
+from medcap_tf.explain.explanation import Explanation
+from medcap_tf.webpage import explain_file, framed
 from tests.conftest import ROOT, run_command
 from tests.serving.conftest import free_port
 
@@ -60,7 +60,7 @@ def spoken(word: str = "mass") -> Says:
 
 
 def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
-    entry = entry_in(framed(reasons_of(spoken(), picture)))
+    entry = entry_in(framed(explain_file(spoken(), picture)))
     assert (entry["caption"], entry["name"], entry["path"]) == ("mass", "scan.png", "scan.png")
     assert entry["maps"] == {"attention": [[[1, 1], [1, 1]]]}
     (word,) = entry["words"]
@@ -70,8 +70,12 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
 
 
 def test_what_was_copied_and_from_whom_is_shown_where_it_is_told(picture):
-    fields = {**spoken().fields, "copied": np.full(1, 0.8, np.float32), "similar": (("left mass", 0.7), ("cyst", 0.0))}
-    entry = entry_in(framed(reasons_of(Says(**fields), picture)))
+    fields = {
+        **spoken().fields,
+        "retrieval_share": np.full(1, 0.8, np.float32),
+        "similar": (("left mass", 0.7), ("cyst", 0.0)),
+    }
+    entry = entry_in(framed(explain_file(Says(**fields), picture)))
     assert [word["copied"] for word in entry["words"]] == [0.8]
     assert entry["similar"] == [{"id": "", "caption": "left mass", "weight": 0.7}]
 
@@ -79,20 +83,22 @@ def test_what_was_copied_and_from_whom_is_shown_where_it_is_told(picture):
 def test_a_model_at_hand_tells_its_own_reasons_under_the_files_own_name(picture):
     def tell(caption, image):
         assert caption.path == picture and image.shape == (40, 60, 3)
-        return Reasons(caption, image, caption.attention, grad_cam=caption.attention, similar=(("t7", "cyst", 0.5),))
+        return Explanation(
+            caption, image, caption.attention, grad_cam=caption.attention, similar=(("t7", "cyst", 0.5),)
+        )
 
-    entry = entry_in(framed(reasons_of(spoken(), picture, tell)))
+    entry = entry_in(framed(explain_file(spoken(), picture, tell)))
     assert entry["path"] == "scan.png" and set(entry["maps"]) == {"attention", "grad_cam"}
     assert entry["similar"] == [{"id": "t7", "caption": "cyst", "weight": 0.5}]
 
 
 def test_an_answer_without_words_has_its_note(picture):
     silent = Says(attention=np.zeros((0, 2, 2), np.float32), word_importance=np.zeros(0, np.float32))
-    assert entry_in(framed(reasons_of(silent, picture)))["notes"] == ["The model wrote nothing."]
+    assert entry_in(framed(explain_file(silent, picture)))["notes"] == ["The model wrote nothing."]
 
 
 def test_markup_from_a_server_stays_inside_the_frame_as_data(picture):
-    frame = framed(reasons_of(spoken(HOSTILE), picture))
+    frame = framed(explain_file(spoken(HOSTILE), picture))
     assert frame.count("<") == 2  # the frame's own tags
     assert 'sandbox="allow-scripts"' in frame
     assert entry_in(frame)["words"][0]["word"] == HOSTILE
@@ -101,9 +107,9 @@ def test_markup_from_a_server_stays_inside_the_frame_as_data(picture):
 def test_an_unreadable_file_is_one_line_without_its_folder(tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_text("no image")
-    reasons = reasons_of(spoken(), broken)
-    assert reasons.caption.error.startswith("broken.png: not a readable image")
-    assert str(tmp_path) not in framed(reasons)
+    explanation = explain_file(spoken(), broken)
+    assert explanation.caption.error.startswith("broken.png: not a readable image")
+    assert str(tmp_path) not in framed(explanation)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".gif"])
@@ -118,7 +124,7 @@ def test_a_bomb_of_pixels_is_refused_before_memory_is_spent(tmp_path, suffix):
     code = (
         "import resource, sys; from pathlib import Path; import medcap_tf.webpage as page\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print(page.reasons_of(None, Path(sys.argv[1])).caption.error)\n"
+        "print(page.explain_file(None, Path(sys.argv[1])).caption.error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     said, more = run_command("-c", code, bomb).stdout.splitlines()

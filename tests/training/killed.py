@@ -23,7 +23,8 @@ import zlib
 
 import tensorflow as tf
 
-from medcap_tf import cli, feature_cache
+from medcap_tf.cli.main import main
+from medcap_tf.data import feature_cache
 from medcap_tf.training import run as training
 
 _LATER = 40  # of the rows written to the cache: the first chunk is whole by then, and its index too
@@ -72,4 +73,4 @@ def arm(point: str) -> None:
 
 if __name__ == "__main__":
     arm(sys.argv[1])
-    cli.train(sys.argv[2:])
+    main(["train", *sys.argv[2:]])

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from medcap_tf.data import Splits, check_images
+from medcap_tf.data.records import Record
+from medcap_tf.data.splits import Splits, check_images
 from medcap_tf.errors import InputError
-from medcap_tf.records import Record
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.identity import Identity, check_same_data, describe_data, differences
 
 
@@ -38,15 +39,15 @@ def identity(folder, train="abc", codes=None, **captions):
 
 def check(tmp_path, before, folder, now):
     run = tmp_path / "run"
-    before.save(run)
-    check_same_data(run, json.loads(json.dumps(describe_data(tmp_path / "data", before))), folder, now)
+    before.save(RunFolder(run))
+    check_same_data(RunFolder(run), json.loads(json.dumps(describe_data(tmp_path / "data", before))), folder, now)
 
 
 def test_the_same_data_elsewhere_are_the_same(folder, tmp_path):
     before = identity(folder)
     moved = folder.rename(tmp_path / "moved")
     check(tmp_path, before, moved, identity(moved))
-    assert Identity.load(tmp_path / "run") == before
+    assert Identity.load(RunFolder(tmp_path / "run")) == before
 
 
 def test_both_paths_and_two_digests_are_kept(folder, tmp_path, monkeypatch):
@@ -107,13 +108,13 @@ def test_an_image_that_was_unreadable_all_along_is_no_difference(folder, tmp_pat
 def test_a_damaged_list_of_records_still_lets_the_same_data_pass(folder, tmp_path):
     before, run = identity(folder), tmp_path / "run"
     written = describe_data(folder, before)
-    check_same_data(run, written, folder, identity(folder))
+    check_same_data(RunFolder(run), written, folder, identity(folder))
     for damage in (None, "split,ID\n1,2,3\n", "", "split,ID,record,bytes,image\ntrain,a,x,1,y\n"):
         if damage is not None:
             run.mkdir(exist_ok=True)
             (run / "data.csv").write_text(damage)
         with pytest.raises(InputError, match="data.csv, which would tell the records, is missing or damaged"):
-            check_same_data(run, written, folder, identity(folder, train="ab"))
+            check_same_data(RunFolder(run), written, folder, identity(folder, train="ab"))
 
 
 def test_text_alone_has_an_identity():

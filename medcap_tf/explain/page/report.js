@@ -1,7 +1,7 @@
 "use strict";
 // Draws the report from the JSON in the page. Whatever comes from outside becomes text, never markup.
 (() => {
-  const COLOURS = JSON.parse(document.getElementById("colours").textContent);
+  const COLORS = JSON.parse(document.getElementById("colors").textContent);
   const KINDS = { attention: "Attention", grad_cam: "Grad-CAM" };
   const SCORES = { certainty: "the model's certainty", bleu_1: "BLEU-1", rouge_l: "ROUGE-L", meteor: "METEOR" };
   const CANVAS_SIDE = 256; // pixels of the longer side; the browser stretches the smooth map further
@@ -53,7 +53,7 @@
     const picture = context.createImageData(canvas.width, canvas.height);
     upsample(grid, canvas.height, canvas.width).forEach((value, i) => {
       const level = Math.min(1, value / top);
-      picture.data.set(COLOURS[Math.round(level * 255)], 4 * i);
+      picture.data.set(COLORS[Math.round(level * 255)], 4 * i);
       picture.data[4 * i + 3] = 255 * view.strength * (0.2 + 0.8 * level);
     });
     context.putImageData(picture, 0, 0);
@@ -126,7 +126,7 @@
     buildScale() {
       this.top = element("span");
       const bar = element("div", { className: "bar" });
-      const stops = COLOURS.filter((_, i) => i % 15 === 0).map((colour) => `rgb(${colour.join(" ")})`);
+      const stops = COLORS.filter((_, i) => i % 15 === 0).map((color) => `rgb(${color.join(" ")})`);
       bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
       const unit = element("span", { className: "unit" }, "shares of an even spread over the regions");
       return element("div", { className: "scale" }, element("span", {}, "0"), bar, this.top, unit);

@@ -1,0 +1,151 @@
+"""The package for people who program: load, caption, explain, train, export in a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from medcap_tf.caption import Caption, ImageInput
+from medcap_tf.config import Config
+from medcap_tf.data import images
+from medcap_tf.explain.explanation import Explainer, Explanation, from_caption
+
+
+class Captioner:
+    """A run or an export, loaded by `load`.
+
+    >>> captioner = medcap_tf.load("runs/demo")
+    >>> caption = captioner.caption("scan.png")
+    >>> captioner.explain(caption).plot()
+    """
+
+    def __init__(self, path: Path | str, settings: Mapping[str, Any] | None = None):
+        """`load`."""
+        from medcap_tf.serving.files import find_version
+
+        path, version = Path(path), find_version(Path(path))
+        self._explainers: dict[tuple[str, ...], Explainer] = {}
+        self._captioner: Any
+        self.is_export = version is not None
+        if version is None:
+            from medcap_tf.captioner import RunCaptioner
+
+            self._captioner = RunCaptioner.load(path, dict(settings or {}))
+        else:
+            from medcap_tf.serving.export_captioner import ExportCaptioner
+
+            self._captioner = ExportCaptioner(version, settings)
+
+    @property
+    def concept_names(self) -> Mapping[str, str]:
+        """What the data called the concepts' codes, where it did."""
+        return self._captioner.concept_names
+
+    @overload
+    def caption(self, images: str | Path | np.ndarray) -> Caption: ...
+    @overload
+    def caption(self, images: Sequence[ImageInput]) -> list[Caption]: ...
+
+    def caption(self, images: Any) -> Caption | list[Caption]:
+        """Caption one image or a list of them.
+
+        Args:
+            images: the path of a file (JPEG, PNG, TIFF, DICOM, ...); an array uint8 [H, W, 3] in RGB or [H, W] in gray;
+                a PIL image; or a list of these.
+
+        Returns:
+            A `Caption`, or a list of them in the same order. One that could not be read says why in its `error`.
+        """
+        if isinstance(images, (list, tuple)):
+            return list(self._captioner.caption(images))
+        return next(iter(self._captioner.caption([images])))
+
+    def explain(
+        self, caption: Caption | ImageInput, reference: str = "", layers: Sequence[str] | None = None
+    ) -> Explanation:
+        """Say why an image has its caption.
+
+        Args:
+            caption: of `caption`, or an image to be captioned first.
+            reference: the reference caption, where known.
+            layers: of a run, ResNet50's layers to show; None: the last one that it has.
+
+        Returns:
+            An `Explanation`; of an export, what its answer holds: no gradients, no layers.
+        """
+        if not isinstance(caption, Caption):
+            caption = self.caption(caption)
+        if caption.error:
+            return Explanation(caption)
+        if self.is_export:
+            return from_caption(caption, images.to_array(caption.path if caption.image is None else caption.image))
+        key = tuple(layers if layers is not None else [self._captioner.config.visual.layer])
+        if key not in self._explainers:
+            self._explainers[key] = Explainer(self._captioner, key)
+        return self._explainers[key].explain(caption, reference)
+
+
+def load(path: Path | str, settings: Mapping[str, Any] | None = None) -> Captioner:
+    """Load a run folder, or an export (its folder, or one of its versions).
+
+    Args:
+        path: what `train` or `export` wrote.
+        settings: decoding options of a run that differ from its own, such as `{"decoding.beam_width": 5}`.
+
+    Raises:
+        InputError: neither a finished run nor an export; settings for an export, whose own are fixed.
+    """
+    return Captioner(path, settings)
+
+
+def train(
+    data: Path | str,
+    run: Path | str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    config: Config | Path | str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train a captioner and score it on the data's test split; the same as `medcap train`.
+
+    Args:
+        data: a folder of images and tables.
+        run: the folder to write.
+        settings: `{"section.field": value}`, over those of `config`.
+        config: a configuration, or the path of a JSON file of settings; default: all defaults.
+        resume: go on with the run if it was begun.
+
+    Returns:
+        The content of `scores.json`.
+
+    Raises:
+        InputError: data that cannot be trained on, a run folder that is taken, settings that do not fit.
+    """
+    from medcap_tf.config import load as load_config
+    from medcap_tf.training.run import train as train_run
+
+    base = config if isinstance(config, Config) else load_config(Path(config)) if config else Config()
+    return train_run(base.replace(settings or {}), Path(data), Path(run), resume)
+
+
+def export(run: Path | str, base: Path | str, settings: Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """Export a run for TensorFlow Serving; the same as `medcap export`.
+
+    Args:
+        run: a finished run folder.
+        base: the model's folder, whose name is the model's; a numbered version is added to it.
+        settings: decoding options that differ from the run's.
+        options: `version`, `layers` and `precision`, as of `medcap export`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: no such run, or an export that failed its checks.
+    """
+    from medcap_tf.serving.export import export as write_export
+
+    return write_export(Path(run), Path(base), settings=settings, **options).folder

@@ -1,0 +1,72 @@
+"""`caption`, which captions image files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.cli import options, serving
+from medcap_tf.errors import InputError
+
+
+def add_commands(commands: Any) -> None:
+    """`caption`."""
+    _add_caption(commands)
+
+
+def _add_caption(commands: Any) -> None:
+    parser = commands.add_parser("caption", help="caption image files or folders of them")
+    parser.add_argument("model", type=Path, metavar="RUN_OR_EXPORT")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
+    options.add_decoding(parser)
+    parser.set_defaults(run=_caption)
+
+
+def _caption(args: argparse.Namespace) -> None:
+    from medcap_tf.data.folders import find_files
+
+    paths = find_files(args.images)
+    captioner = serving.exported(args) or options.load(args)
+    failed, names = 0, captioner.concept_names
+    for caption in captioner.caption(paths):
+        if args.json:
+            print(json.dumps(_caption_json(caption, names, _word_scores(captioner, caption)), ensure_ascii=False))
+        elif caption.error:
+            print(f"error: {caption.error}", file=sys.stderr)
+        else:
+            print(f"{caption.path}\t{caption.text}\t{caption.score:.4f}")
+            concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
+            print(f"  concepts: {concepts or 'none'}", file=sys.stderr)
+        failed += bool(caption.error)
+    if failed:
+        raise InputError(f"{failed} of {len(paths)} images could not be read")
+
+
+def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
+    """What the classifier of words reads in the caption alone, by code; nothing of an export, or without concepts."""
+    model = getattr(captioner, "model", None)
+    if model is None or model.semantic is None or not caption.words:
+        return {}
+    return dict(zip(captioner.concepts, model.read(caption.tokens[None]).concept_scores.numpy()[0].tolist()))
+
+
+def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float]) -> dict[str, Any]:
+    if caption.error:
+        return {"path": str(caption.path), "error": caption.error}
+    return {
+        "path": str(caption.path),
+        "caption": caption.text,
+        "score": caption.score,
+        "words": caption.words,
+        "stems": caption.stems,
+        "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
+        "concepts": [
+            {"code": code, "name": names.get(code, ""), "score": score, "word_score": word_scores.get(code)}
+            for code, score in caption.concepts
+        ],
+    }

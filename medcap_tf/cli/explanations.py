@@ -1,0 +1,187 @@
+"""`explain`, which draws why, and `audit`, which asks whether that is true."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcap_tf.cli import options
+from medcap_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from medcap_tf.explain.references import Pictured
+
+_BEGAN = time.perf_counter()
+
+
+def add_commands(commands: Any) -> None:
+    """`explain` and `audit`."""
+    _add_explain(commands)
+    _add_audit(commands)
+
+
+def _add_explain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="draw why: regions of each word, words of each concept, layers",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Caption images and draw why: a report for the browser, pictures, and their numbers. At its end\n"
+        "it says on stderr where the time went.",
+        epilog="examples:\n"
+        "  medcap explain RUN scan.png --out why\n"
+        "  medcap explain RUN folder --references captions.xlsx --out why --no-pictures\n"
+        "  medcap explain RUN --data DIR --split test --worst --limit 20 --out why\n\n"
+        "With --data the report opens at the captions furthest from their references (by METEOR).",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN")
+    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="instead of images: a data set, with its references")
+    parser.add_argument("--split", default="test", help="which part of --data (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="explain the first N images alone")
+    parser.add_argument("--worst", action="store_true", help="of all captions, those furthest from their references")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
+        help="ResNet50 layers to show, by name or running number (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--methods", nargs="*", default=[], metavar="METHOD",
+        help="tf-explain's views of the strongest concepts: all, or some of grad_cam, occlusion_sensitivity, "
+        "integrated_gradients, smoothgrad, vanilla_gradients, gradients_inputs, activations (default: none)",
+    )  # fmt: skip
+    parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
+    parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
+    parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
+    parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
+    options.add_decoding(parser)
+    parser.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    explained = _explained(args)
+    paths, references = [image.path for image in explained], {i.image_id: i.reference for i in explained}
+    captioner = options.load(args)
+    from tqdm import tqdm
+
+    from medcap_tf.explain.clock import Clock
+    from medcap_tf.explain.explanation import Explainer, layer_by
+    from medcap_tf.explain.methods import METHODS
+    from medcap_tf.explain.pictures import write_pictures
+    from medcap_tf.explain.references import with_ids
+    from medcap_tf.explain.report import write_report
+    from medcap_tf.explain.worst import SCORE, worst
+
+    layers = [layer_by(captioner, name) for name in args.layers]
+    methods = METHODS if args.methods == ["all"] else args.methods
+    if set(methods) - set(METHODS):
+        raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
+    audited, names = args.model / "audit.json", captioner.concept_names
+    args.out.mkdir(parents=True, exist_ok=True)
+    clock, failed = Clock(), 0
+    clock.seconds["start-up"] = time.perf_counter() - _BEGAN
+    captions = clock.each("captions", with_ids(captioner.caption(paths), explained))
+    count = len(paths)
+    if args.worst:
+        told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
+        captions = worst(told, references, args.limit or count)
+        count = len(captions)
+
+    def each() -> Iterator[Any]:
+        nonlocal failed
+        explainer = Explainer(captioner, layers, methods)
+        explanations = (explainer.explain(caption, references.get(caption.key, "")) for caption in captions)
+        for explanation in tqdm(clock.each("explanations", explanations), total=count, unit="image", leave=False):
+            if explanation.caption.error:
+                failed += 1
+                tqdm.write(f"error: {explanation.caption.error}", file=sys.stderr)
+            if not args.no_pictures:
+                with clock.part("pictures"):
+                    written = write_pictures(explanation, args.out, args.dpi, args.pdf, names)
+                print(*written, sep="\n", end="\n" if written else "")
+            yield explanation
+
+    title = f"Captions of {args.model.resolve().name}, and why"
+    audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
+    worst_by = SCORE if args.data or args.worst else ""
+    with clock.part("report"):
+        print(write_report(args.out / "report.html", each(), title, audit, names, worst_by))
+    print(clock, file=sys.stderr)
+    if failed:
+        raise InputError(f"{failed} of {count} images could not be read")
+
+
+def _explained(args: argparse.Namespace) -> list[Pictured]:
+    """The images to explain, each under an ID of its own, with the references that are known."""
+    from medcap_tf.data.tables import read_captions
+    from medcap_tf.explain.references import with_references
+
+    if bool(args.images) == bool(args.data):
+        raise InputError("give either images (or folders of them) or --data DIR")
+    for option in ("limit", "dpi"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            raise InputError(f"--{option} {getattr(args, option)}: give at least 1")
+    images, own = _of_split(args) if args.data else _of_files(args.images)
+    if args.references:
+        table = read_captions(args.references)
+        options.show_problems(table.problems)
+        images = with_references(images, table.values, str(args.references), own)
+        print(f"references: of {sum(bool(i.reference) for i in images)} of {len(images)} images", file=sys.stderr)
+    if not args.worst:
+        return images[: args.limit]
+    if not any(image.reference for image in images):
+        raise InputError("--worst needs references: give --references TABLE, or --data with a split that has captions")
+    return images
+
+
+def _of_split(args: argparse.Namespace) -> tuple[list[Pictured], list[str]]:
+    """The images of a split with its captions, and their IDs."""
+    from medcap_tf.explain.references import Pictured
+
+    records = [record for record in options.read_split(args)[0] if record.image_path]
+    if not records:
+        raise InputError(f"{args.data}: split {args.split!r} has no images")
+    images = [Pictured(record.image_path, record.image_id, record.caption) for record in records]
+    return images, [record.image_id for record in records]
+
+
+def _of_files(given: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
+    """Image files, and what those inside folders are called from the folder on."""
+    from medcap_tf.data.folders import find_files
+    from medcap_tf.explain.references import id_within, name_images
+
+    found = [(path, top) for top in given for path in find_files([top])]
+    return name_images([path for path, _ in found]), [id_within(*pair) if pair[0] != pair[1] else "" for pair in found]
+
+
+def _add_audit(commands: Any) -> None:
+    parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
+    parser.add_argument("model", type=Path, metavar="RUN")
+    options.add_split(parser)
+    parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
+    parser.add_argument("--seed", type=options.natural, default=0, help="of what is drawn at random")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
+    options.add_decoding(parser)
+    parser.set_defaults(run=_audit)
+
+
+def _audit(args: argparse.Namespace) -> None:
+    if args.images < 1:
+        raise InputError(f"--images {args.images}: give at least 1")
+    records, _ = options.read_split(args)
+    captioner = options.load(args)
+    from medcap_tf.explain.audit import audit, format_audit, write_audit
+    from medcap_tf.explain.audit_figure import audit_figure
+    from medcap_tf.explain.plate import save
+
+    found = audit(captioner, records, args.split, args.images, args.seed)
+    out = args.out or args.model
+    write_audit(out / "audit.json", found)
+    save(partial(audit_figure, found), out / "audit.png", dpi=110)
+    print(format_audit(found))
+    print(f"\n{out}: audit.json, audit.png", file=sys.stderr)

@@ -1,0 +1,89 @@
+"""What several commands ask for: a run with its decoding options, and a split of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.errors import InputError
+
+RESEARCH = "Software for research, not a medical device."
+_SHOWN = 20  # problems of a table; the same mistake tends to be in every row
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """The options that a run may be decoded with."""
+    parser.add_argument("--beam-width", type=int, metavar="K", help="beams of the search; 1: greedy")
+    parser.add_argument("--max-length", type=int, metavar="T", help="longest caption, in tokens")
+    parser.add_argument(
+        "--neighbors", "--neighbours", type=int, metavar="N", help="similar training images that count; 0: none"
+    )
+    parser.add_argument(
+        "--no-repeat-ngram", type=int, metavar="N", help="no sequence of N words twice in a caption; 0: all may repeat"
+    )
+    add_verbose(parser)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """For commands that load TensorFlow."""
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own messages too")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The split of a data set."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set")
+    parser.add_argument("--split", default="test", help="train, valid or test (default: %(default)s)")
+
+
+def load(args: argparse.Namespace) -> Any:
+    """The captioner of the run `args.model`, with the decoding options given."""
+    from medcap_tf.captioner import RunCaptioner
+
+    return RunCaptioner.load(args.model, decoding(args))
+
+
+def decoding(args: argparse.Namespace) -> dict[str, Any]:
+    """The decoding options given, as settings."""
+    names = ("beam_width", "max_length", "neighbors", "no_repeat_ngram")
+    return {f"decoding.{name}": getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def read_split(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The records of the split, and the data set; raises InputError where it has no such split."""
+    from medcap_tf.data.records import read_dataset
+
+    dataset = read_dataset(args.data)
+    if args.split not in dataset.splits:
+        raise InputError(f"{args.data}: no split {args.split!r}; there are {', '.join(dataset.splits)}")
+    return dataset.splits[args.split], dataset
+
+
+def show_problems(problems: Sequence[Any]) -> None:
+    """What is wrong with a table's rows, on stderr: a row left out changes what the rest says."""
+    for problem in problems[:_SHOWN]:
+        print(f"{problem.file}:{problem.row}: {problem.problem}", file=sys.stderr)
+    if len(problems) > _SHOWN:
+        print(f"and {len(problems) - _SHOWN} problems more", file=sys.stderr)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, {least} or more")
+    return number

@@ -1,0 +1,229 @@
+"""The commands that score: a run on a split, tables against a reference, two tables against each other; run files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.cli import options
+from medcap_tf.errors import InputError
+
+_SHOWN = 20  # problems of a run file; the same mistake tends to be in every row
+
+
+def add_commands(commands: Any) -> None:
+    """`evaluate`, `score`, `compare` and `submit`."""
+    _add_evaluate(commands)
+    _add_score(commands)
+    _add_compare(commands)
+    _add_submit(commands)
+
+
+def _add_evaluate(commands: Any) -> None:
+    """`evaluate`, which captions a split and scores it."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="caption a split and score it, beside both baselines",
+        description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
+        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not. In the"
+        " run folder these are the test split's; another split's are scores_valid.json and so on. A split without"
+        " captions is captioned and not scored. Images of a split that is part of the run's datastore are not given"
+        " their own entries as neighbors.",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN")
+    options.add_split(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN)")
+    options.add_decoding(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    records, dataset = options.read_split(args)
+    captioner = options.load(args)
+    from medcap_tf.data.datastore import Datastore
+    from medcap_tf.evaluation.evaluate import evaluate, file_suffix, format_scores
+    from medcap_tf.run_folder import RunFolder
+
+    out = args.out or args.model
+    datastore = Datastore.load(RunFolder(args.model))
+    own_place = out.resolve() == args.model.resolve()
+    suffix = file_suffix(args.split, captioner.config.data.test_split) if own_place else ""
+    scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix)
+    if scores is None:
+        print(f"{args.data}: split {args.split!r} has no captions to score against")
+    else:
+        print(format_scores(scores))
+    names = ["predictions.csv", "concepts.csv", *(["scores.json", "groups.csv", "groups.png"] if scores else [])]
+    print(f"\n{out}: {', '.join(name.replace('.', f'{suffix}.') for name in names)}", file=sys.stderr)
+
+
+def _add_score(commands: Any) -> None:
+    """`score`, for tables of captions from anywhere."""
+    parser = commands.add_parser(
+        "score",
+        help="score one table of captions against another",
+        description="Prints every caption score as JSON; under `notes` those that cannot mean anything, and why.",
+    )
+    parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
+    parser.set_defaults(run=_score)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from medcap_tf.evaluation.metrics import caption_parts, notes_on
+
+    parts = caption_parts(*_read_aligned(args.references, [args.predictions]))
+    notes = notes_on(parts)
+    scores: dict[str, Any] = {name: part.score() for name, part in parts.items()}
+    print(json.dumps({**scores, **({"notes": notes} if notes else {})}, indent=2, ensure_ascii=False))
+
+
+def _add_compare(commands: Any) -> None:
+    """`compare`, the paired test of two tables of predictions."""
+    parser = commands.add_parser(
+        "compare",
+        help="whether one of two tables of predictions is really better",
+        description="Scores two tables of predictions for the same images and tests the difference B - A of each"
+        " metric: a paired bootstrap 95% interval, and a two-sided p-value by approximate randomisation. Each p-value"
+        " is of one metric alone: of twenty tests without any difference, one is below 0.05 on average.",
+    )
+    parser.add_argument("first", type=Path, metavar="A.csv", help="ID and caption, any layout, as predictions.csv")
+    parser.add_argument("second", type=Path, metavar="B.csv")
+    parser.add_argument("--references", type=Path, required=True, metavar="TABLE")
+    parser.add_argument("--metric", nargs="+", metavar="NAME", help="bleu_4, cider, ...; default: all")
+    parser.add_argument("--concepts", action="store_true", help="the tables hold concepts, as concepts.csv")
+    parser.add_argument(
+        "--permutations", type=options.positive, default=10_000, metavar="P", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=options.natural, default=0, metavar="S", help="of what is drawn at random")
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from medcap_tf.evaluation.metrics import caption_parts, compare, concept_parts
+
+    references, *systems = _read_aligned(args.references, [args.first, args.second], args.concepts)
+    parts = [(concept_parts if args.concepts else caption_parts)(references, system) for system in systems]
+    unknown = sorted(set(args.metric or ()) - set(parts[0]))
+    if unknown:
+        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(parts[0])}")
+    first, second = ({name: own[name] for name in args.metric or own} for own in parts)
+    found = compare(first, second, permutations=args.permutations, seed=args.seed)
+    notes = _notes_on_comparison(first, second, args.permutations)
+    if args.json:
+        metrics = {name: difference._asdict() for name, difference in found.items()}
+        extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}
+        print(json.dumps({"images": len(references), "metrics": metrics, **extra}, indent=2, ensure_ascii=False))
+        return
+    print(f"{len(references)} images; A: {args.first}; B: {args.second}")
+    print(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}{'95% interval':>22}{'p':>10}")
+    for name, (a, b, difference, low, high, p_value) in found.items():
+        interval, mark = f"[{low:+.4f}, {high:+.4f}]", " *" if name in notes else ""
+        print(f"{name:<22}{a:>10.4f}{b:>10.4f}{difference:>+10.4f}{interval:>22}{p_value:>10.4f}{mark}")
+    for note in dict.fromkeys(note for own in notes.values() for note in own):
+        print(f"* {', '.join(name for name, own in notes.items() if note in own)}: {note}")
+
+
+def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str, list[str]]:
+    """By score, and under `intervals`: what cannot mean anything, and why; what holds of one table names it."""
+    from medcap_tf.evaluation.metrics import notes_on, notes_on_intervals, notes_on_tests
+
+    ours, theirs, tests = notes_on(first), notes_on(second), notes_on_tests(first, second, permutations)
+    notes = {}
+    for name in first:
+        a, b = ours.get(name, ""), theirs.get(name, "")
+        told = [a] if a == b else [f"{table}: {note}" for table, note in (("A", a), ("B", b)) if note]
+        notes[name] = [note for note in (*told, tests.get(name, "")) if note]
+    intervals = notes_on_intervals(len(next(iter(first.values())).values))
+    notes.update({name: [note] for name, note in intervals.items()})
+    return {name: own for name, own in notes.items() if own}
+
+
+def _add_submit(commands: Any) -> None:
+    """`submit`, which writes and checks run files."""
+    parser = commands.add_parser(
+        "submit",
+        help="write ImageCLEFmed Caption run files, or check one",
+        description="Captions a split with a run and writes the run files for captions and concepts, if they pass the"
+        " organisers' checks; with --check FILE, checks a file that exists, whoever wrote it.",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN", nargs="?", help="not needed with --check")
+    options.add_split(parser)
+    parser.add_argument(
+        "--format", required=True, choices=("2021", "2023", "2025"), dest="edition", help="the task's year"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN/submission)")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="check this file and write nothing")
+    options.add_decoding(parser)
+    parser.set_defaults(run=_submit)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    if (args.model is None) == (args.check is None):
+        raise InputError("submit: give either a RUN to caption the split with, or --check FILE")
+    records, _ = options.read_split(args)
+    if args.check:
+        _check(args.check, [record.image_id for record in records], args.edition)
+        return
+    if any(record.image_path is None for record in records):
+        raise InputError(f"{args.data}: split {args.split!r} has no images to caption")
+    from tqdm import tqdm
+
+    from medcap_tf.evaluation.submission import CAPTIONS, CONCEPTS, MOST_CODES, write
+
+    captioner = options.load(args)
+    found = captioner.caption([record.image_path for record in records])
+    captions = list(tqdm(found, total=len(records), desc=f"caption {args.split}", unit="image", leave=False))
+    values = {CAPTIONS: [caption.text for caption in captions]}
+    if captioner.concepts:
+        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts[:MOST_CODES]) for caption in captions]
+    for kind, said in values.items():
+        rows = [(record.image_id, value) for record, value in zip(records, said)]
+        print(write(args.out or args.model / "submission", kind, rows, args.edition))
+    for caption in captions:
+        if caption.error:
+            print(f"its row is empty: {caption.error}", file=sys.stderr)
+
+
+def _check(path: Path, ids: list[str], edition: str) -> None:
+    from medcap_tf.evaluation.submission import check
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
+    found = check(data, str(path), ids, edition)
+    for problem in found.problems[:_SHOWN]:
+        print(f"{problem.file}:{problem.row}: {problem.problem}")
+    if len(found.problems) > _SHOWN:
+        print(f"{path}: and {len(found.problems) - _SHOWN} problems more")
+    for remark in found.remarks:
+        print(f"{path}: {remark}")
+    if found.problems:
+        raise InputError(f"{path}: {len(found.problems)} problems; as a {edition} run of {found.kind} it would fail")
+    print(f"{path}: a valid {edition} run of {found.kind} for {len(ids)} images")
+
+
+def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[list[Any]]:
+    """The values of the references, then of each table of predictions, in one order of IDs.
+
+    An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
+    """
+    from medcap_tf.data.tables import read_captions, read_concepts
+
+    what = "concepts" if concepts else "captions"
+    truth, *given = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
+    for table in (truth, *given):
+        options.show_problems(table.problems)
+    ids = sorted(truth.values)
+    for path, table in zip(predictions, given):
+        missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)
+        for wrong, message in ((missing, f"has no {what} for"), (unknown, f"has {what} for unknown")):
+            if wrong:
+                shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
+                raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
+    return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *given)]

@@ -1,0 +1,53 @@
+"""`train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from medcap_tf import config as configuration
+from medcap_tf.cli import options
+
+
+def add_commands(commands: Any) -> None:
+    """`train`."""
+    parser = commands.add_parser(
+        "train",
+        help="train a captioner on a folder of images and tables",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train a captioner on a folder of images and tables, caption its test split and score it.\n\n"
+        "Stages: concepts from images (visual.concept_epochs > 0), concepts from words, captions.\n"
+        "An interrupted run goes on where it stood when the same command is given --resume.",
+        epilog=f"settings, with their defaults:\n{configuration.describe()}\n\n"
+        "examples:\n"
+        "  medcap train --data DIR --out runs/first\n"
+        "  medcap train --data DIR --out runs/scratch --set visual.weights=none visual.concept_epochs=12\n\n"
+        f"{options.RESEARCH}",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the data set; check it with: medcap records DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder to write")
+    parser.add_argument("--config", type=Path, help="a JSON file of settings, {section: {field: value}}")
+    parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="section.field=value", dest="settings")
+    parser.add_argument("--resume", action="store_true", help="go on with RUN if it was begun; else begin it")
+    options.add_verbose(parser)
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> None:
+    config = configuration.load(args.config) if args.config else configuration.Config()
+    config = config.replace(configuration.parse_settings(args.settings))
+    from medcap_tf.evaluation.evaluate import format_scores
+    from medcap_tf.run_folder import RunFolder
+    from medcap_tf.training.loop import Interrupted
+    from medcap_tf.training.run import train as run_training
+
+    try:
+        scores = run_training(config, args.data, args.out, args.resume)
+    except Interrupted as stop:
+        print(f"{stop}. To go on, give the same command with --resume", file=sys.stderr)
+        sys.exit(130)
+    print(format_scores(scores))
+    names = ("config", "history", "history_plot", "predictions", "predicted_concepts", "scores", "subgroups")
+    print(f"\n{args.out}: {', '.join(RunFolder(args.out).listed([*names, 'subgroups_plot']))}")

@@ -1,0 +1,1 @@
+"""From tables and image files to records and batches."""

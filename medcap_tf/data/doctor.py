@@ -1,0 +1,241 @@
+"""The data doctor: what a data set holds, how long and how varied its captions are, and what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medcap_tf.data.images import read_image
+from medcap_tf.data.records import Dataset, Problem, Record
+from medcap_tf.errors import InputError
+from medcap_tf.text import Normalizer
+
+_BLANK_WORDS = {"nan", "none", "null", "na", "n/a", "<na>", "-", "?", "tbd", "todo"}  # what programs write for no value
+_SHOWN = 3  # problems of a kind that `render` prints
+
+
+def examine(
+    dataset: Dataset,
+    normalizer: Normalizer,
+    min_counts: Sequence[int] = (1, 2, 4, 5, 10),
+    check_images: bool = True,
+) -> dict[str, Any]:
+    """Measure a data set and collect its problems.
+
+    Args:
+        dataset: what `records.read_dataset` found.
+        normalizer: turns captions into the words that a model would learn.
+        min_counts: for which minimum counts to give the vocabulary's size.
+        check_images: decode every image, to find the unreadable ones; takes milliseconds an image.
+
+    Returns:
+        Only what JSON can hold. `splits`: for each split `images`, `captions`, `concepts` (distinct codes) and further
+        counts; lengths are in words, `p95` is the smallest length that 95% of the captions do not exceed;
+        `repeated_captions` counts captions equal to an earlier one. `vocabulary`: minimum count -> training stems.
+        `shared`: for each pair of splits the distinct captions and concepts in both, and `records`, those of the later
+        split whose caption is in the earlier. `problems`: file (from the root on), row, problem.
+    """
+    normalised = {
+        split: [[token.stem for token in normalizer.tokens(record.caption)] for record in records if record.caption]
+        for split, records in dataset.splits.items()
+    }
+    problems = [
+        *dataset.problems,
+        *_wordless(dataset, normalised),
+        *_blank_words(dataset),
+        *_ids_in_two_splits(dataset),
+    ]
+    if check_images:
+        problems += _unreadable(dataset)
+    counts = Counter(stem for stems in normalised.get("train", []) for stem in stems)
+    return {
+        "splits": {split: _measure(records, normalised[split]) for split, records in dataset.splits.items()},
+        "vocabulary": {str(least): sum(n >= least for n in counts.values()) for least in min_counts},
+        "shared": {
+            f"{a} and {b}": _shared(dataset.splits[a], dataset.splits[b]) for a, b in combinations(dataset.splits, 2)
+        },
+        "problems": [{"file": _relative(p.file, dataset.root), "row": p.row, "problem": p.problem} for p in problems],
+    }
+
+
+def _measure(records: Sequence[Record], normalised: Sequence[Sequence[str]]) -> dict[str, Any]:
+    captions = [record.caption for record in records if record.caption]
+    raw = [_raw_words(caption) for caption in captions]
+    assignments = sum(len(record.concepts) for record in records)
+    return {
+        "images": sum(record.image_path is not None for record in records),
+        "captions": len(captions),
+        "concepts": len({code for record in records for code in record.concepts}),
+        "concept_assignments": assignments,
+        "concepts_per_record": round(assignments / len(records), 2) if records else 0,
+        "records_without_concepts": sum(not record.concepts for record in records),
+        "repeated_captions": len(captions) - len(set(captions)),
+        "raw_words": _words(raw),
+        "normalised_words": _words(normalised),
+    }
+
+
+def _raw_words(caption: str) -> list[str]:
+    """Lower-cased, parted at white space, without the punctuation around them."""
+    words = (word.strip(string.punctuation) for word in caption.lower().split())
+    return [word for word in words if word]
+
+
+def _words(captions: Sequence[Sequence[str]]) -> dict[str, Any]:
+    lengths = sorted(map(len, captions)) or [0]
+    return {
+        "tokens": sum(lengths),
+        "distinct": len({word for words in captions for word in words}),
+        "length": {
+            "min": lengths[0],
+            "mean": round(statistics.fmean(lengths), 2),
+            "median": statistics.median(lengths),
+            "p95": lengths[math.ceil(0.95 * len(lengths)) - 1],
+            "max": lengths[-1],
+        },
+    }
+
+
+def _shared(earlier: Sequence[Record], later: Sequence[Record]) -> dict[str, int]:
+    captions = {record.caption for record in earlier if record.caption}
+    concepts = {code for record in earlier for code in record.concepts}
+    return {
+        "captions": len(captions & {record.caption for record in later}),
+        "records": sum(record.caption in captions for record in later),
+        "concepts": len(concepts & {code for record in later for code in record.concepts}),
+    }
+
+
+def _wordless(dataset: Dataset, normalised: dict[str, list[list[str]]]) -> Iterable[Problem]:
+    for split, records in dataset.splits.items():
+        captioned = [record for record in records if record.caption]
+        for record, stems in zip(captioned, normalised[split]):
+            if not stems:
+                text = f"no words left: of {record.image_id!r}, whose caption is {record.caption[:60]!r}"
+                yield Problem(dataset.tables.get(split, split), record.row, text)
+
+
+def _blank_words(dataset: Dataset) -> Iterable[Problem]:
+    for split, records in dataset.splits.items():
+        for record in records:
+            if record.caption.lower() in _BLANK_WORDS:
+                text = f"caption like a blank: {record.caption!r} of {record.image_id!r} is learned as it stands"
+                yield Problem(dataset.tables.get(split, split), record.row, text)
+
+
+def _ids_in_two_splits(dataset: Dataset) -> Iterable[Problem]:
+    home: dict[str, str] = {}
+    for split, records in dataset.splits.items():
+        for record in records:
+            first = home.setdefault(record.image_id, split)
+            if first != split:
+                text = f"ID in two splits: {record.image_id!r} is in {first}, too"
+                yield Problem(dataset.tables.get(split, split), record.row, text)
+
+
+def _unreadable(dataset: Dataset) -> list[Problem]:
+    paths = [r.image_path for records in dataset.splits.values() for r in records if r.image_path is not None]
+    if not paths:
+        return []
+    # Decoding leaves Python's lock, so threads do.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(tqdm(pool.map(_unreadable_image, paths), desc="images", total=len(paths), unit="image"))
+    return [problem for problem in found if problem]
+
+
+def _unreadable_image(path: Path) -> Problem | None:
+    try:
+        read_image(path)
+    except InputError as error:
+        text = str(error)
+        return Problem(
+            str(path), 0, f"unreadable image: {text[len(f'{path}: ') :] if text.startswith(f'{path}: ') else text}"
+        )
+    return None
+
+
+def _relative(file: str, root: Path) -> str:
+    try:
+        return Path(file).relative_to(root).as_posix()
+    except ValueError:  # relative already
+        return file
+
+
+# The report for people
+
+_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("images", ("images",)),
+    ("captions", ("captions",)),
+    ("  equal to an earlier one", ("repeated_captions",)),
+    ("concepts, distinct", ("concepts",)),
+    ("  assignments", ("concept_assignments",)),
+    ("  a record, mean", ("concepts_per_record",)),
+    ("  records without any", ("records_without_concepts",)),
+    *(
+        row
+        for title, key in (("raw", "raw_words"), ("normalised", "normalised_words"))
+        for row in (
+            (f"words, {title}", (key, "tokens")),
+            ("  distinct", (key, "distinct")),
+            *((f"  a caption, {name}", (key, "length", name)) for name in ("min", "mean", "median", "p95", "max")),
+        )
+    ),
+)
+
+
+def render(report: dict[str, Any]) -> str:
+    """What `examine` returned, as text for people: a table, then the problems by kind, the first few of each."""
+    splits = report["splits"]
+    table = [["", *splits]]
+    table += [[title, *(_look_up(values, keys) for values in splits.values())] for title, keys in _ROWS]
+    parts = [_align(table)]
+    if "train" in splits:
+        pairs = report["vocabulary"].items()
+        parts.append(
+            _align([["stems in train at least", *(f"{n} x" for n, _ in pairs)], ["", *(f"{v:,}" for _, v in pairs)]])
+        )
+    if report["shared"]:
+        head = ["shared by", "captions", "records", "concepts"]
+        rows = [[pair, *(f"{found[name]:,}" for name in head[1:])] for pair, found in report["shared"].items()]
+        parts.append(_align([head, *rows]) + "\n(records: of the later split, with a caption of the earlier)")
+    return "\n\n".join([*parts, _render_problems(report["problems"])])
+
+
+def _look_up(values: Any, keys: Sequence[str]) -> str:
+    for key in keys:
+        values = values[key]
+    return f"{values:,}"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    """The first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _render_problems(problems: Sequence[dict[str, Any]]) -> str:
+    if not problems:
+        return "No problems."
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for problem in problems:
+        kinds.setdefault(problem["problem"].partition(":")[0], []).append(problem)
+    lines = [f"Problems: {len(problems):,}"]
+    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        lines.append(f"\n{kind} ({len(found):,})")
+        for problem in found[:_SHOWN]:
+            place = f"{problem['file']}, row {problem['row']}" if problem["row"] else problem["file"]
+            lines.append(f"  {place}: {problem['problem'].partition(':')[2].strip()}")
+        if len(found) > _SHOWN:
+            lines.append(f"  ... and {len(found) - _SHOWN:,} more")
+    return "\n".join(lines)

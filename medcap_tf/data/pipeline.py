@@ -1,0 +1,116 @@
+"""Records to batches of tensors.
+
+Axes: B batch, S pixels a side, T words of the batch's longest caption, K concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from medcap_tf.config import DataConfig
+from medcap_tf.data import images
+from medcap_tf.data.records import Record
+from medcap_tf.data.splits import concept_matrix
+from medcap_tf.text import END, START, Vocabulary
+
+# rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
+Loader = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Records as the training loop reads them: each part by row."""
+
+    records: list[Record]
+    concepts: np.ndarray  # float32 [N, K]
+    words: list[list[int]]  # ids, without <start> and <end>
+
+    @classmethod
+    def of(cls, records: Sequence[Record], concepts: Sequence[str], vocabulary: Vocabulary, longest: int) -> Examples:
+        """Encode captions and concepts once."""
+        encoded = [vocabulary.encode(record.caption, longest) for record in records]
+        return cls(list(records), concept_matrix(records, concepts), encoded)
+
+    def with_words(self) -> Examples:
+        """Without the records whose caption normalises to nothing."""
+        keep = [i for i, words in enumerate(self.words) if words]
+        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+
+    def with_concepts(self) -> Examples:
+        """Without the records that have none of the learned concepts."""
+        keep = np.flatnonzero(self.concepts.sum(1))
+        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+
+
+# rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
+
+
+def image_loader(records: Sequence[Record], size: int, config: DataConfig, augment: bool) -> Loader:
+    """Rows to pixels uint8 [n, S, S, 3], decoded in parallel; with random flips and crops where `augment`."""
+    pool = ThreadPoolExecutor()
+
+    def load(row: int, rng: np.random.Generator) -> np.ndarray:
+        image = images.read_image(records[row].image_path)  # type: ignore[arg-type]
+        if augment:
+            flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
+            image = images.random_view(image, rng, crop=config.crop, **flips)
+        return images.prepare(image, size, config.equalize)
+
+    return lambda rows, rng: np.stack(list(pool.map(load, rows, rng.spawn(len(rows)))))
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    *,
+    order: np.ndarray | None = None,
+    seed: Sequence[int] = (0,),
+    skip: int = 0,
+    visual: tuple[Loader, tuple[int, ...], Any] | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Batches of rows in the given order, the same for the same arguments.
+
+    Args:
+        examples: what is read.
+        batch_size: B.
+        order: int64 [n], rows; None: all, in their order.
+        seed: with a batch's number, what its random views depend on.
+        skip: batches to leave out at the beginning, as a resumed epoch does.
+        visual: a loader with the shape and type of one of its items; None for text alone.
+        drop_remainder: leave out a last short batch.
+
+    Returns:
+        `rows` int64 [B], `inputs` int32 [B, T + 1] (`<start>` and words), `targets` int32 [B, T + 1] (words and
+        `<end>`), both padded to the batch's longest caption, `concepts` float32 [B, K] and, with a loader, `visual`.
+    """
+    order = np.arange(len(examples.records)) if order is None else order
+    inputs = tf.ragged.constant([[START, *words] for words in examples.words], dtype=tf.int32)
+    targets = tf.ragged.constant([[*words, END] for words in examples.words], dtype=tf.int32)
+    concepts = tf.constant(examples.concepts)
+    numbered = tf.data.Dataset.from_tensor_slices(order.astype(np.int64)).batch(batch_size, drop_remainder).enumerate()
+
+    def gather(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = {
+            "rows": rows,
+            "inputs": tf.gather(inputs, rows).to_tensor(),
+            "targets": tf.gather(targets, rows).to_tensor(),
+            "concepts": tf.gather(concepts, rows),
+        }
+        if visual is not None:
+            loader, shape, dtype = visual
+
+            def load(number: np.ndarray, rows: np.ndarray) -> np.ndarray:
+                return loader(rows, np.random.default_rng([*seed, int(number)]))
+
+            loaded = tf.numpy_function(load, [number, rows], dtype)
+            batch["visual"] = tf.ensure_shape(loaded, [None, *shape])
+        return batch
+
+    return numbered.skip(skip).map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)

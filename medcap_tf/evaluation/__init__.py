@@ -1,0 +1,1 @@
+"""Scores of a captioner, beside its baselines."""

@@ -1,0 +1,340 @@
+"""A captioner on a split: predictions, scores, and the two baselines that every score stands beside."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from medcap_tf.caption import Caption
+from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.datastore import Datastore, key_without_image
+from medcap_tf.data.records import Record
+from medcap_tf.data.splits import concept_matrix, content_digests
+from medcap_tf.errors import InputError
+from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words
+from medcap_tf.evaluation.metrics import (
+    Additive,
+    caption_parts,
+    caption_statistics,
+    concept_map,
+    concept_map_note,
+    concept_parts,
+    concept_scores,
+    intervals,
+    notes_on,
+    notes_on_intervals,
+)
+from medcap_tf.evaluation.subgroups import find_groups, score_groups, write_groups
+from medcap_tf.files import write_text
+
+
+def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequence[str]) -> tuple[float, float]:
+    """The threshold of float32 [N, K] concept scores with the highest official F1, and that F1.
+
+    True concepts that are not among the learned ones count as missed.
+    """
+    learned = concept_matrix(records, concepts)
+    truth = np.array([len({concept.upper() for concept in record.concepts}) for record in records])
+    counted = truth > 0
+    if not counted.any():
+        return 0.5, 0.0
+
+    def f1(threshold: float) -> float:
+        named = scores >= threshold
+        hits = (named * learned).sum(1)
+        return float((2 * hits / np.maximum(named.sum(1) + truth, 1))[counted].mean())
+
+    candidates = np.arange(0.02, 0.98, 0.02)
+    values = [f1(threshold) for threshold in candidates]
+    return float(candidates[int(np.argmax(values))]), max(values)
+
+
+class Answers(NamedTuple):
+    """What one method says of N images."""
+
+    captions: list[str]
+    concepts: list[Sequence[str]]
+    strength: np.ndarray  # float [N, K], how sure it is of each concept that the run learned
+
+
+def evaluate(
+    captioner: RunCaptioner,
+    records: Sequence[Record],
+    split: str,
+    datastore: Datastore,
+    folder: Path,
+    concept_names: Mapping[str, str] | None = None,
+    suffix: str = "",
+) -> dict[str, Any] | None:
+    """Caption a split; write `predictions.csv`, `concepts.csv`, `scores.json`, `groups.csv` and `groups.png` into
+    `folder`, with `suffix` after each name.
+
+    Images of a split that is part of the datastore do not have their own entries among their neighbors.
+
+    Returns:
+        The scores; None for a split without reference captions, of which the two tables alone are written.
+
+    Raises:
+        InputError: records without images.
+    """
+    paths = [record.image_path for record in records]
+    if not records or any(path is None for path in paths):
+        raise InputError(f"split {split!r} has no images to caption")
+    oracle = captioner.config.decoder.semantic_source == "reference"
+    own = own_entries(records, split, captioner.config.data.train_split, datastore)
+    references = [record.caption for record in records] if oracle else None
+    found = captioner.caption(paths, references, own)  # type: ignore[arg-type]
+    captions = list(tqdm(found, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False))
+    scored = [i for i, record in enumerate(records) if record.caption]
+    if not scored:
+        write_predictions(folder, records, captions, suffix)
+        return None
+    answered = [captions[i] for i in scored]
+    answers = {
+        "oracle" if oracle else "model": _answers(answered, captioner.concepts),
+        **_baselines(answered, datastore, captioner.concepts, own[scored]),
+    }
+    truth, training = [records[i] for i in scored], [record.caption for record in datastore.records]
+    parts = {name: _parts(truth, given) for name, given in answers.items()}
+    left_out = {"own_entries_left_out": int((own >= 0).sum())} if (own >= 0).any() else {}
+    scores = {
+        "split": split,
+        "images": len(truth),
+        **left_out,
+        **{name: _score(parts[name], truth, answers[name], captioner.concepts, training) for name in answers},
+        "intervals": {name: intervals(one) for name, one in parts.items()},
+        "attention": attention_statistics(answered),
+        **_all_notes(parts, truth, answered, captioner.concepts),
+    }
+    groups = score_groups(find_groups(truth, training, concept_names), next(iter(parts.values())))
+    # All of it, now that nothing can be refused any more.
+    write_predictions(folder, records, captions, suffix)
+    write_scores(folder, scores, suffix)
+    write_groups(folder, groups, suffix)
+    return scores
+
+
+def _all_notes(
+    parts: Mapping[str, Any], records: Sequence[Record], captions: Sequence[Caption], concepts: Sequence[str]
+) -> dict[str, Any]:
+    notes = {name: _notes(one, records, concepts) for name, one in parts.items()}
+    return _under_notes({**notes, "attention": _attention_notes(captions), "all": _notes_on_images(captions)})
+
+
+def file_suffix(split: str, test_split: str) -> str:
+    """What stands in a run folder after the names of a split's files: nothing for the run's own test split."""
+    return "" if split == test_split else f"_{split}"
+
+
+def own_entries(records: Sequence[Record], split: str, train_split: str, datastore: Datastore) -> np.ndarray:
+    """Each record's number in `Datastore.contents`, int32 [N]; all -1 where the split is no part of the datastore.
+
+    A split is part of it by its name or where the datastore holds most of its images: one that holds a few of them by
+    chance would answer anybody's question with them.
+    """
+    keys = content_digests(records) if datastore.images else [key_without_image(record) for record in records]
+    numbers = datastore.numbers_of(keys)
+    part = split == train_split or (numbers >= 0).mean() > 0.5
+    return numbers if part else np.full(len(records), -1, np.int32)
+
+
+def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
+    nothing = np.zeros(len(concepts))
+    strength = [nothing if caption.concept_scores is None else caption.concept_scores for caption in captions]
+    named = [[code for code, _ in caption.concepts] for caption in captions]
+    return Answers([caption.text for caption in captions], named, np.stack(strength))
+
+
+def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
+    """Whether the attention says anything: a captioner that has collapsed looks at the same place for every word, or in
+    every image.
+
+    Returns:
+        `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
+        `between_images`, that between the mean maps of two images, each over neighbouring pairs.
+    """
+    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]  # type: ignore[union-attr]
+    words = [_variation(x) for x in maps if len(x) > 1]
+    images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
+    return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
+
+
+def _notes(parts: Mapping[str, Additive], records: Sequence[Record], concepts: Sequence[str]) -> dict[str, str]:
+    """The scores of one method that cannot mean anything, and why."""
+    notes = notes_on(parts)
+    if "concept_f1" not in parts:
+        return {**notes, "concept_f1": "not scored: no image has a true concept"}
+    if not concepts:
+        notes["concept_f1"] = "the run has learned no concepts"
+    note = concept_map_note([record.concepts for record in records], concepts)
+    return {**notes, "concept_map": note} if note else notes
+
+
+def _notes_on_images(captions: Sequence[Caption]) -> dict[str, str]:
+    unread, count = sum(bool(caption.error) for caption in captions), len(captions)
+    found = {"unreadable": f"{unread} of {count} images, which count as empty captions"} if unread else {}
+    return {**notes_on_intervals(count), **found}
+
+
+def _attention_notes(captions: Sequence[Caption]) -> dict[str, str]:
+    """Which of `attention_statistics` are 0 for want of anything to compare."""
+    lengths = [len(caption.words) for caption in captions]
+    found = {}
+    if max(lengths, default=0) < 2:
+        found["between_words"] = "0 for want of a caption with two words"
+    if sum(map(bool, lengths)) < 2:
+        found["between_images"] = "0 for want of two captions with words"
+    return found
+
+
+def _under_notes(notes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """`notes` by method and score, without those that have none."""
+    found = {method: dict(own) for method, own in notes.items() if own}
+    return {"notes": found} if found else {}
+
+
+def _variation(rows: np.ndarray) -> float:
+    return float(np.abs(np.diff(rows, axis=0)).sum(1).mean() / 2)
+
+
+def _baselines(
+    captions: Sequence[Caption], datastore: Datastore, concepts: Sequence[str], own: np.ndarray
+) -> dict[str, Answers]:
+    """Popular words without a look at the image, and the nearest training image's caption and concepts."""
+    blind, usual = popular_words([r.caption for r in datastore.records]), popular_concepts(datastore.records)
+    learned = concept_matrix(datastore.records, concepts)
+    queries = np.stack([_pooled(caption, datastore) for caption in captions])
+    rows = nearest(queries, datastore.features.astype(np.float32), own, datastore.contents())
+    near, count = [datastore.records[row] for row in rows], len(captions)
+    return {
+        "popular_words": Answers([blind] * count, [usual] * count, np.tile(learned.mean(0), (count, 1))),
+        "nearest_image": Answers([r.caption for r in near], [r.concepts for r in near], learned[rows]),
+    }
+
+
+def _pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
+    return np.zeros(datastore.features.shape[1], np.float32) if caption.pooled is None else caption.pooled
+
+
+def _parts(records: Sequence[Record], answers: Answers) -> dict[str, Additive]:
+    parts = caption_parts([record.caption for record in records], answers.captions)
+    truth = [record.concepts for record in records]
+    return {**parts, **concept_parts(truth, answers.concepts)} if any(truth) else parts
+
+
+def _score(
+    parts: Mapping[str, Additive],
+    records: Sequence[Record],
+    answers: Answers,
+    concepts: Sequence[str],
+    training: Sequence[str],
+) -> dict[str, float]:
+    scores = {name: part.score() for name, part in parts.items()}
+    if "concept_f1" in parts:
+        scores.update(_concept_scores(records, answers.concepts, answers.strength, concepts))
+    return {**scores, **caption_statistics(answers.captions, training)}
+
+
+def _concept_scores(
+    records: Sequence[Record], named: Sequence[Sequence[str]], strength: np.ndarray, concepts: Sequence[str]
+) -> dict[str, float]:
+    truth = [record.concepts for record in records]
+    precision = concept_map(truth, strength, concepts)
+    return {**concept_scores(truth, named), **({} if precision is None else {"concept_map": precision})}
+
+
+def score_concepts(
+    split: str,
+    records: Sequence[Record],
+    strength: np.ndarray,
+    threshold: float,
+    concepts: Sequence[str],
+    train: Sequence[Record],
+) -> dict[str, Any]:
+    """Scores of concepts alone, for data without images: the content of `scores.json`.
+
+    Args:
+        split: its name.
+        records: of the split.
+        strength: float32 [N, K], the semantic classifier's scores of their captions.
+        threshold: from which score on a concept is named.
+        concepts: the K codes.
+        train: the training records, for the baseline.
+    """
+    truth, count = [record.concepts for record in records], len(records)
+    frequencies = np.tile(concept_matrix(train, concepts).mean(0), (count, 1))
+    named: dict[str, tuple[list[Sequence[str]], np.ndarray]] = {
+        "model": ([[concepts[i] for i in np.flatnonzero(row >= threshold)] for row in strength], strength),
+        "popular_words": ([popular_concepts(train)] * count, frequencies),
+    }
+    parts, few = {name: concept_parts(truth, codes) for name, (codes, _) in named.items()}, notes_on_intervals(count)
+    return {
+        "split": split,
+        "images": 0,
+        "captions": count,
+        **{name: _concept_scores(records, *given, concepts) for name, given in named.items()},
+        "intervals": {name: intervals(own) for name, own in parts.items()},
+        **_under_notes({**{name: _notes(own, records, concepts) for name, own in parts.items()}, "all": few}),
+    }
+
+
+def write_predictions(folder: Path, records: Sequence[Record], captions: Sequence[Caption], suffix: str = "") -> None:
+    """`predictions.csv` (ID,Caption) and `concepts.csv` (ID,CUIs)."""
+    ids = [record.image_id for record in records]
+    _write_table(folder / f"predictions{suffix}.csv", "Caption", zip(ids, (caption.text for caption in captions)))
+    codes = (";".join(code for code, _ in caption.concepts) for caption in captions)
+    _write_table(folder / f"concepts{suffix}.csv", "CUIs", zip(ids, codes))
+
+
+def write_scores(folder: Path, scores: dict[str, Any], suffix: str = "") -> None:
+    """`scores.json`, by rename."""
+    write_text(folder / f"scores{suffix}.json", json.dumps(scores, indent=2) + "\n")
+
+
+def _write_table(path: Path, column: str, rows: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["ID", column])
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def format_scores(scores: dict[str, Any]) -> str:
+    """`scores.json` as a table for people: a row a metric, a column a method, with 95% intervals where there are."""
+    methods = [name for name in ("model", "oracle", "popular_words", "nearest_image") if name in scores]
+    lines = [f"{scores['split']}: {scores['images']} images".ljust(22) + "".join(m.rjust(26) for m in methods)]
+    for metric in scores[methods[0]]:
+        ends = [scores.get("intervals", {}).get(method, {}).get(metric) for method in methods]
+        cells = [
+            f"{scores[method][metric]:.4f}" + (f" [{end[0]:.3f}, {end[1]:.3f}]" if end else " " * 15)
+            for method, end in zip(methods, ends)
+        ]
+        lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
+    if "own_entries_left_out" in scores:
+        count = scores["own_entries_left_out"]
+        lines.append(f"{count} of these images are in the run's datastore: none was given its own entry as a neighbor")
+    if "attention" in scores:
+        differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
+        lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
+    lines += [f"note: {line}" for line in _note_lines(scores.get("notes", {}))]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _note_lines(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A line a note, with the scores and the methods that share it."""
+    sharing: dict[str, list[tuple[str, str]]] = {}
+    for method, own in notes.items():
+        for score, note in own.items():
+            sharing.setdefault(note, []).append((score, method))
+    lines = []
+    for note, pairs in sharing.items():
+        names, methods = (", ".join(dict.fromkeys(column)) for column in zip(*pairs))
+        lines.append(f"{names} ({methods}): {note}")
+    return lines

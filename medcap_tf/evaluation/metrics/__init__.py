@@ -1,0 +1,39 @@
+"""Scores of captions and concepts on plain lists, how sure they are, and whether two differ."""
+
+from medcap_tf.evaluation.metrics.additive import FEW_IMAGES, Additive, notes_on
+from medcap_tf.evaluation.metrics.captions import (
+    caption_parts,
+    caption_scores,
+    caption_statistics,
+    imageclef_2021_bleu,
+    official_tokens,
+)
+from medcap_tf.evaluation.metrics.concepts import (
+    concept_f1,
+    concept_map,
+    concept_map_note,
+    concept_parts,
+    concept_scores,
+)
+from medcap_tf.evaluation.metrics.resampling import Difference, compare, intervals, notes_on_intervals, notes_on_tests
+
+__all__ = [
+    "FEW_IMAGES",
+    "Additive",
+    "Difference",
+    "caption_parts",
+    "caption_scores",
+    "caption_statistics",
+    "compare",
+    "concept_f1",
+    "concept_map",
+    "concept_map_note",
+    "concept_parts",
+    "concept_scores",
+    "imageclef_2021_bleu",
+    "intervals",
+    "notes_on",
+    "notes_on_intervals",
+    "notes_on_tests",
+    "official_tokens",
+]

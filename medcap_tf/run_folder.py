@@ -1,0 +1,105 @@
+"""A run folder: the only place that spells its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.config import Config
+from medcap_tf.config import load as load_config
+from medcap_tf.errors import InputError
+from medcap_tf.files import read_json, write_text
+from medcap_tf.text import Vocabulary
+
+
+@dataclass(frozen=True)
+class ConceptList:
+    """The concepts that a run learned."""
+
+    codes: tuple[str, ...] = ()
+    thresholds: dict[str, float] = field(default_factory=dict)  # by `image` and `words`, from which one is named
+    names: Mapping[str, str] = field(default_factory=dict)  # of the codes that the data named
+
+    @classmethod
+    def of(cls, codes: Sequence[str], names: Mapping[str, str]) -> ConceptList:
+        """Codes without thresholds, and what the data calls them."""
+        return cls(tuple(codes), {}, {code: names[code] for code in codes if code in names})
+
+
+class RunFolder:
+    """What training writes and everybody else reads, by name."""
+
+    def __init__(self, path: Path | str):
+        """`path` need not exist yet."""
+        self.path = path = Path(path)
+        self.config = path / "config.json"  # settings, versions, the data it was begun with
+        self.data = path / "data.csv"  # a row a record of that data
+        self.vocabulary = path / "vocabulary.json"
+        self.concepts = path / "concepts.json"
+        self.problems = path / "problems.json"  # of the data
+        self.checkpoints = path / "checkpoints"  # a folder a stage
+        self.best = path / "checkpoints" / "best"  # the weights to caption with, an .h5 a part
+        self.history, self.history_plot = path / "history.csv", path / "history.png"
+        self.logs = path / "logs"  # TensorBoard
+        self.datastore_records, self.datastore_features = path / "library.json", path / "library.npy"
+        self.retrieval = path / "neighbours.json"  # absent where similar images do not help
+        self.predictions, self.predicted_concepts = path / "predictions.csv", path / "concepts.csv"
+        self.scores = path / "scores.json"
+        self.subgroups, self.subgroups_plot = path / "groups.csv", path / "groups.png"
+        self.audit, self.audit_plot = path / "audit.json", path / "audit.png"
+        self.submission = path / "submission"
+
+    def read_config(self) -> Config:
+        """The settings; raises InputError where this is no run folder."""
+        if not self.config.is_file():
+            raise InputError(
+                f"{self.path}: no run folder (no config.json in it); give the folder that train.py wrote to"
+            )
+        return load_config(self.config)
+
+    def read_vocabulary(self) -> Vocabulary:
+        """The words; raises InputError where they are missing or broken."""
+        return Vocabulary.from_json(read_json(self.vocabulary))
+
+    def read_concepts(self) -> ConceptList:
+        """The concepts; raises InputError where they are missing or broken."""
+        values = read_json(self.concepts)
+        # Runs of earlier versions hold no names.
+        return ConceptList(tuple(values["codes"]), values["thresholds"], values.get("names", {}))
+
+    def write_concepts(self, concepts: ConceptList) -> None:
+        """What `read_concepts` reads."""
+        values = {"codes": list(concepts.codes), "thresholds": dict(concepts.thresholds), "names": dict(concepts.names)}
+        write_text(self.concepts, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+    def read_retrieval(self) -> dict[str, float] | None:
+        """The retrieval's parameters by name; None in a run where similar images do not help.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        if not self.retrieval.is_file():
+            return None
+        values = read_json(self.retrieval)
+        if not isinstance(values, dict):
+            raise InputError(f"{self.retrieval}: cannot be read; finish the run again by train.py --resume")
+        renamed = {"level": "decoder_similarity"}  # as earlier versions wrote it
+        return {renamed.get(name, name): value for name, value in values.items()}
+
+    def write_retrieval(self, parameters: Mapping[str, float] | None) -> None:
+        """What `read_retrieval` reads; None removes it."""
+        if parameters is None:
+            self.retrieval.unlink(missing_ok=True)
+        else:
+            write_text(self.retrieval, json.dumps(dict(parameters), indent=2) + "\n")
+
+    def read_scores(self) -> dict[str, Any]:
+        """The scores of the test split; empty in a run that is not scored."""
+        return read_json(self.scores) if self.scores.is_file() else {}
+
+    def listed(self, names: Sequence[str]) -> list[str]:
+        """Of these attributes' files, the names of those that exist."""
+        return [path.name for path in (getattr(self, name) for name in names) if path.is_file()]

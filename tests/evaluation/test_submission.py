@@ -1,0 +1,111 @@
+"""Run files, written and checked; what each edition's script would reject, and what it would silently lose."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+
+import pytest
+
+from medcap_tf.cli.scores import add_commands
+from medcap_tf.errors import InputError
+from medcap_tf.evaluation.submission import CAPTIONS, CONCEPTS, FORMATS, check, render, write
+
+IDS = ["a1", "b2", "c3"]
+SAID = [("a1", 'CT | axial,\n "halo" sign'), ("b2", ""), ("c3", "  liver\tcyst ")]
+NAMED = [("a1", "C0000001;C0000002"), ("b2", ""), ("c3", "C0000003")]
+
+
+@pytest.mark.parametrize("edition", ["2021", "2023"])
+def test_pipe_tables(edition):
+    assert render(CAPTIONS, SAID, edition).decode() == 'a1|CT axial, "halo" sign\nb2|\nc3|liver cyst\n'
+    assert render(CONCEPTS, NAMED, edition).decode() == "a1|C0000001;C0000002\nb2|\nc3|C0000003\n"
+
+
+def test_comma_tables_have_a_header_and_quotes_but_no_bom():
+    data = render(CAPTIONS, SAID, "2025")
+    assert list(csv.reader(io.StringIO(data.decode()))) == [
+        ["ID", "Caption"], ["a1", 'CT | axial, "halo" sign'], ["b2", ""], ["c3", "liver cyst"],
+    ]  # fmt: skip
+    assert data.startswith(b"ID,Caption\n")
+    assert render(CONCEPTS, NAMED, "2025") == b"ID,CUIs\na1,C0000001;C0000002\nb2,\nc3,C0000003\n"
+
+
+@pytest.mark.parametrize("edition", FORMATS)
+@pytest.mark.parametrize(("kind", "rows"), [(CAPTIONS, SAID), (CONCEPTS, NAMED)])
+def test_what_is_written_passes(tmp_path, edition, kind, rows):
+    path = write(tmp_path, kind, rows, edition)
+    assert path.relative_to(tmp_path).as_posix() == (f"{kind}/submission.csv" if edition == "2025" else f"{kind}.csv")
+    found = check(path.read_bytes(), "run", IDS, edition)
+    assert (found.kind, found.problems, found.remarks) == (kind, [], [])
+
+
+@pytest.mark.parametrize("edition", FORMATS)
+def test_images_of_one_name_keep_their_folders(tmp_path, edition):
+    rows = [("CXR1/0", "left lung"), ("CXR2/0", "right kidney"), ("0", "skull base")]
+    path = write(tmp_path, CAPTIONS, rows, edition)
+    ids = [image_id for image_id, _ in rows]
+    assert check(path.read_bytes(), "run", ids, edition).problems == []
+    found = check(path.read_bytes().replace(b"CXR2/0", b"CXR1/0"), "run", ids, edition)
+    assert kinds(found) == [(2 + (edition == "2025"), "duplicate ID"), (0, "missing IDs")]
+
+
+def test_what_does_not_pass_is_not_written(tmp_path):
+    with pytest.raises(InputError, match=r"captions\.csv: not written.*row 2: duplicate ID: 'a1' is in row 1"):
+        write(tmp_path, CAPTIONS, [("a1", "one x"), ("a1", "two x")], "2021")
+    assert list(tmp_path.iterdir()) == []
+
+
+def kinds(found):
+    return [(problem.row, problem.problem.partition(":")[0]) for problem in found.problems]
+
+
+@pytest.mark.parametrize(
+    ("edition", "text", "problems"),
+    [
+        ("2021", "a1|one x\nb2|two\nc3|\n", []),
+        ("2021", "a1|one x\nz9|two\na1|three\n", [(2, "unknown ID"), (3, "duplicate ID"), (0, "missing IDs")]),
+        ("2021", "ID|Caption\na1|one x\nb2|\nc3|\n", [(1, "unknown ID")]),
+        ("2021", "a1|one | x\nb2|two\nc3|three\n", [(1, "3 fields")]),
+        ("2021", "a1|one x\nb2\nc3|three\n", [(2, "one field")]),
+        ("2021", "a1|one x\n\nb2|\nc3|\n", [(2, "empty line")]),
+        ("2021", "a1.jpg|one x\nb2|\nc3|\n", [(1, "unknown ID"), (0, "missing IDs")]),
+        ("2021", "a1|one x\nb2|two\nc3\tthree\n", [(3, "unknown ID"), (3, "one field"), (0, "missing IDs")]),
+        ("2021", "a1|one\u2028and\x0cx\r\nb2|two\r\nc3|\r\n", []),
+        ("2023", "a1\tone x\nb2\ttwo\nc3\t\n", []),
+        ("2023", "ID|Caption\na1|one x\nb2|\nc3|\n", []),
+        ("2021", "a1|C1;C2;C1\nb2\nc3|\n", [(1, "repeated code")]),
+        ("2021", "a1|" + ";".join(f"C{i}" for i in range(101)) + "\nb2|C1\nc3|C1\n", [(1, "too many codes")]),
+        ("2025", 'ID,Caption\na1,"one, x\ny"\nb2,two\nc3,three\n', []),
+        ("2025", "ID,Caption\na1,one, x\nb2,two\nc3,three\n", [(2, "3 fields")]),
+        ("2025", "a1,one x\nb2,two\nc3,three\n", [(1, "no header")]),
+        ("2025", "\ufeffID,CUIs\na1,C1\nb2,\nc3,C2; C3\n", [(1, "byte order mark")]),
+        ("2025", 'ID,Caption\na1,"open x\nb2,two\n', [(0, "not a table of commas")]),
+        ("2025", 'ID,Caption\na1,"one\nx"\nb2,two\nb2,two\nc3,\n', [(5, "duplicate ID")]),
+    ],
+)  # fmt: skip
+def test_every_fault_is_named_with_its_row(edition, text, problems):
+    assert kinds(check(text.encode(), "run", IDS, edition)) == problems
+
+
+def test_bytes_that_are_not_utf8():
+    found = check("a1|café x\n".encode("latin-1"), "run", IDS, "2021")
+    assert kinds(found) == [(1, "not UTF-8")]
+
+
+def test_captions_of_one_word_are_captions_when_written(tmp_path):
+    path = write(tmp_path, CAPTIONS, [("a1", "cyst;cyst"), ("b2", "mass")], "2021")
+    assert path.read_text() == "a1|cyst;cyst\nb2|mass\n"
+
+
+def test_another_order_is_remarked_and_no_fault():
+    found = check(b"b2|x y\na1|\nc3|\n", "run", IDS, "2021")
+    assert found.problems == [] and "order" in found.remarks[0]
+
+
+def test_the_command_offers_every_format():
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_commands(commands)
+    options = {action.dest: action for action in commands.choices["submit"]._actions}
+    assert list(options["edition"].choices) == list(FORMATS)

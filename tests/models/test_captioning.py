@@ -1,0 +1,138 @@
+"""The one network: its four verbs agree with each other, and it comes back from its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medcap_tf.config import Config
+from medcap_tf.errors import InputError
+from medcap_tf.models.captioning import CaptioningModel, shift_right
+from medcap_tf.models.retrieval import RetrievalParameters, Retriever
+from medcap_tf.text import END, START
+
+SETTINGS = {
+    "visual.weights": "none", "visual.image_size": 32, "visual.layer": "conv2_block1_out", "visual.concept_epochs": 1,
+    "semantic.units": 8, "semantic.embedding_size": 8, "semantic.attention_units": 8, "decoder.units": 8,
+    "decoder.embedding_size": 8, "decoder.attention_units": 8, "decoding.max_length": 6, "decoding.beam_width": 2,
+}  # fmt: skip
+VOCABULARY, CONCEPTS = 12, 3
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+def built(retrieval=False, **settings):
+    keras.utils.set_random_seed(4)
+    config = Config().replace({**SETTINGS, **{name.replace("__", "."): value for name, value in settings.items()}})
+    model = CaptioningModel.build(config, VOCABULARY, CONCEPTS)
+    if not retrieval:
+        return model, config
+    rng = np.random.default_rng(1)
+    tokens = np.array([[START, 5, 6, 7, END, 0], [START, 5, 8, END, 0, 0]], np.int32)
+    features = rng.uniform(0, 1, (2, model.encoder.output_shape[-1]))
+    retriever = Retriever(features, tokens, np.eye(2, CONCEPTS), np.arange(2), 2, RetrievalParameters(0.8, 0.3, 0.5))
+    return dataclasses.replace(model, retriever=retriever), config
+
+
+@pytest.mark.parametrize("retrieval", [False, True], ids=["alone", "with retrieval"])
+@pytest.mark.parametrize("source", ["prefix", "none"])
+def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source):
+    model, config = built(retrieval, decoder__semantic_source=source)
+    encoded = model.encode(tf.constant(PIXELS))
+    generated = model.generate(encoded, config.decoding)
+    tokens = generated.tokens.numpy()
+    for row, length in enumerate(generated.length.numpy()):
+        if length < tokens.shape[1]:
+            tokens[row, length] = END
+    scored = model.score(encoded, tf.constant(tokens))
+    count = (tokens != 0).sum(1)
+    np.testing.assert_allclose(scored.log_probs.numpy().sum(1) / count, generated.score, atol=1e-4)
+    attention = scored.attention.numpy().reshape(*tokens.shape, -1)
+    spoken = np.arange(tokens.shape[1]) < generated.length.numpy()[:, None]
+    np.testing.assert_allclose(attention[spoken], generated.attention.numpy()[spoken], atol=1e-5)
+    assert bool(scored.retrieval_share.numpy().any()) == retrieval
+    assert not scored.log_probs.numpy()[tokens == 0].any()
+
+
+def test_the_share_of_retrieval_is_what_the_mixture_got_from_it():
+    model, _ = built(retrieval=True)
+    encoded = model.encode(tf.constant(PIXELS[:1]))
+    tokens = tf.constant([[5, 6, 7, END]])
+    share = model.score(encoded, tokens).retrieval_share.numpy()[0]
+    alone = dataclasses.replace(model, retriever=None)
+    own = np.exp(alone.score(alone.encode(tf.constant(PIXELS[:1])), tokens).log_probs.numpy()[0])
+    # Both neighbors begin with 5: their whole weight goes there, and what is left is the decoder's.
+    weight = encoded.neighbors.weight.numpy()[0].sum()
+    np.testing.assert_allclose(share[0], weight / (weight + (1 - weight) * own[0]), rtol=1e-4)
+
+
+def test_a_gradient_reaches_the_regions():
+    model, _ = built(retrieval=True)
+    regions = model.encode(tf.constant(PIXELS)).regions
+    with tf.GradientTape() as tape:
+        tape.watch(regions)
+        log_probs = model.score(model.encode_regions(regions), tf.constant([[5, 6, 7]] * 3)).log_probs
+    assert np.abs(tape.gradient(log_probs, regions)).max() > 0
+
+
+def test_the_folded_encoder_gives_the_same_captions():
+    model, config = built(retrieval=True)
+    one, two = (
+        m.generate(m.encode(tf.constant(PIXELS)), config.decoding) for m in (model, model.with_folded_encoder())
+    )
+    np.testing.assert_array_equal(one.tokens, two.tokens)
+    np.testing.assert_allclose(one.score, two.score, atol=1e-4)
+
+
+def test_concepts_come_from_the_image_or_from_the_words():
+    model, _ = built()
+    encoded, reading = model.encode(tf.constant(PIXELS)), model.read(tf.constant([[5, 6]] * 3))
+    seen = tf.sigmoid(model.head(encoded.regions))
+    np.testing.assert_array_equal(model.concept_scores(encoded, reading), seen)
+    by_words = dataclasses.replace(model, concepts_from_image=False)
+    np.testing.assert_array_equal(by_words.concept_scores(encoded, reading), reading.concept_scores)
+
+
+def test_an_oracle_without_references_is_refused():
+    model, config = built(decoder__semantic_source="reference")
+    with pytest.raises(InputError, match="it needs the reference captions"):
+        model.generate(model.encode(tf.constant(PIXELS)), config.decoding)
+
+
+def test_a_semantic_source_without_concepts_is_refused():
+    with pytest.raises(InputError, match="needs concepts to learn from"):
+        CaptioningModel.build(Config().replace(SETTINGS), VOCABULARY, 0)
+
+
+def test_captions_are_shifted_right():
+    assert shift_right(tf.constant([[5, 6, 7], [8, 0, 0]])).numpy().tolist() == [[START, 5, 6], [START, 8, 0]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_every_part_comes_back_from_its_configuration(precision):
+    config = Config().replace(SETTINGS)
+    model = CaptioningModel.build(config, VOCABULARY, CONCEPTS, precision=precision, encoder_precision=precision)
+    words = tf.constant([[START, 5, 6]])
+    encoding = tf.random.stateless_normal([1, 3, config.semantic.units], seed=[1, 2])
+    regions = tf.random.stateless_uniform([1, *model.encoder.output_shape[1:]], seed=[3, 4])
+    inputs = {
+        "encoder": tf.cast(PIXELS[:1], tf.float32),
+        "concept_head": regions,
+        "semantic": words,
+        "decoder": [regions, words, encoding],
+    }
+    for name, part in model.parts().items():
+        again = part.__class__.from_config(part.get_config())
+        again.set_weights(part.get_weights())
+        first, second = (tf.nest.flatten(m(inputs[name], training=False)) for m in (part, again))
+        for one, two in zip(first, second):
+            assert one.dtype == two.dtype
+            np.testing.assert_array_equal(tf.cast(one, tf.float32), tf.cast(two, tf.float32))
+
+
+def test_precision_is_that_of_the_layers_and_no_global_setting():
+    CaptioningModel.build(Config().replace(SETTINGS), VOCABULARY, CONCEPTS, precision="mixed_bfloat16")
+    assert keras.mixed_precision.global_policy().name == "float32"
