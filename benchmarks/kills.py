@@ -24,10 +24,10 @@ import h5py
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
-    "visual": {"weights": "none", "image_size": 64, "layer": "conv3_block4_out", "concept_epochs": 1},
-    "semantic": {"embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 2},
+    "visual": {"weights": "none", "image_size": 32, "layer": "conv2_block3_out", "concept_epochs": 1},
+    "semantic": {"embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 1},
     "decoder": {"embedding_size": 24, "units": 32, "attention_units": 16},
-    "training": {"epochs": 3, "batch_size": 8, "precision": "float32", "deterministic": True},
+    "training": {"epochs": 2, "batch_size": 8, "precision": "float32", "deterministic": True},
     "data": {"min_concept_count": 2, "horizontal_flip": False},
     "decoding": {"max_length": 12},
 }
