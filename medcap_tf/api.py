@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
 from medcap_tf.caption import Caption, ImageInput
 from medcap_tf.config import Config
 from medcap_tf.data import images
@@ -45,9 +43,9 @@ class Captioner:
         return self._captioner.concept_names
 
     @overload
-    def caption(self, images: str | Path | np.ndarray) -> Caption: ...
+    def caption(self, images: list[Any] | tuple[Any, ...]) -> list[Caption]: ...
     @overload
-    def caption(self, images: Sequence[ImageInput]) -> list[Caption]: ...
+    def caption(self, images: ImageInput) -> Caption: ...
 
     def caption(self, images: Any) -> Caption | list[Caption]:
         """Caption one image or a list of them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
@@ -17,6 +17,11 @@ import numpy as np
 ImageInput = Union[str, Path, np.ndarray, Any]
 
 
+def no_maps() -> np.ndarray:
+    """The maps of no words: float32 [0, 1, 1]."""
+    return np.zeros((0, 1, 1), np.float32)
+
+
 @dataclass(frozen=True)
 class Caption:
     """What the captioner has to say of one image; `error` says why where it could not be read."""
@@ -24,9 +29,9 @@ class Caption:
     path: Path = Path()  # of the file; empty for an image that came as an array
     words: tuple[str, ...] = ()  # as people write them
     stems: tuple[str, ...] = ()  # as the model generates them
-    tokens: np.ndarray | None = None  # int32 [n], the stems' ids
+    tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # int32 [n], the stems' ids; of a run
     score: float = 0.0  # mean log-probability a token, nats
-    attention: np.ndarray | None = None  # float32 [n, h, w], each word's map sums to 1
+    attention: np.ndarray = field(default_factory=no_maps)  # float32 [n, h, w], each word's map sums to 1
     word_importance: np.ndarray | None = None  # float32 [n], sums to 1; None without concepts
     retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, what similar images gave; None: unknown, or none
     similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where known

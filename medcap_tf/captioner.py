@@ -105,7 +105,10 @@ class RunCaptioner:
         return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore)
 
     def caption(
-        self, sources: Sequence[ImageInput], references: Sequence[str] | None = None, own: Sequence[int] | None = None
+        self,
+        sources: Sequence[ImageInput],
+        references: Sequence[str] | None = None,
+        own: Sequence[int] | np.ndarray | None = None,
     ) -> Iterator[Caption]:
         """Caption images in their order; the next batch is decoded while the model works on one.
 
@@ -114,18 +117,16 @@ class RunCaptioner:
             references: the answers, for an oracle alone.
             own: int [N], numbers of `Datastore.contents`: training images that are no neighbors of each; -1: none.
         """
-        for start, pixels in self._read_ahead(sources):
-            batch = sources[start : start + len(pixels)]
-            answers = references[start : start + len(pixels)] if references else [""] * len(pixels)
-            numbers = own[start : start + len(pixels)] if own is not None else [-1] * len(pixels)
-            rows = [row for row, item in enumerate(pixels) if isinstance(item, np.ndarray)]
-            readable, answers, numbers = ([values[row] for row in rows] for values in (pixels, answers, numbers))
-            captions = iter(self.caption_pixels(readable, answers, numbers))
-            for source, item in zip(batch, pixels):
+        for start, batch in self._read_ahead(sources):
+            readable = {row: item for row, item in enumerate(batch, start) if isinstance(item, np.ndarray)}
+            answers = [references[row] for row in readable] if references else []
+            numbers = [own[row] for row in readable] if own is not None else []
+            captions = iter(self.caption_pixels(list(readable.values()), answers, numbers))
+            for source, item in zip(sources[start:], batch):
                 caption = Caption(error=str(item)) if isinstance(item, InputError) else next(captions)
                 yield caption.of(source)
 
-    def _read_ahead(self, sources: Sequence[ImageInput]) -> Iterator[tuple[int, list]]:
+    def _read_ahead(self, sources: Sequence[ImageInput]) -> Iterator[tuple[int, list[np.ndarray | InputError]]]:
         batch = self.config.decoding.batch_size
         with ThreadPoolExecutor() as pool:
             following = [pool.submit(self._read, source) for source in sources[:batch]]

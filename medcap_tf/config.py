@@ -243,8 +243,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str]:
 def describe() -> str:
     """Every setting with its default and its choices or range, one a line, for `--help`."""
     lines = []
-    for section in dataclasses.fields(Config):
-        for item in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
+    defaults = Config()
+    for section in dataclasses.fields(defaults):
+        for item in dataclasses.fields(getattr(defaults, section.name)):
             limits = item.metadata.get("choices") or item.metadata.get("range")
             hint = "" if not limits else "  " + (" | " if "choices" in item.metadata else " to ").join(map(str, limits))
             lines.append(f"  {section.name}.{item.name}={item.default}{hint}")

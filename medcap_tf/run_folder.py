@@ -86,8 +86,9 @@ class RunFolder:
         values = read_json(self.retrieval)
         if not isinstance(values, dict):
             raise InputError(f"{self.retrieval}: cannot be read; finish the run again by train.py --resume")
-        renamed = {"level": "decoder_similarity"}  # as earlier versions wrote it
-        return {renamed.get(name, name): value for name, value in values.items()}
+        if "level" in values:  # as earlier versions called it
+            values["decoder_similarity"] = values.pop("level")
+        return values
 
     def write_retrieval(self, parameters: Mapping[str, float] | None) -> None:
         """What `read_retrieval` reads; None removes it."""

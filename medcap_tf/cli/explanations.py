@@ -88,9 +88,9 @@ def _explain(args: argparse.Namespace) -> None:
     captions = clock.each("captions", with_ids(captioner.caption(paths), explained))
     count = len(paths)
     if args.worst:
-        told = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
-        captions = worst(told, references, args.limit or count)
-        count = len(captions)
+        bar = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
+        lowest = worst(bar, references, args.limit or count)
+        captions, count = iter(lowest), len(lowest)
 
     def each() -> Iterator[Any]:
         nonlocal failed

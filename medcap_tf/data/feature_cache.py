@@ -144,7 +144,7 @@ def feature_loader(cache: FeatureCache, rows_by_view: dict[str, np.ndarray]) -> 
 
 
 def _content_key(record: Record) -> str:
-    return content_digest(record.image_path.read_bytes())  # type: ignore[union-attr]
+    return content_digest(record.image_file.read_bytes())
 
 
 def _ahead(items: Sequence[Any], load: Callable[[Any], np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:

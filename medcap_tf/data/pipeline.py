@@ -56,7 +56,7 @@ def image_loader(records: Sequence[Record], size: int, config: DataConfig, augme
     pool = ThreadPoolExecutor()
 
     def load(row: int, rng: np.random.Generator) -> np.ndarray:
-        image = images.read_image(records[row].image_path)  # type: ignore[arg-type]
+        image = images.read_image(records[row].image_file)
         if augment:
             flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
             image = images.random_view(image, rng, crop=config.crop, **flips)

@@ -33,6 +33,12 @@ class Record:
     concepts: tuple[str, ...]
     row: int = field(default=0, compare=False)  # in the table of captions; 0 where there is none
 
+    @property
+    def image_file(self) -> Path:
+        """`image_path`, where the caller has made sure that the data set has images."""
+        assert self.image_path is not None, self.image_id
+        return self.image_path
+
 
 @dataclass(frozen=True)
 class Dataset:

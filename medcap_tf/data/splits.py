@@ -110,7 +110,7 @@ def content_digests(records: Sequence[Record]) -> list[str]:
 
     def digest(record: Record) -> str:
         try:
-            return content_digest(images.read_bytes(record.image_path))  # type: ignore[arg-type]
+            return content_digest(images.read_bytes(record.image_file))
         except InputError:
             return ""
 

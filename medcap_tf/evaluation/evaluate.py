@@ -60,7 +60,7 @@ class Answers(NamedTuple):
     """What one method says of N images."""
 
     captions: list[str]
-    concepts: list[Sequence[str]]
+    concepts: Sequence[Sequence[str]]
     strength: np.ndarray  # float [N, K], how sure it is of each concept that the run learned
 
 
@@ -90,8 +90,10 @@ def evaluate(
     oracle = captioner.config.decoder.semantic_source == "reference"
     own = own_entries(records, split, captioner.config.data.train_split, datastore)
     references = [record.caption for record in records] if oracle else None
-    found = captioner.caption(paths, references, own)  # type: ignore[arg-type]
-    captions = list(tqdm(found, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False))
+    generated = captioner.caption(paths, references, own)
+    captions = list(
+        tqdm(generated, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False)
+    )
     scored = [i for i, record in enumerate(records) if record.caption]
     if not scored:
         write_predictions(folder, records, captions, suffix)
@@ -160,7 +162,7 @@ def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
         `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
         `between_images`, that between the mean maps of two images, each over neighbouring pairs.
     """
-    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]  # type: ignore[union-attr]
+    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]
     words = [_variation(x) for x in maps if len(x) > 1]
     images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
     return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}

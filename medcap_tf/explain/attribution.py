@@ -96,11 +96,12 @@ class Attributor:
 
     def _concept_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         semantic = self._model.semantic
+        assert semantic is not None  # codes were given, so the data has concepts
         words = tf.tile(tokens[None], [tf.shape(rows)[0], 1])
-        embedded = semantic.embed(words)  # type: ignore[union-attr]
+        embedded = semantic.embed(words)
         with tf.GradientTape() as tape:
             tape.watch(embedded)
-            logits = semantic.from_embedded([words, embedded])["concept_logits"]  # type: ignore[union-attr]
+            logits = semantic.from_embedded([words, embedded])["concept_logits"]
             own = tf.gather(logits, rows, batch_dims=1)
         return tf.reduce_sum(tape.gradient(own, embedded) * embedded, -1)
 

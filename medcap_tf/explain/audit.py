@@ -63,7 +63,7 @@ def audit(captioner: RunCaptioner, records: Sequence[Record], split: str, images
         raise InputError(f"split {split!r}: the model has generated no word for any of its {len(records)} images")
     few = captioned[:images]
     attributor = Attributor(captioner)
-    maps = [attributor.words(item.pixels, item.caption.tokens) for item in few]  # type: ignore[arg-type]
+    maps = [attributor.words(item.pixels, item.caption.tokens) for item in few]
     areas = _areas(attributor, few, maps, np.random.default_rng([seed, 1]))
     measures = {
         "split": split,
@@ -96,7 +96,7 @@ def _notes(measures: Mapping[str, Any]) -> dict[str, str]:
 
 def _caption(captioner: RunCaptioner, records: Sequence[Record]) -> list[CaptionedImage]:
     with_image = [record for record in records if record.image_path]
-    generated = captioner.caption([record.image_path for record in with_image])  # type: ignore[misc]
+    generated = captioner.caption([record.image_file for record in with_image])
     captions = tqdm(generated, total=len(with_image), desc="captions", unit="image", mininterval=1.0, leave=False)
     return [
         CaptionedImage(record, caption, captioner.prepare(images.read_image(caption.path)))
@@ -119,9 +119,10 @@ def _cases(captioner: RunCaptioner, attributor: Attributor, captioned: Sequence[
         if mask is None or not mask.any():
             continue
         named = [i for i, stem in enumerate(item.caption.stems) if stem in kinds]
-        grad_cam = attributor.words(item.pixels, item.caption.tokens).grad_cam if named else None  # type: ignore[arg-type]
-        for i in named:
-            yield Case(kinds[item.caption.stems[i]], item.caption.attention[i], grad_cam[i], mask)  # type: ignore[index]
+        if named:
+            grad_cam = attributor.words(item.pixels, item.caption.tokens).grad_cam
+            for i in named:
+                yield Case(kinds[item.caption.stems[i]], item.caption.attention[i], grad_cam[i], mask)
 
 
 def _mask_of(record: Record) -> np.ndarray | None:
@@ -139,7 +140,7 @@ def mask_paths(record: Record) -> list[Path]:
 
     `test/images/CXR1/0.png` has `test/masks/CXR1/0.png`, whether its ID is `CXR1/0` or `0`.
     """
-    path: Path = record.image_path  # type: ignore[assignment]
+    path = record.image_file
     start = path.parents[record.image_id.count("/")]
     found = [start.parent / "masks" / f"{record.image_id}.png"]
     parts = path.parts
@@ -154,9 +155,9 @@ def _areas(
 ) -> dict[str, dict[str, float]]:
     areas: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
     for item, maps in zip(_bar(captioned, "deletion and insertion"), true):
-        tokens: Any = item.caption.tokens
+        tokens = item.caption.tokens
         orders = {name: heaviest_first(getattr(maps, name)) for name in MAPS}
-        grid = maps.attention.shape[1:]
+        grid = maps.attention.shape[1], maps.attention.shape[2]
         orders["random"] = np.tile(rng.permutation(grid[0] * grid[1]), (len(tokens), 1))
         for name, order in orders.items():
             own = region_areas(partial(attributor.word_log_probs, tokens=tokens), item.pixels, order, grid)
@@ -178,7 +179,7 @@ def _word_deletion(
     drops = []
     for item in _bar(captioned, "word deletion"):
         right = [code for code in item.record.concepts if code in columns]
-        tokens: Any = item.caption.tokens
+        tokens = item.caption.tokens
         if not right or len(tokens) < 2:
             continue
         weights = {
@@ -198,7 +199,7 @@ def _randomized(
     for part in randomized(captioner.model, rng):
         rows = []
         for item, before in zip(_bar(captioned, f"randomized down to {part}"), true):
-            after = attributor.words(item.pixels, item.caption.tokens)  # type: ignore[arg-type]
+            after = attributor.words(item.pixels, item.caption.tokens)
             rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in MAPS})
         result[part] = means(rows)
     return result
@@ -214,7 +215,7 @@ def _stability(
     """How much of each map moves under noise that leaves the caption as it is."""
     rows, same = [], 0
     for item, before in zip(_bar(captioned, "stability"), true):
-        tokens: Any = item.caption.tokens
+        tokens = item.caption.tokens
         copies = noisy(item.pixels, rng, DRAWS)
         for pixels, caption in zip(copies, captioner.caption_pixels(copies)):
             if caption.stems != item.caption.stems:

@@ -16,7 +16,8 @@ class Clock:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter):
         self.seconds: dict[str, float] = defaultdict(float)
-        self._now, self._open, self._since = now, [], now()  # type: ignore[var-annotated]
+        self._now, self._since = now, now()
+        self._open: list[str] = []
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:

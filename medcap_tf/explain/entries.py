@@ -71,7 +71,7 @@ def _name(caption: Caption) -> str:
 
 def _notes(explanation: Explanation) -> list[str]:
     notes = [] if explanation.caption.words else ["The model wrote nothing."]
-    if (explanation.image == explanation.image[0, 0]).all():  # type: ignore[index]
+    if (explanation.image == explanation.image[0, 0]).all():
         notes.append("This image has a single color.")
     return notes
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from medcap_tf.caption import Caption
+from medcap_tf.caption import Caption, no_maps
 from medcap_tf.data import images
 from medcap_tf.errors import InputError
 from medcap_tf.text import Normalizer
@@ -46,8 +46,8 @@ class Explanation:
     """One image, its caption, and why; `caption.error` says why there is nothing else."""
 
     caption: Caption
-    image: np.ndarray | None = None  # uint8 [H, W, 3], no side longer than LONGEST_SIDE
-    attention: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word
+    image: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # [H, W, 3], up to LONGEST_SIDE
+    attention: np.ndarray = field(default_factory=no_maps)  # float32 [n, h, w], sums to 1 for each word
     grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0; None without the model
     reading: WordReading | None = None
     retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, of each word, from similar training images
@@ -66,10 +66,10 @@ class Explanation:
         """
         from medcap_tf.explain.figures import words_figure
 
-        if self.caption.error or self.image is None:
+        if self.caption.error or not self.image.size:
             raise InputError(self.caption.error or "there is no image to draw over")
         unit = "attention, in shares of an even spread"
-        return words_figure(self, self.attention, "where it looked", unit, dpi)  # type: ignore[arg-type]
+        return words_figure(self, self.attention, "where it looked", unit, dpi)
 
     def report(self, folder: Path | str) -> Path:
         """Write the page that shows everything, for a browser: `folder/report.html`; returns its path."""
@@ -171,9 +171,9 @@ def from_caption(caption: Caption, image: np.ndarray) -> Explanation:
         caption: of a readable image, with or without words.
         image: uint8 [H, W, 3], what was captioned.
     """
-    weights, words = caption.word_importance, caption.words
-    known = weights is not None and len(words)
-    reading = WordReading(words, weights, (), np.zeros((0, len(words)), np.float32)) if known else None
+    weights, words, reading = caption.word_importance, caption.words, None
+    if weights is not None and words:
+        reading = WordReading(words, weights, (), np.zeros((0, len(words)), np.float32))
     similar = tuple(("", text, weight) for text, weight in caption.similar if weight >= MIN_RETRIEVAL_WEIGHT)
     share = caption.retrieval_share
     return Explanation(
@@ -196,7 +196,7 @@ def shared_words(words: Sequence[str], caption: str) -> list[bool]:
     return [not known.isdisjoint(normalizer.stems(word)) for word in words]
 
 
-def over_image(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def over_image(grid: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """A map of regions [h, w] over the original image, float32 [H, W], smooth and never below 0.
 
     The encoder saw the image squashed to a square, so stretching the square grid back to H x W undoes it. Cubic

@@ -47,7 +47,7 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     if explanation.reference:
         lines.append(f"reference: {explanation.reference}")
     heading = "\n".join(textwrap.fill(line, 17 * columns) for line in lines)
-    height, width = explanation.image.shape[:2]  # type: ignore[union-attr]
+    height, width = explanation.image.shape[:2]
     panel = (_PANEL, _PANEL * min(1.6, max(0.6, height / width)))
     top = 0.55 + 0.17 * (heading.count("\n") + 1)
     grid = _Grid(len(words) + 1, columns, panel, gap=(0.08, 0.42), top=top, dpi=dpi)

@@ -112,13 +112,14 @@ def _quiet_and_eager() -> Iterator[None]:
 
 
 def _colors(picture: Any) -> np.ndarray:
-    if picture.ndim == 3:
-        return np.uint8(picture)
-    scaled = np.nan_to_num(picture - picture.min()) / max(float(np.ptp(picture)), 1e-9)
-    return np.repeat(np.uint8(255 * scaled)[..., None], 3, axis=-1)
+    values = np.asarray(picture)
+    if values.ndim == 3:
+        return values.astype(np.uint8)
+    scaled = np.nan_to_num(values - values.min()) / max(float(np.ptp(values)), 1e-9)
+    return np.repeat((255 * scaled).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int, int], dpi: int) -> Figure:
+def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: Sequence[int], dpi: int) -> Figure:
     """A row a concept, a column a method, at the original image's aspect ratio.
 
     Args:
@@ -135,7 +136,7 @@ def methods_figure(concepts: dict[str, dict[str, np.ndarray]], shape: tuple[int,
         row[0].set_ylabel(textwrap.fill(title, int(16 * height)), fontsize=8)
         for panel, (name, picture) in zip(row, pictures.items()):
             # The encoder saw the image squashed to a square; a grid of channels is not a picture of it.
-            stretched = picture if name == "activations" else cv2.resize(picture, shape[::-1])
+            stretched = picture if name == "activations" else cv2.resize(picture, (shape[1], shape[0]))
             panel.imshow(stretched)
             panel.set_xticks([])
             panel.set_yticks([])

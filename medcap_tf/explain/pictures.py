@@ -56,7 +56,8 @@ def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) 
         looked = ("where it looked", unit.format("attention"))
         spoke = ("what spoke for each word", unit.format("Grad-CAM"))
         found["attention"] = partial(words_figure, explanation, explanation.attention, *looked)
-        found["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
+        if explanation.grad_cam is not None:
+            found["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
     readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
@@ -78,17 +79,12 @@ def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Pa
     if not explanation.caption.words:
         return []
     arrays, table = folder / f"{name}.maps.npz", folder / f"{name}.attention.csv"
-    np.savez_compressed(
-        arrays,
-        words=np.array(explanation.caption.words),
-        attention=explanation.attention,
-        grad_cam=explanation.grad_cam,
-    )
+    attention, grad_cam = explanation.attention, explanation.grad_cam
+    maps = {"attention": attention} if grad_cam is None else {"attention": attention, "grad_cam": grad_cam}
+    np.savez_compressed(arrays, words=np.array(explanation.caption.words), **maps)
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "column", *explanation.caption.words])
-        for (row, column), weights in zip(
-            np.ndindex(explanation.attention.shape[1:]), explanation.attention.reshape(len(explanation.attention), -1).T
-        ):
+        for (row, column), weights in zip(np.ndindex(attention.shape[1:]), attention.reshape(len(attention), -1).T):
             writer.writerow([row, column, *(f"{weight:.6f}" for weight in weights)])
     return [arrays, table]

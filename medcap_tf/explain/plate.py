@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import cv2
 import matplotlib
@@ -31,7 +31,7 @@ class Plate:
     def __init__(self, width: float, height: float, dpi: int):
         self.width, self.height, self.dpi = width, height, dpi
         self._figure = Figure(figsize=(width, height), dpi=dpi)
-        wide, high = self._figure.bbox.size.astype(int)
+        wide, high = (int(side) for side in self._figure.bbox.size)
         self._pixels = np.full((high, wide, 3), 255, np.uint8)
 
     def fit(self, picture: np.ndarray, width: float, height: float, growth: int = cv2.INTER_CUBIC) -> np.ndarray:
@@ -47,7 +47,7 @@ class Plate:
         place = self._pixels[row : row + picture.shape[0], column : column + picture.shape[1]]
         place[:] = picture[: place.shape[0], : place.shape[1]]
 
-    def write(self, text: str, left: float, top: float, size: float, across: str, down: str, **options: object) -> None:
+    def write(self, text: str, left: float, top: float, size: float, across: str, down: str, **options: Any) -> None:
         """Words, `size` in points, aligned as matplotlib's `ha` and `va` say; `options` as of its `text`."""
         place = (left / self.width, 1 - top / self.height)
         # A family by its name spares a look-up of the generic one for every text.

@@ -31,7 +31,7 @@ def point(grid: np.ndarray, mask: np.ndarray) -> Pointed:
     Returns:
         hit and energy; a map of zeros points nowhere.
     """
-    heat = over_image(grid, mask.shape)  # type: ignore[arg-type]
+    heat = over_image(grid, mask.shape)
     total = float(heat.sum())
     if total <= 0:
         return Pointed(False, 0.0)

@@ -125,6 +125,11 @@ class CaptioningModel:
         """h, w."""
         return self.encoder.output_shape[1:3]
 
+    @property
+    def _semantic(self) -> SemanticEncoder:
+        assert self.semantic is not None  # `build` refuses a decoder that reads concepts where the data has none
+        return self.semantic
+
     def with_folded_encoder(self, precision: str = "float32", constant: bool = False) -> CaptioningModel:
         """The same function with a faster encoder of fixed weights; arguments as of `fold.fold_encoder`."""
         folded = fold_encoder(self.encoder, precision, constant=constant)
@@ -161,14 +166,14 @@ class CaptioningModel:
         if encoded.neighbors is not None:
             state["matches"] = initial_matches(encoded.neighbors, width)
         if self.semantic_source == "prefix":
-            state["cache"] = self.semantic.initial_cache(batch, width, options.max_length)  # type: ignore[union-attr]
+            state["cache"] = self._semantic.initial_cache(batch, width, options.max_length)
         peek = self._peek(reference, width) if self.semantic_source == "reference" else None
 
         def step(t: tf.Tensor, words: tf.Tensor, state: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
             after: dict[str, Any] = {}
             encoding = [] if peek is None else [peek]
             if self.semantic_source == "prefix":
-                read, after["cache"] = self.semantic.advance(t, words, state["cache"])  # type: ignore[union-attr]
+                read, after["cache"] = self._semantic.advance(t, words, state["cache"])
                 encoding = [read]
             out = self.decoder.step([begin["keys"], begin["values"], words, state["h"], state["c"], *encoding])
             after.update(h=out["h"], c=out["c"])
@@ -207,7 +212,7 @@ class CaptioningModel:
         encoding = []
         if self.semantic_source != "none":
             whole = self.semantic_source == "reference"
-            encoding = [self.semantic.prefix_encodings(inputs[:, 1:], whole)]  # type: ignore[union-attr]
+            encoding = [self._semantic.prefix_encodings(inputs[:, 1:], whole)]
         return self.decoder.teacher([regions, inputs, *encoding], training=training)
 
     def score(self, encoded: Encoded, tokens: tf.Tensor) -> Scored:
@@ -236,7 +241,7 @@ class CaptioningModel:
 
     def read(self, tokens: tf.Tensor) -> Reading:
         """The semantic encoder on texts int32 [B, T], padded; the network has one."""
-        out = self.semantic.classifier(tokens)  # type: ignore[union-attr]
+        out = self._semantic.classifier(tokens)
         return Reading(tf.sigmoid(out["concept_logits"]), out["word_importance"])
 
     def concept_scores(self, encoded: Encoded, reading: Reading) -> tf.Tensor:
@@ -244,13 +249,14 @@ class CaptioningModel:
         those of similar images where there are any."""
         scores = reading.concept_scores
         if self.concepts_from_image:
-            scores = tf.sigmoid(self.head(encoded.regions))  # type: ignore[misc]
+            assert self.head is not None  # texts have been read, so the data has concepts
+            scores = tf.sigmoid(self.head(encoded.regions))
         return scores if encoded.neighbors is None else interpolate_concepts(scores, encoded.neighbors)
 
     def _peek(self, reference: tf.Tensor | None, width: int) -> tf.Tensor:
         if reference is None:
             raise InputError("decoder.semantic_source=reference is an oracle: it needs the reference captions")
-        encoding = self.semantic.prefix_encodings(reference, whole=True)[:, :1]  # type: ignore[union-attr]
+        encoding = self._semantic.prefix_encodings(reference, whole=True)[:, :1]
         return tf.repeat(encoding, width, axis=1)
 
 

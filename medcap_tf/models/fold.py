@@ -30,7 +30,8 @@ class FoldedConvolution(keras.layers.Layer):
         self.strides, self.padding = list(convolution.strides), convolution.padding.upper()
         kind = tf.as_dtype(self.compute_dtype).as_numpy_dtype
         fixed = [weight.astype(kind) for weight in weights]
-        self.kernel, self.bias = fixed if constant else (tf.Variable(weight, trainable=False) for weight in fixed)
+        kernel, bias = fixed if constant else [tf.Variable(weight, trainable=False) for weight in fixed]
+        self.kernel, self.bias = kernel, bias
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """float [B, h, w, I] -> float [B, h', w', O], in the layer's compute type."""

@@ -41,8 +41,9 @@ def tf_explain_callback(
         from tf_explain.core.grad_cam import GradCAM
 
     # A twin in float32, whatever precision trains: tf-explain's Grad-CAM fails under mixed precision.
-    encoder = build_visual_encoder(config, with_weights=False)
-    head = build_concept_head(config, encoder.output_shape[1:], model.head.output_shape[-1])
+    encoder, trained = build_visual_encoder(config, with_weights=False), model.head
+    assert trained is not None  # the caller asks for pictures of concepts where the data has some
+    head = build_concept_head(config, encoder.output_shape[1:], trained.output_shape[-1])
     view = concept_view(encoder, head)
     folder, data, layer = logs / "tf_explain", (pixels, None), encoder.layers[-1].name
     layers = [*_ACTIVATIONS, layer]
@@ -56,13 +57,16 @@ def tf_explain_callback(
         if epoch % every:
             return
         encoder.set_weights(model.encoder.get_weights())
-        head.set_weights(model.head.get_weights())
+        head.set_weights(trained.get_weights())
         grad_cam.class_index = int(np.argmax(view(pixels.astype(np.float32)).numpy().max(0)))
         callbacks.on_epoch_end(epoch, scores)
         pictures = {"grad_cam": GradCAM().explain(data, view, grad_cam.class_index, layer)}
         pictures.update({name: ExtractActivations().explain(data, view, [name]) for name in layers})
         for name, picture in pictures.items():
-            colors = picture[..., ::-1] if picture.ndim == 3 else np.uint8(255 * picture / max(picture.max(), 1e-9))
-            cv2.imwrite(str(folder / f"{stage}_epoch_{epoch:03d}_{name}.png"), colors)
+            if picture.ndim == 3:
+                picture = picture[..., ::-1]  # OpenCV writes BGR
+            else:
+                picture = (255 * picture / max(picture.max(), 1e-9)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{stage}_epoch_{epoch:03d}_{name}.png"), picture)
 
     return at_epoch_end

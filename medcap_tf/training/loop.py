@@ -144,10 +144,10 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFold
             _remove_others(folder, int(progress.best_epoch))
             if stopped:
                 raise Interrupted(f"{stopped[0]}: saved at the end of {stage.name} epoch {int(progress.epoch)}")
-    best = {"epochs": int(progress.epoch), "best_epoch": int(progress.best_epoch), stage.monitor: float(progress.best)}
-    write_text(done, json.dumps(best))
-    _say(f"{stage.name}: best {stage.monitor} {best[stage.monitor]:.4f} in epoch {best['best_epoch']}")
-    return _best_weights(folder, best["best_epoch"])
+    epoch, best_epoch, best = int(progress.epoch), int(progress.best_epoch), float(progress.best)
+    write_text(done, json.dumps({"epochs": epoch, "best_epoch": best_epoch, stage.monitor: best}))
+    _say(f"{stage.name}: best {stage.monitor} {best:.4f} in epoch {best_epoch}")
+    return _best_weights(folder, best_epoch)
 
 
 def _best_weights(folder: Path, epoch: int) -> Path | None:

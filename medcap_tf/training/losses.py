@@ -63,7 +63,7 @@ def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tenso
         the first replaced, with the probability, by one drawn from what the model predicted there.
     """
 
-    class Sampler(addons().seq2seq.ScheduledEmbeddingTrainingSampler):  # type: ignore[misc, name-defined]
+    class Sampler(addons().seq2seq.ScheduledEmbeddingTrainingSampler):  # type: ignore[misc]
         """The addons' sampler with draws by (seed, step, replica) alone, so that a resumed run repeats them."""
 
         def sample(self, time: tf.Tensor, outputs: tf.Tensor, state: Any) -> tf.Tensor:

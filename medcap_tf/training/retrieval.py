@@ -58,7 +58,8 @@ def choose_retrieval(
     records = [records[row] for row in sorted(drawn)]
     regions = _regions(captioner, records)
     together = captioner.with_retrieval(datastore, RetrievalParameters(1.0, 1.0, 0.5), count)
-    retriever: Retriever = together.model.retriever  # type: ignore[assignment]
+    retriever = together.model.retriever
+    assert retriever is not None  # with_retrieval has just given it one
     references = [record.caption for record in records]
     captions, _ = _generator(captioner)(regions)
     trials, generate = [_trial(None, references, captions)], _generator(together)
@@ -81,7 +82,7 @@ def _regions(captioner: RunCaptioner, records: Sequence[Record]) -> list[np.ndar
     encode = tf.function(lambda pixels: captioner.model.encode(pixels).regions, reduce_retracing=True)
     starts = range(0, len(records), _BATCH)
     chunks = (records[start : start + _BATCH] for start in starts)
-    pixels = (np.stack([captioner.prepare(images.read_image(r.image_path)) for r in chunk]) for chunk in chunks)  # type: ignore[arg-type]
+    pixels = (np.stack([captioner.prepare(images.read_image(r.image_file)) for r in chunk]) for chunk in chunks)
     bar = tqdm(pixels, total=len(starts), desc="weigh similar images", unit="batch", mininterval=1.0, leave=False)
     return [encode(batch).numpy().astype(np.float16) for batch in bar]
 

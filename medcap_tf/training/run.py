@@ -185,7 +185,7 @@ def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], histo
 
 
 def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
-    image = images.view(images.read_image(record.image_path), view, config.data.crop)  # type: ignore[arg-type]
+    image = images.view(images.read_image(record.image_file), view, config.data.crop)
     return images.prepare(image, config.visual.image_size, config.data.equalize)
 
 
@@ -241,8 +241,9 @@ def _score(context: TrainingContext, splits: Splits, concept_names: dict[str, st
         _say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
         suffix = file_suffix(data.valid_split, data.test_split) if test else ""
         scores = evaluate(captioner, splits.valid, data.valid_split, datastore, run.path, concept_names, suffix)
-        write_scores(run.path, scores)  # type: ignore[arg-type]
-    return scores  # type: ignore[return-value]
+        assert scores is not None  # a split to train or validate on holds captioned records alone
+        write_scores(run.path, scores)
+    return scores
 
 
 def _choose_retrieval(context: TrainingContext, splits: Splits, alone: RunCaptioner, datastore: Datastore) -> None:

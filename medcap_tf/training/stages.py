@@ -50,6 +50,7 @@ class TrainingContext(NamedTuple):
 def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
     """The encoder and its head learn an image's concepts."""
     config, encoder, head = context.config, context.model.encoder, context.model.head
+    assert head is not None  # this stage is for data with concepts
     set_trainable(encoder, config.visual.concept_trainable)
     loss = concept_loss(config.visual.concept_loss)
 
@@ -74,7 +75,9 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
 
 def semantic_stage(context: TrainingContext) -> Stage:
     """The semantic encoder learns the concepts of a caption from its words."""
-    config, classifier = context.config, context.model.semantic.classifier  # type: ignore[union-attr]
+    config, semantic = context.config, context.model.semantic
+    assert semantic is not None  # this stage is for data with concepts
+    classifier = semantic.classifier
     loss = concept_loss(config.semantic.loss)
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
@@ -158,9 +161,12 @@ def word_concept_scores(context: TrainingContext, examples: Examples) -> np.ndar
 
 
 def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
+    head = model.head
+    assert head is not None  # concepts of images are asked of data that has some
+
     @tf.function(reduce_retracing=True)
     def predict(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(model.head(model.encode(pixels).regions, training=False))  # type: ignore[misc]
+        return tf.sigmoid(head(model.encode(pixels).regions, training=False))
 
     return predict
 
@@ -177,19 +183,18 @@ def _epochs(examples: Examples, context: TrainingContext, number: int, source: V
     """The data half of a stage: epochs in an order that depends on (seed, stage, epoch) alone."""
     size, count = context.config.training.batch_size, len(examples.records)
     whole = context.device.strategy.num_replicas_in_sync > 1  # every replica gets the same share
-    loader = None if source is None else source.train
 
     # Loaders know rows of the context's training records; a stage may leave some out.
     rows = {id(record): i for i, record in enumerate(context.train.records)}
     original = np.array([rows[id(record)] for record in examples.records], np.int64)
 
-    def load(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return loader(original[chosen], rng)  # type: ignore[misc]
+    def load_from(loader: Loader) -> Loader:
+        return lambda rows, rng: loader(original[rows], rng)
 
     def epoch_batches(epoch: int, skip: int) -> tf.data.Dataset:
         seed = (context.config.training.seed, number, epoch)
         order = np.random.default_rng(seed).permutation(count)
-        visual = None if source is None else (load, source.shape, source.dtype)
+        visual = None if source is None else (load_from(source.train), source.shape, source.dtype)
         return batches(examples, size, order=order, seed=seed, skip=skip, visual=visual, drop_remainder=whole)
 
     return {
