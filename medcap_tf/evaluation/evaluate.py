@@ -20,7 +20,7 @@ from medcap_tf.data.splits import concept_matrix, content_digests
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.evaluation.metrics import (
-    Additive,
+    SufficientStatistics,
     caption_parts,
     caption_statistics,
     concept_map,
@@ -31,7 +31,7 @@ from medcap_tf.evaluation.metrics import (
     notes_on,
     notes_on_intervals,
 )
-from medcap_tf.evaluation.subgroups import find_groups, score_groups, write_groups
+from medcap_tf.evaluation.subgroups import find_subgroups, score_subgroups, write_subgroups
 from medcap_tf.files import write_text
 
 
@@ -104,7 +104,7 @@ def evaluate(
         **_baselines(answered, datastore, captioner.concepts, own[scored]),
     }
     truth, training = [records[i] for i in scored], [record.caption for record in datastore.records]
-    parts = {name: _parts(truth, given) for name, given in answers.items()}
+    parts = {name: _parts(truth, answer) for name, answer in answers.items()}
     left_out = {"own_entries_left_out": int((own >= 0).sum())} if (own >= 0).any() else {}
     scores = {
         "split": split,
@@ -115,11 +115,11 @@ def evaluate(
         "attention": attention_statistics(answered),
         **_all_notes(parts, truth, answered, captioner.concepts),
     }
-    groups = score_groups(find_groups(truth, training, concept_names), next(iter(parts.values())))
+    groups = score_subgroups(find_subgroups(truth, training, concept_names), next(iter(parts.values())))
     # All of it, now that nothing can be refused any more.
     write_predictions(folder, records, captions, suffix)
     write_scores(folder, scores, suffix)
-    write_groups(folder, groups, suffix)
+    write_subgroups(folder, groups, suffix)
     return scores
 
 
@@ -155,8 +155,8 @@ def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
 
 
 def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
-    """Whether the attention says anything: a captioner that has collapsed looks at the same place for every word, or in
-    every image.
+    """Whether the attention tells anything: a captioner that has collapsed looks at the same place for every word, or
+    in every image.
 
     Returns:
         `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
@@ -168,7 +168,9 @@ def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
     return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
 
 
-def _notes(parts: Mapping[str, Additive], records: Sequence[Record], concepts: Sequence[str]) -> dict[str, str]:
+def _notes(
+    parts: Mapping[str, SufficientStatistics], records: Sequence[Record], concepts: Sequence[str]
+) -> dict[str, str]:
     """The scores of one method that cannot mean anything, and why."""
     notes = notes_on(parts)
     if "concept_f1" not in parts:
@@ -181,25 +183,25 @@ def _notes(parts: Mapping[str, Additive], records: Sequence[Record], concepts: S
 
 def _notes_on_images(captions: Sequence[Caption]) -> dict[str, str]:
     unread, count = sum(bool(caption.error) for caption in captions), len(captions)
-    found = {"unreadable": f"{unread} of {count} images, which count as empty captions"} if unread else {}
-    return {**notes_on_intervals(count), **found}
+    notes = {"unreadable": f"{unread} of {count} images, which count as empty captions"} if unread else {}
+    return {**notes_on_intervals(count), **notes}
 
 
 def _attention_notes(captions: Sequence[Caption]) -> dict[str, str]:
     """Which of `attention_statistics` are 0 for want of anything to compare."""
     lengths = [len(caption.words) for caption in captions]
-    found = {}
+    notes = {}
     if max(lengths, default=0) < 2:
-        found["between_words"] = "0 for want of a caption with two words"
+        notes["between_words"] = "0 for want of a caption with two words"
     if sum(map(bool, lengths)) < 2:
-        found["between_images"] = "0 for want of two captions with words"
-    return found
+        notes["between_images"] = "0 for want of two captions with words"
+    return notes
 
 
 def _under_notes(notes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """`notes` by method and score, without those that have none."""
-    found = {method: dict(own) for method, own in notes.items() if own}
-    return {"notes": found} if found else {}
+    by_method = {method: dict(own) for method, own in notes.items() if own}
+    return {"notes": by_method} if by_method else {}
 
 
 def _variation(rows: np.ndarray) -> float:
@@ -214,10 +216,10 @@ def _baselines(
     learned = concept_matrix(datastore.records, concepts)
     queries = np.stack([_pooled(caption, datastore) for caption in captions])
     rows = nearest(queries, datastore.features.astype(np.float32), own, datastore.contents())
-    near, count = [datastore.records[row] for row in rows], len(captions)
+    neighbors, count = [datastore.records[row] for row in rows], len(captions)
     return {
         "popular_words": Answers([blind] * count, [usual] * count, np.tile(learned.mean(0), (count, 1))),
-        "nearest_image": Answers([r.caption for r in near], [r.concepts for r in near], learned[rows]),
+        "nearest_image": Answers([r.caption for r in neighbors], [r.concepts for r in neighbors], learned[rows]),
     }
 
 
@@ -225,14 +227,14 @@ def _pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
     return np.zeros(datastore.features.shape[1], np.float32) if caption.pooled is None else caption.pooled
 
 
-def _parts(records: Sequence[Record], answers: Answers) -> dict[str, Additive]:
+def _parts(records: Sequence[Record], answers: Answers) -> dict[str, SufficientStatistics]:
     parts = caption_parts([record.caption for record in records], answers.captions)
     truth = [record.concepts for record in records]
     return {**parts, **concept_parts(truth, answers.concepts)} if any(truth) else parts
 
 
 def _score(
-    parts: Mapping[str, Additive],
+    parts: Mapping[str, SufficientStatistics],
     records: Sequence[Record],
     answers: Answers,
     concepts: Sequence[str],
@@ -281,7 +283,7 @@ def score_concepts(
         "split": split,
         "images": 0,
         "captions": count,
-        **{name: _concept_scores(records, *given, concepts) for name, given in named.items()},
+        **{name: _concept_scores(records, *answer, concepts) for name, answer in named.items()},
         "intervals": {name: intervals(own) for name, own in parts.items()},
         **_under_notes({**{name: _notes(own, records, concepts) for name, own in parts.items()}, "all": few}),
     }

@@ -1,6 +1,6 @@
-"""Scores by group: for which images is the captioner good, and for which is it not.
+"""Scores by subgroup: for which images is the captioner good, and for which is it not.
 
-Groups are the images with a concept (codes such as PLANE_AXIAL are sorted by what stands before the `_`), with a
+Subgroups are the images with a concept (codes such as PLANE_AXIAL are sorted by what stands before the `_`), with a
 reference of some length, and with a reference that the training captions hold or do not hold.
 """
 
@@ -18,32 +18,32 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medcap_tf.data.records import Record
-from medcap_tf.evaluation.metrics import FEW_IMAGES, Additive, intervals, notes_on, official_tokens
+from medcap_tf.evaluation.metrics import FEW_IMAGES, SufficientStatistics, intervals, notes_on, official_tokens
 from medcap_tf.files import write_bytes, write_text
 
 MIN_IMAGES = FEW_IMAGES
-MOST_GROUPS = 10  # of concepts of a kind, those with most images
+MOST_SUBGROUPS = 10  # of concepts of a kind, those with most images
 METRICS = ("bleu_4", "rouge_l", "cider", "meteor", "imageclef_2021_bleu", "concept_f1")
-SHOWN, SHOWN_AS = "rouge_l", "ROUGE-L"  # in the figure: a mean over images, so that small groups have it too
+SHOWN, SHOWN_AS = "rouge_l", "ROUGE-L"  # in the figure: a mean over images, so that small subgroups have it too
 ALL, CONCEPTS, LENGTH, TRAINING = "all", "concept", "words in the reference", "reference caption"
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and by lightness in print.
 _BAR, _WHISKER, _LINE = "#56B4E9", "#000000", "#D55E00"
 
 
-class Group(NamedTuple):
+class Subgroup(NamedTuple):
     """Some images of a split."""
 
     kind: str
-    group: str
+    group: str  # its title, and a column of the table
     name: str  # for readers: a concept's name
     rows: np.ndarray  # int64 [n], which images
 
 
-def find_groups(
+def find_subgroups(
     records: Sequence[Record], training: Iterable[str], concept_names: Mapping[str, str] | None = None
-) -> list[Group]:
-    """All images, then every group of at least 10, kind by kind.
+) -> list[Subgroup]:
+    """All images, then every subgroup of at least 10, kind by kind.
 
     Args:
         records: of the split that is scored.
@@ -52,53 +52,53 @@ def find_groups(
     """
     tokens = [tuple(official_tokens(record.caption)) for record in records]
     known = {tuple(official_tokens(caption)) for caption in set(training)}
-    found = _by_concept(records, concept_names or {})
-    found += _by_length([len(words) for words in tokens])
+    subgroups = _by_concept(records, concept_names or {})
+    subgroups += _by_length([len(words) for words in tokens])
     for name, seen in (("among the training captions", True), ("not among them", False)):
-        found.append(_group(TRAINING, name, [i for i, words in enumerate(tokens) if (words in known) == seen]))
-    everything = _group(ALL, "all images", range(len(records)))
-    return [everything, *(group for group in found if len(group.rows) >= MIN_IMAGES)]
+        subgroups.append(_subgroup(TRAINING, name, [i for i, words in enumerate(tokens) if (words in known) == seen]))
+    everything = _subgroup(ALL, "all images", range(len(records)))
+    return [everything, *(subgroup for subgroup in subgroups if len(subgroup.rows) >= MIN_IMAGES)]
 
 
-def _group(kind: str, group: str, rows: Iterable[int], name: str = "") -> Group:
-    return Group(kind, group, name or group, np.array(list(rows), np.int64))
+def _subgroup(kind: str, group: str, rows: Iterable[int], name: str = "") -> Subgroup:
+    return Subgroup(kind, group, name or group, np.array(list(rows), np.int64))
 
 
-def _by_concept(records: Sequence[Record], names: Mapping[str, str]) -> list[Group]:
+def _by_concept(records: Sequence[Record], names: Mapping[str, str]) -> list[Subgroup]:
     rows: dict[str, list[int]] = defaultdict(list)
     for i, record in enumerate(records):
         for code in set(record.concepts):
             rows[code].append(i)
     taken: Counter[str] = Counter()
-    groups = []
+    subgroups = []
     for code in sorted(rows, key=lambda code: (-len(rows[code]), code)):
         kind = code.partition("_")[0].lower() if "_" in code else CONCEPTS
         taken[kind] += 1
-        if taken[kind] <= MOST_GROUPS:
-            groups.append(_group(kind, code, rows[code], names.get(code, code)))
-    return sorted(groups, key=lambda group: group.kind)
+        if taken[kind] <= MOST_SUBGROUPS:
+            subgroups.append(_subgroup(kind, code, rows[code], names.get(code, code)))
+    return sorted(subgroups, key=lambda subgroup: subgroup.kind)
 
 
-def _by_length(lengths: Sequence[int]) -> list[Group]:
+def _by_length(lengths: Sequence[int]) -> list[Subgroup]:
     """Thirds of the references by length, as equal as whole numbers of words allow."""
     edges = np.unique(np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf"))
     third = np.searchsorted(edges, lengths)
-    groups = []
+    subgroups = []
     for part in range(len(edges) + 1):
         rows = np.flatnonzero(third == part)
         if len(rows):
             words = sorted({int(np.take(lengths, rows).min()), int(np.take(lengths, rows).max())})
-            groups.append(_group(LENGTH, " to ".join(map(str, words)), rows))
-    return groups
+            subgroups.append(_subgroup(LENGTH, " to ".join(map(str, words)), rows))
+    return subgroups
 
 
-def score_groups(groups: Sequence[Group], parts: Mapping[str, Additive]) -> list[dict[str, Any]]:
-    """A row a group: kind, group, name, images, each metric with its 95% interval (None where it has no value), and
+def score_subgroups(subgroups: Sequence[Subgroup], parts: Mapping[str, SufficientStatistics]) -> list[dict[str, Any]]:
+    """A row a subgroup: kind, group, name, images, each metric with its 95% interval (None where it has no value), and
     notes on the metrics that cannot mean anything there."""
     rows = []
-    for group in groups:
-        own = {metric: parts[metric].of(group.rows) for metric in METRICS if metric in parts}
-        row: dict[str, Any] = {**group._asdict(), "images": len(group.rows)}
+    for subgroup in subgroups:
+        own = {metric: parts[metric].of(subgroup.rows) for metric in METRICS if metric in parts}
+        row: dict[str, Any] = {**subgroup._asdict(), "images": len(subgroup.rows)}
         del row["rows"]
         for metric, (low, high) in intervals(own).items():
             values = {metric: own[metric].score(), f"{metric}_low": low, f"{metric}_high": high}
@@ -107,8 +107,8 @@ def score_groups(groups: Sequence[Group], parts: Mapping[str, Additive]) -> list
     return rows
 
 
-def write_groups(folder: Path, rows: Sequence[Mapping[str, Any]], suffix: str = "") -> None:
-    """`groups.csv` and `groups.png` of what `score_groups` returns; `suffix` stands after `groups`."""
+def write_subgroups(folder: Path, rows: Sequence[Mapping[str, Any]], suffix: str = "") -> None:
+    """`groups.csv` and `groups.png` of what `score_subgroups` returns; `suffix` stands after `groups`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -116,12 +116,12 @@ def write_groups(folder: Path, rows: Sequence[Mapping[str, Any]], suffix: str = 
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     write_text(folder / f"groups{suffix}.csv", text.getvalue())
     picture = io.BytesIO()
-    groups_figure(rows).savefig(picture, dpi=150, format="png")
+    subgroups_figure(rows).savefig(picture, dpi=150, format="png")
     write_bytes(folder / f"groups{suffix}.png", picture.getvalue())
 
 
-def groups_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """ROUGE-L of each group with its interval, one panel a kind; the dashed line is the score of all images."""
+def subgroups_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """ROUGE-L of each subgroup with its interval, one panel a kind; the dashed line is the score of all images."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != ALL)) or [ALL]
     panels = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
     heights = list(map(len, panels.values()))
@@ -129,8 +129,8 @@ def groups_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(7.2, 0.25 * sum(heights) + 0.32 * len(kinds) + 0.5), layout="constrained")
     axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     overall = next(row for row in rows if row["kind"] == ALL)
-    for panel, (kind, found) in zip(axes, panels.items()):
-        _bars(panel, found)
+    for panel, (kind, bars) in zip(axes, panels.items()):
+        _bars(panel, bars)
         panel.axvline(overall[SHOWN], color=_LINE, linewidth=1, linestyle="--")
         panel.set_title(kind, fontsize=9, loc="left", fontweight="bold")
     axes[-1].set_xlabel(f"{SHOWN_AS} with 95% interval; dashed: all {overall['images']} images", fontsize=9)

@@ -107,8 +107,8 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | 
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         problems.append(Problem(name, 0, f"missing IDs: {len(missing)} of {len(ids)} images have no row ({shown})"))
-    told = [image_id for image_id in first if image_id in known]
-    in_order = told == [image_id for image_id in ids if image_id in first]
+    listed = [image_id for image_id in first if image_id in known]
+    in_order = listed == [image_id for image_id in ids if image_id in first]
     remark = "the rows are not in the order of the split; the organisers' scripts do not mind"
     return Checked(kind, problems, [] if in_order else [remark])
 

@@ -86,7 +86,7 @@ def test_scores_are_printed_with_their_intervals():
 
 
 def test_scores_are_printed_with_their_notes():
-    note = "no reference has 4 words, so that it is 0 whatever is written"
+    note = "no reference has 4 words, so that it is 0 whatever is generated"
     scores = {
         "split": "test", "images": 1, "model": {"bleu_4": 0.0}, "nearest_image": {"bleu_4": 0.0},
         "notes": {"model": {"bleu_3": note, "bleu_4": note}, "nearest_image": {"bleu_4": note},

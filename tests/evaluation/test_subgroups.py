@@ -1,4 +1,4 @@
-"""Groups known by hand, and their table and figure."""
+"""Subgroups known by hand, and their table and figure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import pytest
 
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.metrics import caption_parts, caption_scores, concept_parts
-from medcap_tf.evaluation.subgroups import MIN_IMAGES, find_groups, groups_figure, score_groups, write_groups
+from medcap_tf.evaluation.subgroups import (
+    MIN_IMAGES,
+    find_subgroups,
+    score_subgroups,
+    subgroups_figure,
+    write_subgroups,
+)
 
 WORDS = "brain liver lung heart bone skull colon cyst mass node lobe duct".split()
 
@@ -24,13 +30,13 @@ def records():
     return found
 
 
-def by_name(groups):
-    return {(group.kind, group.group): group.rows.tolist() for group in groups}
+def by_name(subgroups):
+    return {(subgroup.kind, subgroup.group): subgroup.rows.tolist() for subgroup in subgroups}
 
 
 def test_groups_by_hand():
     training = ["Brain", "the brain, liver", "LIVER brain"]
-    found = by_name(find_groups(records(), training, {"PLANE_AXIAL": "axial"}))
+    found = by_name(find_subgroups(records(), training, {"PLANE_AXIAL": "axial"}))
     lengths = [1 + i % 12 for i in range(36)]
     seen = [i for i, n in enumerate(lengths) if n < 3]  # "brain" and "brain liver", six in all: too few for a group
     assert len(seen) == 6
@@ -47,14 +53,14 @@ def test_groups_by_hand():
 
 
 def test_names_are_those_given_and_else_the_codes():
-    names = {group.group: group.name for group in find_groups(records(), [], {"PLANE_AXIAL": "axial"})}
+    names = {group.group: group.name for group in find_subgroups(records(), [], {"PLANE_AXIAL": "axial"})}
     assert (names["PLANE_AXIAL"], names["PLANE_CORONAL"]) == ("axial", "PLANE_CORONAL")
 
 
 def test_references_of_one_length_are_one_group_and_few_images_none():
     same = [Record(str(i), None, "brain liver", ()) for i in range(12)]
-    assert ("words in the reference", "2") in by_name(find_groups(same, []))
-    assert [group.kind for group in find_groups(same[:3], [])] == ["all"]
+    assert ("words in the reference", "2") in by_name(find_subgroups(same, []))
+    assert [group.kind for group in find_subgroups(same[:3], [])] == ["all"]
 
 
 @pytest.fixture
@@ -64,14 +70,14 @@ def scored():
     candidates = [caption if i % 2 else "brain mass" for i, caption in enumerate(references)]
     named = [record.concepts if i % 2 else ("C0000001",) for i, record in enumerate(chosen)]
     parts = {**caption_parts(references, candidates), **concept_parts([r.concepts for r in chosen], named)}
-    return references, candidates, score_groups(find_groups(chosen, []), parts)
+    return references, candidates, score_subgroups(find_subgroups(chosen, []), parts)
 
 
 def test_a_group_says_what_cannot_mean_anything_there():
     short = [Record(f"s{i}", None, f"{WORDS[i]} {WORDS[-1 - i]}", ("PLANE_AXIAL",)) for i in range(12)]
     long = [Record(f"l{i}", None, " ".join(WORDS[:6]), ("PLANE_CORONAL",)) for i in range(12)]
     references = [record.caption for record in short + long]
-    rows = score_groups(find_groups(short + long, []), caption_parts(references, references))
+    rows = score_subgroups(find_subgroups(short + long, []), caption_parts(references, references))
     notes = {row["group"]: row["notes"] for row in rows}
     assert notes["PLANE_AXIAL"].startswith("bleu_4: no reference has 4 words")
     assert "bleu_4" not in notes["all images"]
@@ -93,7 +99,7 @@ def test_a_group_is_scored_as_its_images_alone(scored):
 
 def test_table_and_figure_are_written(scored, tmp_path):
     rows = scored[2]
-    write_groups(tmp_path, rows)
+    write_subgroups(tmp_path, rows)
     table = pd.read_csv(tmp_path / "groups.csv")
     assert list(table.columns[:5]) == ["kind", "group", "name", "images", "bleu_4"]
     assert table["images"].tolist() == [row["images"] for row in rows]
@@ -104,7 +110,7 @@ def test_table_and_figure_are_written(scored, tmp_path):
 
 
 def test_the_figure_has_a_panel_a_kind_and_a_bar_a_group(scored):
-    figure = groups_figure(scored[2])
+    figure = subgroups_figure(scored[2])
     assert {panel.get_title(loc="left"): len(panel.patches) for panel in figure.axes} == {
         "concept": 1, "plane": 2, "words in the reference": 3, "reference caption": 1,
     }  # fmt: skip
@@ -120,7 +126,7 @@ def test_a_group_without_any_true_concept_has_an_empty_cell(tmp_path):
     captions = [record.caption for record in chosen]
     truth = [record.concepts for record in chosen]
     parts = {**caption_parts(captions, captions), **concept_parts(truth, truth)}
-    write_groups(tmp_path, score_groups(find_groups(chosen, []), parts))
+    write_subgroups(tmp_path, score_subgroups(find_subgroups(chosen, []), parts))
     table = pd.read_csv(tmp_path / "groups.csv").set_index("group")
     assert table.loc["1", "concept_f1"] == 1.0
     assert np.isnan(table.loc["3", "concept_f1"]) and np.isnan(table.loc["3", "concept_f1_low"])

@@ -1,6 +1,5 @@
 """Scores of captions and concepts on plain lists, how sure they are, and whether two differ."""
 
-from medcap_tf.evaluation.metrics.additive import FEW_IMAGES, Additive, notes_on
 from medcap_tf.evaluation.metrics.captions import (
     caption_parts,
     caption_scores,
@@ -16,10 +15,11 @@ from medcap_tf.evaluation.metrics.concepts import (
     concept_scores,
 )
 from medcap_tf.evaluation.metrics.resampling import Difference, compare, intervals, notes_on_intervals, notes_on_tests
+from medcap_tf.evaluation.metrics.sufficient_statistics import FEW_IMAGES, SufficientStatistics, notes_on
 
 __all__ = [
     "FEW_IMAGES",
-    "Additive",
+    "SufficientStatistics",
     "Difference",
     "caption_parts",
     "caption_scores",

@@ -1,7 +1,7 @@
-"""Scores of captions on plain lists: the official ImageCLEFmed Caption 2021 score and its sober company.
+"""Scores of captions on plain lists: the official ImageCLEFmed Caption 2021 score and the standard metrics.
 
 All caption scores see the official tokens: lower-cased, punctuation and stop words out, stemmed. The paper's models
-write such tokens, and one way of cutting words keeps the figures of one table comparable with each other (they are
+generate such tokens, and one way of cutting words keeps the figures of one table comparable with each other (they are
 not comparable with COCO figures, which score running text).
 
 In the docstrings below, N is the number of images and a caption is one string. There is one reference an image.
@@ -19,7 +19,7 @@ from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.metrics.additive import Additive, check_pairs, mean_of
+from medcap_tf.evaluation.metrics.sufficient_statistics import SufficientStatistics, check_pairs, mean_of
 from medcap_tf.text import Normalizer
 
 NGrams = Mapping[tuple[str, ...], float]
@@ -56,11 +56,11 @@ def caption_scores(references: Sequence[str], candidates: Sequence[str]) -> dict
     return {name: part.score() for name, part in caption_parts(references, candidates).items()}
 
 
-def caption_parts(references: Sequence[str], candidates: Sequence[str]) -> dict[str, Additive]:
-    """The scores of `caption_scores` by image, to score groups of images and to resample.
+def caption_parts(references: Sequence[str], candidates: Sequence[str]) -> dict[str, SufficientStatistics]:
+    """The scores of `caption_scores` by image, to score subgroups of images and to resample.
 
-    CIDEr-D weighs n-grams by their document frequencies in **all** N references: a group's or a resample's value keeps
-    those weights, so that an image is worth the same in each of them.
+    CIDEr-D weighs n-grams by their document frequencies in **all** N references: a subgroup's or a resample's value
+    keeps those weights, so that an image is worth the same in each of them.
 
     Raises:
         InputError: no captions, or different numbers of references and candidates.
@@ -76,11 +76,13 @@ def caption_parts(references: Sequence[str], candidates: Sequence[str]) -> dict[
     return {
         "imageclef_2021_bleu": mean_of([_bleu_of_nltk_3_2_2(row) for row in overlaps], has_words, 1, empty),
         **{
-            f"bleu_{n}": Additive(np.hstack([matches[:, :n], totals[:, :n], lengths]), _corpus_bleu, _too_short)
+            f"bleu_{n}": SufficientStatistics(
+                np.hstack([matches[:, :n], totals[:, :n], lengths]), _corpus_bleu, _too_short
+            )
             for n in range(1, MAX_ORDER + 1)
         },
-        "rouge_1": mean_of([found["rouge1"].fmeasure for found in rouges], has_words, 1, empty),
-        "rouge_l": mean_of([found["rougeL"].fmeasure for found in rouges], has_words, 1, empty),
+        "rouge_1": mean_of([scores["rouge1"].fmeasure for scores in rouges], has_words, 1, empty),
+        "rouge_l": mean_of([scores["rougeL"].fmeasure for scores in rouges], has_words, 1, empty),
         "cider": mean_of(*_cider_d(truth, guess), 10, _CIDER_DOUBT),
         "meteor": mean_of(
             [_meteor(r.tokens, c.tokens) for r, c in zip(truth, guess)],
@@ -121,7 +123,7 @@ def caption_statistics(candidates: Sequence[str], training: Sequence[str]) -> di
     """How long, varied and new N captions are, by their official tokens; right or wrong does not matter here.
 
     Args:
-        candidates: what was written, one caption an image.
+        candidates: what was generated, one caption an image.
         training: the captions that were learned from.
 
     Returns:
@@ -156,8 +158,8 @@ def _count_ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]
 def _overlap(reference: _Cut, candidate: _Cut) -> list[int]:
     """[10]: the candidate's n-grams that match (clipped), all it has, for n = 1..4 each; both lengths."""
     pairs = list(zip(reference.ngrams, candidate.ngrams))
-    matches = [sum((wanted & found).values()) for wanted, found in pairs]
-    totals = [sum(found.values()) for _, found in pairs]
+    matches = [sum((expected & counts).values()) for expected, counts in pairs]
+    totals = [sum(counts.values()) for _, counts in pairs]
     return [*matches, *totals, len(reference.tokens), len(candidate.tokens)]
 
 
@@ -193,14 +195,14 @@ def _too_short(values: np.ndarray) -> str:
     order = values.shape[1] // 2 - 1
     words = "a word" if order == 1 else f"{order} words"
     for column, name, reason in (
-        (-2, "reference", "whatever is written"),
+        (-2, "reference", "whatever is generated"),
         (-1, "caption", "however right the captions are"),
     ):
         long_enough = int((values[:, column] >= order).sum())
         if not long_enough:
             return f"no {name} has {words}, so that it is 0 {reason}"
         if long_enough < 0.1 * len(values):
-            return f"{long_enough} of {len(values)} {name}s have {words}; the others have no say in it"
+            return f"{long_enough} of {len(values)} {name}s have {words}; the others do not count"
     return ""
 
 
@@ -250,8 +252,8 @@ def _cider_d(references: Sequence[_Cut], candidates: Sequence[_Cut]) -> tuple[li
         wanted = [_tf_idf(ngrams, documents, len(references)) for ngrams in reference.ngrams]
         penalty = math.exp(-((len(candidate.tokens) - len(reference.tokens)) ** 2) / (2 * CIDER_SIGMA**2))
         similarities = [
-            _clipped_cosine(_tf_idf(found, documents, len(references)), weights)
-            for weights, found in zip(wanted, candidate.ngrams)
+            _clipped_cosine(_tf_idf(counts, documents, len(references)), weights)
+            for weights, counts in zip(wanted, candidate.ngrams)
         ]
         scores.append(CIDER_FACTOR * penalty * math.fsum(similarities) / MAX_ORDER)
         best.append(CIDER_FACTOR * sum(any(weights.values()) for weights in wanted) / MAX_ORDER)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.metrics.additive import FEW_IMAGES, Additive, check_pairs, ratio_of
+from medcap_tf.evaluation.metrics.sufficient_statistics import FEW_IMAGES, SufficientStatistics, check_pairs, ratio_of
 
 ConceptSets = Sequence[Collection[str]]
 
@@ -42,8 +42,8 @@ def concept_f1(references: ConceptSets, predictions: ConceptSets) -> float:
     return concept_parts(references, predictions)["concept_f1"].score()
 
 
-def concept_parts(references: ConceptSets, predictions: ConceptSets) -> dict[str, Additive]:
-    """`concept_f1` and `concept_micro_f1` by image, to score groups of images and to resample.
+def concept_parts(references: ConceptSets, predictions: ConceptSets) -> dict[str, SufficientStatistics]:
+    """`concept_f1` and `concept_micro_f1` by image, to score subgroups of images and to resample.
 
     Raises:
         InputError: as `concept_f1`.
@@ -72,7 +72,7 @@ def _few_true(values: np.ndarray) -> str:
 
 def concept_map_note(references: ConceptSets, concepts: Sequence[str]) -> str:
     """Why `concept_map` cannot mean anything: every true concept among the K is true of all images; else empty."""
-    counts = Counter(code for found in references for code in _upper(found))
+    counts = Counter(code for codes in references for code in _upper(codes))
     known = [counts[concept.upper()] for concept in concepts if counts[concept.upper()]]
     return "its concepts are true of all images, so that any scores have 1" if set(known) == {len(references)} else ""
 
@@ -92,10 +92,10 @@ def concept_map(references: ConceptSets, scores: np.ndarray, concepts: Sequence[
     Returns:
         None where none of the K concepts is true of any image.
     """
-    true = [_upper(found) for found in references]
+    true = [_upper(codes) for codes in references]
     precisions = []
     for column, concept in enumerate(concepts):
-        wanted = np.array([concept.upper() in found for found in true])
+        wanted = np.array([concept.upper() in codes for codes in true])
         if wanted.any():
             precisions.append(_average_precision(wanted, scores[:, column]))
     return float(np.mean(precisions)) if precisions else None
@@ -111,9 +111,9 @@ def _average_precision(wanted: np.ndarray, scores: np.ndarray) -> float:
 def _macro_f1(references: ConceptSets, predictions: ConceptSets) -> float:
     pairs = [(_upper(true), _upper(predicted)) for true, predicted in zip(references, predictions)]
     hits = Counter(concept for true, predicted in pairs for concept in true & predicted)
-    said = Counter(concept for pair in pairs for concepts in pair for concept in concepts)
+    mentions = Counter(concept for pair in pairs for concepts in pair for concept in concepts)
     # An exact sum: sets have no order, and the last bits of another sum would depend on it.
-    return math.fsum(2 * hits[concept] / count for concept, count in said.items()) / len(said)
+    return math.fsum(2 * hits[concept] / count for concept, count in mentions.items()) / len(mentions)
 
 
 def _upper(concepts: Collection[str]) -> set[str]:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.metrics.additive import FEW_IMAGES, Additive
+from medcap_tf.evaluation.metrics.sufficient_statistics import FEW_IMAGES, SufficientStatistics
 
-Parts = Mapping[str, Additive]
+Parts = Mapping[str, SufficientStatistics]
 
 RESAMPLES = 1_000
 PERMUTATIONS = 10_000
@@ -60,12 +60,12 @@ def compare(
             raise InputError(f"a paired test needs the same images for both: {images[0]} and {images[1]} were given")
     drawn = [_bootstrap_sums(parts, resamples, seed) for parts in (first, second)]
     p_values = _randomisation(first, second, permutations, seed)
-    found = {}
+    differences = {}
     for name, part in first.items():
         scores = part.score(), second[name].score()
         low, high = _percentiles(part.of_sums(drawn[1][name]) - part.of_sums(drawn[0][name]))
-        found[name] = Difference(*scores, scores[1] - scores[0], low, high, p_values[name])
-    return found
+        differences[name] = Difference(*scores, scores[1] - scores[0], low, high, p_values[name])
+    return differences
 
 
 def notes_on_intervals(images: int) -> dict[str, str]:
@@ -83,15 +83,15 @@ def notes_on_tests(first: Parts, second: Parts, permutations: int = PERMUTATIONS
     """
     if 1 / (permutations + 1) > 1 - LEVEL:
         return dict.fromkeys(first, f"{permutations} permutations: p is {1 / (permutations + 1):.2g} at least")
-    found = {}
+    notes = {}
     for name, part in first.items():
         images = len(part.values)
         differ = int((part.values != second[name].values).any(1).sum())
         if not differ:
-            found[name] = "A and B have the same in every image: there is nothing to test"
+            notes[name] = "A and B have the same in every image: there is nothing to test"
         elif 2 / 2**differ > 1 - LEVEL:
-            found[name] = f"A and B differ in {differ} of {images} images: p is {2 / 2**differ:.2g} at least"
-    return found
+            notes[name] = f"A and B differ in {differ} of {images} images: p is {2 / 2**differ:.2g} at least"
+    return notes
 
 
 def _bootstrap_sums(parts: Parts, resamples: int, seed: int) -> dict[str, np.ndarray]:
@@ -101,11 +101,11 @@ def _bootstrap_sums(parts: Parts, resamples: int, seed: int) -> dict[str, np.nda
     sums: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     for rows in _batches(resamples, images):
         # How often each image is drawn: [rows, N].
-        chosen = rng.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
-        weights = np.bincount(chosen.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
+        drawn = rng.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
         for name, part in parts.items():
             sums[name].append(weights @ part.values)
-    return {name: np.concatenate(found) for name, found in sums.items()}
+    return {name: np.concatenate(batches) for name, batches in sums.items()}
 
 
 def _randomisation(first: Parts, second: Parts, permutations: int, seed: int) -> dict[str, float]:

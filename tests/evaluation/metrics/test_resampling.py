@@ -19,7 +19,7 @@ from medcap_tf.evaluation.metrics import (
     notes_on_intervals,
     notes_on_tests,
 )
-from medcap_tf.evaluation.metrics.additive import mean_of
+from medcap_tf.evaluation.metrics.sufficient_statistics import mean_of
 from tests.evaluation.metrics.test_captions import WORDS, random_captions
 
 

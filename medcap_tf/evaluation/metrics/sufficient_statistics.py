@@ -1,4 +1,4 @@
-"""Scores that sums over images determine: whole-set scores, groups of images and resampling all read the same sums.
+"""Scores that sums over images determine: whole-set scores, subgroups of images and resampling all read the same sums.
 
 Axes: N images, k statistics an image, R resamples.
 """
@@ -20,7 +20,7 @@ def _no_doubt(values: np.ndarray) -> str:
     return ""
 
 
-class Additive(NamedTuple):
+class SufficientStatistics(NamedTuple):
     """One score: what each image gives to it, and what the sums of that are worth."""
 
     values: np.ndarray  # float64 [N, k]
@@ -31,7 +31,7 @@ class Additive(NamedTuple):
         """The score of all images."""
         return float(self.of_sums(self.values.sum(0)))
 
-    def of(self, rows: np.ndarray) -> Additive:
+    def of(self, rows: np.ndarray) -> SufficientStatistics:
         """The same score of some of the images: int64 or bool [n]."""
         return self._replace(values=self.values[rows])
 
@@ -40,12 +40,14 @@ class Additive(NamedTuple):
         return self.doubt(self.values)
 
 
-def notes_on(parts: Mapping[str, Additive]) -> dict[str, str]:
+def notes_on(parts: Mapping[str, SufficientStatistics]) -> dict[str, str]:
     """The scores that cannot mean anything, or little, on these images, and why."""
     return {name: note for name, part in parts.items() if (note := part.note())}
 
 
-def mean_of(values: Sequence[float], best: Sequence[float] | None = None, top: float = 1, why: str = "") -> Additive:
+def mean_of(
+    values: Sequence[float], best: Sequence[float] | None = None, top: float = 1, why: str = ""
+) -> SufficientStatistics:
     """The mean of a value an image has.
 
     Args:
@@ -61,16 +63,16 @@ def mean_of(values: Sequence[float], best: Sequence[float] | None = None, top: f
         mean = float(rows[:, 2].mean())
         return f"the references themselves would have {mean:.2f} of {top}: {why}" if mean < LEAST_BEST * top else ""
 
-    return Additive(np.stack([values, np.ones(len(values)), best], axis=1).astype(float), _ratio, doubt)
+    return SufficientStatistics(np.stack([values, np.ones(len(values)), best], axis=1).astype(float), _ratio, doubt)
 
 
 def ratio_of(
     above: Sequence[float] | np.ndarray,
     below: Sequence[float] | np.ndarray,
     doubt: Callable[[np.ndarray], str] = _no_doubt,
-) -> Additive:
+) -> SufficientStatistics:
     """Sum over sum."""
-    return Additive(np.stack([above, below], axis=1).astype(float), _ratio, doubt)
+    return SufficientStatistics(np.stack([above, below], axis=1).astype(float), _ratio, doubt)
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
