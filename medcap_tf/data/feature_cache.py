@@ -5,18 +5,17 @@ Axes: S pixels a side, h x w grid of regions of C channels.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 from medcap_tf.config import DataConfig
@@ -72,21 +71,14 @@ class FeatureCache:
         """
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(_content_key, records))
-        with self._alone():
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):  # runs that share the folder write one after another
             self._rows.pop(view, None)  # another run may have written meanwhile
             known = self._open(view)
             missing = {key: record for key, record in zip(keys, records) if key not in known}
             if missing:
                 self._append(view, missing, compute, prepared)
         return np.array([self._rows[view][key] for key in keys], np.int64)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Runs that share the folder write one after another."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def features(self, view: str) -> np.ndarray:
         """All rows of a view, float16 [rows, h, w, C], mapped from disk."""

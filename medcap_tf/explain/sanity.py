@@ -18,11 +18,8 @@ NOISE = 0.01  # standard deviation, of the range of pixel values
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation of each word's two maps [n, h, w], averaged over the words; ties share their mean
     rank. A word with a map of one value, in which nothing is ranked, is left out; NaN where none is left."""
-    ranks = [pd.DataFrame(x.reshape(len(x), -1).T).rank().to_numpy() for x in (a, b)]
-    centred = [rank - rank.mean(0) for rank in ranks]
-    norms = np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
-    ranked = norms > 0
-    return float(((centred[0] * centred[1]).sum(0)[ranked] / norms[ranked]).mean()) if ranked.any() else float("nan")
+    ranks = [pd.DataFrame(maps.reshape(len(maps), -1).T).rank() for maps in (a, b)]
+    return float(ranks[0].corrwith(ranks[1]).mean())  # Pearson's of the ranks; NaN, which the mean skips, of one value
 
 
 def randomized(model: CaptioningModel, rng: np.random.Generator) -> Iterator[str]:
