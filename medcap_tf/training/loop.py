@@ -128,9 +128,8 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFold
         optimizer.build(stage.variables)
     progress = _Progress()
     checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
+    manager = _restored(checkpoint, folder)
     if manager.latest_checkpoint:
-        _restore(checkpoint, manager.latest_checkpoint)
         _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
@@ -164,14 +163,19 @@ def _remove_others(folder: Path, epoch: int) -> None:
             shutil.rmtree(path)
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+def _restored(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
+    """The stage's checkpoints, the last of them read; raises InputError where it cannot be."""
     try:
-        checkpoint.restore(path).expect_partial()
-    except (tf.errors.OpError, ValueError) as error:
+        manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
+        if manager.latest_checkpoint:
+            checkpoint.restore(manager.latest_checkpoint).expect_partial()
+    # ValueError: other shapes, or no name in the file `checkpoint`; IndexError: a file that was cut off.
+    except (tf.errors.OpError, ValueError, IndexError) as error:
         raise InputError(
-            f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0]}); remove its folder "
-            f"{Path(path).parent} to begin this stage again"
+            f"{folder}: the last checkpoint cannot be read ({str(error).splitlines()[0]}); remove this folder to "
+            "begin the stage again"
         ) from error
+    return manager
 
 
 def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.optimizers.Optimizer:
