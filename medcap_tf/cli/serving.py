@@ -114,7 +114,7 @@ def _client(args: argparse.Namespace) -> None:
         if args.explain and row["length"]:
             print(_draw(path, row, args.out))
     if failed:
-        raise InputError(f"{failed} of {len(paths)} images could not be read by the server")
+        raise InputError(f"{failed} of {len(paths)} images could not be read")
 
 
 def _print_failure(path: Path, row: Mapping[str, Any] | InputError, as_json: bool) -> None:

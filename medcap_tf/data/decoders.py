@@ -28,6 +28,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1}  # samples of a color, by a TIFF's photometric interpretation
+_RUNS = (1, 2)  # a BMP's compressions by run length
 _FAX = (2, 3, 4)  # CCITT compressions
 _UNASSOCIATED = 2  # alpha that the colors are not multiplied with yet: TIFF 6.0, ExtraSamples
 
@@ -70,7 +71,11 @@ def decode_bmp(data: bytes) -> np.ndarray:
     """BMP of any depth and version."""
     from PIL.BmpImagePlugin import BmpImageFile
 
-    return _of_pillow(BmpImageFile(io.BytesIO(data)))
+    file = BmpImageFile(io.BytesIO(data))
+    # Two bytes are a run of at most 255 pixels; Pillow fills what a short file leaves open byte by byte.
+    if file.info.get("compression") in _RUNS and file.width * file.height > 128 * len(data):
+        raise ValueError(f"{file.width} x {file.height} pixels cannot be in {len(data)} bytes")
+    return _of_pillow(file)
 
 
 def decode_gif(data: bytes) -> np.ndarray:
@@ -155,7 +160,7 @@ def _read_jpeg_2000(data: bytes) -> np.ndarray:
 
 
 def _of_pillow(file: Any) -> np.ndarray:
-    if file.mode in ("1", "L", "RGB"):
+    if not file.has_transparency_data:
         return np.array(file.convert("RGB"))
     pixels = np.array(file.convert("RGBA"))
     return composite(pixels[..., :3], pixels[..., 3:])

@@ -19,9 +19,10 @@ def three_channels(grey: np.ndarray) -> np.ndarray:
 
 def composite(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Color [H, W, C] over black by alpha [H, W, 1] of the same dtype: 8 bits stay so, all else becomes float32."""
+    if color.dtype == np.uint8:
+        return ((color.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)  # rounded: there are no ties
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
-    blended = color.astype(np.float32) * (alpha.astype(np.float32) / opaque)
-    return np.rint(blended).astype(np.uint8) if color.dtype == np.uint8 else blended
+    return color.astype(np.float32) * (alpha.astype(np.float32) / opaque)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:

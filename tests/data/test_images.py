@@ -10,6 +10,7 @@ import pytest
 
 from medcap_tf.data import formats, images, pixels
 from medcap_tf.errors import InputError
+from tests.image_files import bmp_file
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2, 3], [255, 255, 255]]], np.uint8)
 GREY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
@@ -229,3 +230,21 @@ def test_random_view_is_repeatable():
     settings = {"horizontal_flip": True, "vertical_flip": False, "crop": 0.5}
     first, second = (images.random_view(position_image(50, 50), np.random.default_rng(7), **settings) for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+def test_runs_that_cannot_hold_what_a_bmp_states():
+    palette = bytes(4 * 256)
+    for side in (100, 9_000):
+        data = bmp_file([b"\x64\0\0\0" * 100, b"\0\1"], (side, side), 8, palette, 40, method=1)
+        if side == 100:
+            assert images.decode_image(data).shape == (100, 100, 3)
+        else:
+            with pytest.raises(InputError, match="9000 x 9000 pixels cannot be in 1480 bytes"):
+                images.decode_image(data)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 127, 128, 254, 255])
+def test_compositing_rounds_to_the_nearest_level(alpha):
+    color = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
+    expected = np.rint(np.arange(256) * (alpha / 255)).astype(int)
+    assert pixels.composite(color, np.full((1, 1, 1), alpha, np.uint8))[0, :, 0].tolist() == expected.tolist()
