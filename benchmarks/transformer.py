@@ -2,7 +2,7 @@
 the same images and words for a given time: `python benchmarks/transformer.py --data DIR --out DIR --minutes 10`.
 
 Needs `pip install -e '.[benchmarks]'` (PyTorch and transformers), in an environment of its own if need be: TensorFlow
-is not used here. A ViT reads patches of 16 pixels, a GPT-2 with cross-attention writes; both small enough for a CPU.
+is not used here. A ViT reads patches of 16 pixels, a GPT-2 with cross-attention generates; both small enough for a CPU.
 The best weights by validation loss write `valid/predictions.csv` and `test/predictions.csv`.
 
 Axes: B images, S pixels a side, T tokens.

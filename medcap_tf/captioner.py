@@ -82,16 +82,16 @@ class RunCaptioner:
             raise InputError(f"{run.path}: no trained captioner in it ({run.best}/decoder.h5); train it with --resume")
         load_weights(model, run.best)
         alone = cls(config, model, vocabulary, concepts)
-        parameters = run.read_retrieval() if config.decoding.neighbors else None
-        if parameters is None:
+        values = run.read_retrieval() if config.decoding.neighbors else None
+        if values is None:
             return alone
         try:
-            chosen = RetrievalParameters(**parameters)
+            parameters = RetrievalParameters(**values)
         except TypeError as error:
             raise InputError(
                 f"{run.retrieval}: cannot be read ({error}); finish the run again by train.py --resume"
             ) from error
-        return alone.with_retrieval(Datastore.load(run), chosen)
+        return alone.with_retrieval(Datastore.load(run), parameters)
 
     def with_retrieval(
         self, datastore: Datastore, parameters: RetrievalParameters, count: int | None = None

@@ -96,7 +96,7 @@ class SemanticConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The attention LSTM that writes the caption."""
+    """The attention LSTM that generates the caption."""
 
     embedding_size: int = _number(256, 1, _MOST)
     units: int = _number(512, 1, _MOST)

@@ -65,7 +65,7 @@ def beam_search(
         max_length: T.
         start: id that begins a caption.
         end: id that ends it.
-        forbidden: ids never written.
+        forbidden: ids never generated.
         pad: id after the end.
         length_penalty: 0 prefers short captions, 1 takes the mean over tokens.
         no_repeat_ngram: no sequence of so many tokens occurs twice in a caption, as in fairseq and Transformers (there
@@ -115,8 +115,8 @@ def _repeat_penalty(tokens: tf.Tensor, t: tf.Tensor, n: int, vocabulary: int) ->
     A token is banned where it follows, earlier in the beam, the same n - 1 tokens that the beam ends in now.
 
     Args:
-        tokens: int32 [B, K, T], written up to step t.
-        t: int32 [], the step to be written.
+        tokens: int32 [B, K, T], generated up to step t.
+        t: int32 [], the step to be generated.
         n: from 1 to T - 1.
         vocabulary: V.
     """
@@ -169,13 +169,13 @@ def _extend(
     gain = tf.gather(tf.gather(log_probs, parent, batch_dims=1), token, batch_dims=2)
     attention = tf.gather(attention, parent, batch_dims=1)
     here = tf.range(old.tokens.shape[2]) == t
-    writes = here[None, None, :] & ~old.finished[:, :, None]
+    extends = here[None, None, :] & ~old.finished[:, :, None]
     new = _Beams(
-        tf.where(writes, token[:, :, None], old.tokens),
+        tf.where(extends, token[:, :, None], old.tokens),
         old.log_prob + tf.where(old.finished, 0.0, gain),
         old.length + tf.cast(~old.finished, tf.int32),
         old.finished | (token == end),
-        tf.where(writes[..., None], attention[:, :, None, :], old.attention),
+        tf.where(extends[..., None], attention[:, :, None, :], old.attention),
     )
     # What a finished beam feeds to the model is never read; pad is an id that every model has.
     return new, token

@@ -27,7 +27,7 @@ from medcap_tf.explain.report import framed, write_report
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
 
 _TITLE = "Captions for medical images, and why"
-_LEAD = "Drop an image in; point at a word of its caption to see where the model looked when it wrote it."
+_LEAD = "Drop an image in; point at a word of its caption to see where the model looked when it generated it."
 _RESEARCH = "Software for research, not a medical device."
 _KEPT = 1800  # seconds that uploads and pages to download are kept; they are looked through as often
 _AT_ONCE = 2  # images captioned at a time; the others wait in the queue
@@ -105,8 +105,8 @@ def explain_file(captioner: CaptionsImages, path: Path, tell: Tell = from_captio
     except InputError as error:
         caption = Caption(path, error=str(error))
     explanation = Explanation(caption) if caption.error else tell(caption, image)
-    said = caption.error.replace(f"{path.parent}{os.sep}", "")
-    return dataclasses.replace(explanation, caption=dataclasses.replace(caption, path=Path(path.name), error=said))
+    reason = caption.error.replace(f"{path.parent}{os.sep}", "")
+    return dataclasses.replace(explanation, caption=dataclasses.replace(caption, path=Path(path.name), error=reason))
 
 
 def _gradio() -> Any:

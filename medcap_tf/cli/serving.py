@@ -57,7 +57,7 @@ def _export(args: argparse.Namespace) -> None:
         precision=args.precision,
     )
     if done.compared:
-        print(f"{args.precision}: {done.equal} of {done.compared} validation captions as the run has them")
+        print(f"{args.precision}: {done.equal} of {done.compared} validation captions as the run generates them")
     print(done.folder)
     print(done.command)
 

@@ -1,1 +1,1 @@
-"""Why the captioner wrote what it wrote: pictures, a report, and an audit of how far they can be trusted."""
+"""Why the captioner generated what it did: pictures, a report, and an audit of how far they can be trusted."""

@@ -128,10 +128,10 @@ def _cases(captioner: RunCaptioner, attributor: Attributor, captioned: Sequence[
 def _mask_of(record: Record) -> np.ndarray | None:
     """bool [H, W], or None where the data set has no mask of the image; raises InputError where it has two, or one that
     cannot be read."""
-    found = [path for path in mask_paths(record) if path.is_file()]
-    if len(found) > 1:
-        raise InputError(f"{found[0]} and {found[1]} are both masks of {record.image_id!r}; take one away")
-    return images.read_image(found[0]).max(-1) > 127 if found else None
+    masks = [path for path in mask_paths(record) if path.is_file()]
+    if len(masks) > 1:
+        raise InputError(f"{masks[0]} and {masks[1]} are both masks of {record.image_id!r}; take one away")
+    return images.read_image(masks[0]).max(-1) > 127 if masks else None
 
 
 def mask_paths(record: Record) -> list[Path]:
@@ -142,12 +142,12 @@ def mask_paths(record: Record) -> list[Path]:
     """
     path = record.image_file
     start = path.parents[record.image_id.count("/")]
-    found = [start.parent / "masks" / f"{record.image_id}.png"]
+    paths = [start.parent / "masks" / f"{record.image_id}.png"]
     parts = path.parts
     if "images" in parts[:-1]:
         place = len(parts) - 2 - parts[-2::-1].index("images")
-        found.append(Path(*parts[:place], "masks", *parts[place + 1 : -1], f"{image_stem(path.name)}.png"))
-    return list(dict.fromkeys(found))
+        paths.append(Path(*parts[:place], "masks", *parts[place + 1 : -1], f"{image_stem(path.name)}.png"))
+    return list(dict.fromkeys(paths))
 
 
 def _areas(

@@ -13,20 +13,20 @@ _COLORS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
 _CHANCE = "#999999"
 
 
-def audit_figure(found: Mapping[str, Any], dpi: int) -> Figure:
+def audit_figure(audit: Mapping[str, Any], dpi: int) -> Figure:
     """Six panels, one a measure; a measure that was not taken says so."""
     figure = Figure(figsize=(12, 7), dpi=dpi, layout="constrained")
     panels = figure.subplots(2, 3).ravel()
-    rates = {key: found["pointing_game"].get(key) for key in ("attention", "grad_cam", "centre", "random")}
+    rates = {key: audit["pointing_game"].get(key) for key in ("attention", "grad_cam", "centre", "random")}
     _bars(panels[0], "pointing game", rates, "share of peaks inside the finding", "higher is better")
-    _bars(panels[1], "deletion", found["deletion"], "area under log-probability (nats)", "lower is better")
-    _bars(panels[2], "insertion", found["insertion"], "area under log-probability (nats)", "higher is better")
-    drops = {key: value for key, value in found["word_deletion"].items() if key != "captions"}
+    _bars(panels[1], "deletion", audit["deletion"], "area under log-probability (nats)", "lower is better")
+    _bars(panels[2], "insertion", audit["insertion"], "area under log-probability (nats)", "higher is better")
+    drops = {key: value for key, value in audit["word_deletion"].items() if key != "captions"}
     _bars(panels[3], "word deletion", drops, "fall of the right concepts' score", "higher is better")
-    _lines(panels[4], found["randomised"])
-    moved = {key: value for key, value in found["stability"].items() if key in _TITLES}
+    _lines(panels[4], audit["randomised"])
+    moved = {key: value for key, value in audit["stability"].items() if key in _TITLES}
     _bars(panels[5], "stability", moved, "share of the map that moves", "lower is better")
-    figure.suptitle(f"{found['split']}: {found['images']} images", fontsize=11)
+    figure.suptitle(f"{audit['split']}: {audit['images']} images", fontsize=11)
     return figure
 
 

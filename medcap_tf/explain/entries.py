@@ -36,7 +36,7 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
-        even spread; `similar`, training images with a say: `id` (empty where not told), `caption`, `weight`;
+        even spread; `similar`, training images that count: `id` (empty where unknown), `caption`, `weight`;
         `concepts`, each with the model's own `score`, by which it is named (that of `caption --json`); its
         `word_score`, what the classifier reads in the caption's words alone; `contributions`, what each
         word gave to that in logits (None, any of the three: not known); `reference` (None where unknown); `layers`.
@@ -45,16 +45,16 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
     entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
     if caption.error:
         return entry
-    spoken = len(caption.words) > 0
+    has_words = len(caption.words) > 0
     known = {"attention": explanation.attention, "grad_cam": explanation.grad_cam}
     return {
         **entry,
         "notes": _notes(explanation),
         "image": _image(explanation.image),
         "caption": caption.text,
-        "certainty": round(math.exp(min(caption.score, 0)), 4) if spoken else None,
+        "certainty": round(math.exp(min(caption.score, 0)), 4) if has_words else None,
         "words": _words(explanation),
-        "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if spoken else {},
+        "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if has_words else {},
         "similar": [
             {"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar
         ],
@@ -70,7 +70,7 @@ def _name(caption: Caption) -> str:
 
 
 def _notes(explanation: Explanation) -> list[str]:
-    notes = [] if explanation.caption.words else ["The model wrote nothing."]
+    notes = [] if explanation.caption.words else ["The model generated no words."]
     if (explanation.image == explanation.image[0, 0]).all():
         notes.append("This image has a single color.")
     return notes
@@ -111,7 +111,7 @@ def _numbers(values: np.ndarray, digits: int = 4) -> list:
 
 def _concepts(explanation: Explanation, names: Mapping[str, str]) -> list[dict[str, Any]]:
     read = explanation.reading
-    given = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
+    contributions = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
     own = {**explanation.concept_scores, **dict(explanation.caption.concepts)}
     by_words = {**read.scores, **dict(read.concepts)} if read else {}
     rows = [
@@ -120,11 +120,11 @@ def _concepts(explanation: Explanation, names: Mapping[str, str]) -> list[dict[s
             "name": names.get(code, ""),
             "score": _rounded(own.get(code)),
             "word_score": _rounded(by_words.get(code)),
-            "contributions": given.get(code),
+            "contributions": contributions.get(code),
         }
-        for code in dict.fromkeys([*given, *(code for code, _ in explanation.caption.concepts)])
+        for code in dict.fromkeys([*contributions, *(code for code, _ in explanation.caption.concepts)])
     ]
-    return sorted(rows, key=lambda row: (row["code"] not in given, -(row["score"] or 0)))
+    return sorted(rows, key=lambda row: (row["code"] not in contributions, -(row["score"] or 0)))
 
 
 def _rounded(score: float | None) -> float | None:
@@ -152,16 +152,16 @@ def _reference(explanation: Explanation) -> dict[str, Any]:
 
 
 def _layer(name: str, maps: np.ndarray) -> dict[str, Any]:
-    chosen = strongest(maps, CHANNELS_SHOWN)
-    low, top = float(maps[..., chosen].min()), float(maps[..., chosen].max())
-    levels = np.rint((maps[..., chosen] - low) * (255 / max(top - low, 1e-9))).astype(np.uint8)
+    channels = strongest(maps, CHANNELS_SHOWN)
+    low, top = float(maps[..., channels].min()), float(maps[..., channels].max())
+    levels = np.rint((maps[..., channels] - low) * (255 / max(top - low, 1e-9))).astype(np.uint8)
     return {
         "name": name,
         "size": list(maps.shape),
         "active": round(active_share(maps), 4),
         "range": [round(low, 3), round(top, 3)],
         "channels": [
-            {"channel": int(channel), "src": _channel(levels[..., place])} for place, channel in enumerate(chosen)
+            {"channel": int(channel), "src": _channel(levels[..., place])} for place, channel in enumerate(channels)
         ],
     }
 

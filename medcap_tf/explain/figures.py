@@ -43,7 +43,7 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     """
     words, stems = explanation.caption.words, explanation.caption.stems
     columns = min(6, len(words) + 1)
-    lines = [f"{title}: {explanation.caption.text or '(the model wrote nothing)'}"]
+    lines = [f"{title}: {explanation.caption.text or '(the model generated no words)'}"]
     if explanation.reference:
         lines.append(f"reference: {explanation.reference}")
     heading = "\n".join(textwrap.fill(line, 17 * columns) for line in lines)
@@ -153,16 +153,16 @@ def layer_figure(name: str, maps: np.ndarray, dpi: int, shown: int = 16) -> Figu
         shown: how many channels.
     """
     height, width, channels = maps.shape
-    chosen = strongest(maps, shown)
+    best = strongest(maps, shown)
     panel = (1.15, 1.15 * height / width)
-    grid = _Grid(len(chosen), 8, panel, gap=(0.06, 0.22), top=0.6, dpi=dpi)
-    low, top = float(maps[..., chosen].min()), float(maps[..., chosen].max())
-    levels = (maps[..., chosen] - low) / max(top - low, 1e-9)
-    for place, channel in enumerate(chosen):
+    grid = _Grid(len(best), 8, panel, gap=(0.06, 0.22), top=0.6, dpi=dpi)
+    low, top = float(maps[..., best].min()), float(maps[..., best].max())
+    levels = (maps[..., best] - low) / max(top - low, 1e-9)
+    for place, channel in enumerate(best):
         picture = colors(levels[..., place], MAP_COLORS)
         grid.show(place, grid.plate.fit(picture, *panel, growth=cv2.INTER_NEAREST), f"{channel}", 7)
     size = f"{name}: {height} x {width} x {channels}; {active_share(maps):.0%} of the channels active"
-    return grid.finish((low, top), "activation", f"{size}; the {len(chosen)} strongest")
+    return grid.finish((low, top), "activation", f"{size}; the {len(best)} strongest")
 
 
 def strongest(maps: np.ndarray, count: int) -> np.ndarray:

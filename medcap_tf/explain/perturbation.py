@@ -47,10 +47,10 @@ def region_areas(log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, gr
     # Words that share an order, as all do for a random one, share its images.
     distinct, which = np.unique(orders, axis=0, return_inverse=True)
     images = np.concatenate([_variants(pixels, blurred, order, grid) for order in distinct])
-    said = np.concatenate([log_probs(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
-    said = said.reshape(len(distinct), 2, STEPS - 1, -1)
+    log_probabilities = np.concatenate([log_probs(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
+    log_probabilities = log_probabilities.reshape(len(distinct), 2, STEPS - 1, -1)
     for word, row in enumerate(which.reshape(-1)):
-        curves[:, 1:-1, word] = said[row, :, :, word]
+        curves[:, 1:-1, word] = log_probabilities[row, :, :, word]
     areas = (curves[:, 1:] + curves[:, :-1]).mean(1) / 2
     return Areas(areas[0], areas[1])
 
@@ -65,9 +65,9 @@ def _variants(sharp: np.ndarray, blurred: np.ndarray, order: np.ndarray, grid: t
     size = sharp.shape[1], sharp.shape[0]
     deleted, inserted = [], []
     for step in range(1, STEPS):
-        chosen = np.zeros(len(order), np.uint8)
-        chosen[order[: round(len(order) * step / STEPS)]] = 1
-        inside = cv2.resize(chosen.reshape(grid), size, interpolation=cv2.INTER_NEAREST)[..., None] > 0
+        selected = np.zeros(len(order), np.uint8)
+        selected[order[: round(len(order) * step / STEPS)]] = 1
+        inside = cv2.resize(selected.reshape(grid), size, interpolation=cv2.INTER_NEAREST)[..., None] > 0
         deleted.append(np.where(inside, blurred, sharp))
         inserted.append(np.where(inside, sharp, blurred))
     return np.stack(deleted + inserted)
@@ -101,7 +101,7 @@ def concept_drops(
     sentences[0] = tokens
     for row, words in enumerate(gone, start=1):
         sentences[row, : len(tokens) - count] = np.delete(tokens, words)
-    said = scores(sentences)[:, right].mean(1)
-    drops = said[0] - said[1:]
+    means = scores(sentences)[:, right].mean(1)
+    drops = means[0] - means[1:]
     named = {name: float(drop) for name, drop in zip(weights, drops)}
     return {**named, "random": float(drops[len(weights) :].mean())}

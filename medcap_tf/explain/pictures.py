@@ -50,23 +50,23 @@ def write_pictures(
 
 def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) -> dict[str, Callable[[int], Figure]]:
     """By kind, what draws the figure at given pixels an inch."""
-    found: dict[str, Callable[[int], Figure]] = {}
+    drawings: dict[str, Callable[[int], Figure]] = {}
     if explanation.caption.words:
         unit = "{}, in shares of an even spread"
         looked = ("where it looked", unit.format("attention"))
         spoke = ("what spoke for each word", unit.format("Grad-CAM"))
-        found["attention"] = partial(words_figure, explanation, explanation.attention, *looked)
+        drawings["attention"] = partial(words_figure, explanation, explanation.attention, *looked)
         if explanation.grad_cam is not None:
-            found["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
+            drawings["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
     readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
-        found["words"] = partial(strip_figure, read, concept_names=concept_names)
+        drawings["words"] = partial(strip_figure, read, concept_names=concept_names)
     for layer, maps in explanation.layers.items():
-        found[f"layer.{layer}"] = partial(layer_figure, layer, maps)
+        drawings[f"layer.{layer}"] = partial(layer_figure, layer, maps)
     if explanation.methods:
-        found["methods"] = partial(methods_figure, explanation.methods, explanation.image.shape[:2])
-    return found
+        drawings["methods"] = partial(methods_figure, explanation.methods, explanation.image.shape[:2])
+    return drawings
 
 
 def file_name(path: Path) -> str:

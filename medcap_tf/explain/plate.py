@@ -62,14 +62,14 @@ class Plate:
         strip[:, [0, -1]] = 0
         self.show(strip, left, top)
         low, high = span
-        found = MaxNLocator(min(6, max(2, round(2.5 * height))), steps=[1, 2, 5, 10]).tick_values(low, high)
-        ticks = [tick for tick in found if low <= tick <= high]
-        right, written = left + _BAR + 0.09, _labels(ticks)
-        for tick, label in zip(ticks, written):
+        candidates = MaxNLocator(min(6, max(2, round(2.5 * height))), steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = [tick for tick in candidates if low <= tick <= high]
+        right, labels = left + _BAR + 0.09, _labels(ticks)
+        for tick, label in zip(ticks, labels):
             at = top + height * (high - tick) / max(high - low, 1e-12)
             self.show(np.zeros((max(1, self.dpi // 110), self._length(0.05), 3), np.uint8), left + _BAR, at)
             self.write(label, right, at, 8, "left", "center")
-        beside = right + _LETTER * max(map(len, written), default=0) + 0.08
+        beside = right + _LETTER * max(map(len, labels), default=0) + 0.08
         self.write(
             textwrap.fill(unit, int(1.2 * height / _LETTER)), beside, top + height / 2, 8, "left", "center", rotation=90
         )

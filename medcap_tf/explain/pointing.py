@@ -61,10 +61,10 @@ def pointing_game(cases: Iterable[Case]) -> dict[str, float]:
     rows: list[dict[str, float]] = []
     for case in cases:
         pointed = {"attention": point(case.attention, case.mask), "grad_cam": point(case.grad_cam, case.mask)}
-        row = {name: float(found.hit) for name, found in pointed.items()}
+        row = {name: float(result.hit) for name, result in pointed.items()}
         row.update(centre=float(centre_hit(case.mask)), random=float(case.mask.mean()))
         row.update({f"{case.kind}_{name}": value for name, value in row.items()})
-        rows.append({**row, **{f"{name}_energy": found.energy for name, found in pointed.items()}})
+        rows.append({**row, **{f"{name}_energy": result.energy for name, result in pointed.items()}})
     return {"words": len(rows), **means(rows)} if rows else {}
 
 

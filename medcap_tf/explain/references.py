@@ -82,13 +82,13 @@ def _row_of(path: Path, own: str, known: Mapping[str, str], name: str) -> str:
     """The normalised ID that the image goes by in the table; empty where it is not there."""
     own = same_form(own)
     ends = dict.fromkeys([*_ends(path, without_suffix=True), *_ends(path), own])
-    found = sorted((end for end in ends if end and end in known), key=len)
-    if len(found) > 1 and found[-1] != own:
+    rows = sorted((end for end in ends if end and end in known), key=len)
+    if len(rows) > 1 and rows[-1] != own:
         raise InputError(
-            f"{name}: {known[found[0]]!r} and {known[found[-1]]!r} both name {path}; give the folder that the IDs "
+            f"{name}: {known[rows[0]]!r} and {known[rows[-1]]!r} both name {path}; give the folder that the IDs "
             "start from, or write all IDs with their folders"
         )
-    return found[-1] if found else ""
+    return rows[-1] if rows else ""
 
 
 def _owner(row: str, takers: Mapping[Path, str], name: str) -> set[Path]:

@@ -219,7 +219,7 @@ def _warmup_inputs(captioner: RunCaptioner, samples: Samples) -> dict[str, tuple
 def _agreement(
     captioner: RunCaptioner, signatures: Mapping[str, Any], files: Sequence[tuple[Path, bytes]]
 ) -> tuple[int, int]:
-    """Of how many images the export writes the run's own caption, and how many were compared."""
+    """Of how many images the export generates the run's own caption, and how many were compared."""
     if files:
         _say(f"captioning {len(files)} validation images by the run and by the export")
     own, served = list(captioner.caption([path for path, _ in files])), []

@@ -122,7 +122,7 @@ def write_model_card(
         f"ResNet50 up to {visual.layer} at {visual.image_size} x {visual.image_size} pixels, {facts['precision']}; "
         f"beam search of width {decoding.beam_width}, at most {decoding.max_length} tokens"
         + (f", none of whose sequences of {n} occurs twice." if (n := decoding.no_repeat_ngram) else "."),
-        f"On {facts['compared']} validation images it writes the run's own caption for {facts['equal']}."
+        f"On {facts['compared']} validation images it generates the run's own caption for {facts['equal']}."
         if facts["compared"]
         else "Its captions were not compared with the run's own: no validation images were at hand.",
         "",
@@ -149,7 +149,7 @@ def _of_similar_images(facts: Mapping[str, Any]) -> list[str]:
     if not facts["neighbours"]:
         return []
     return [
-        f"- The captions of the {facts['neighbours']} most similar training images have a say in each word: it may be "
+        f"- The captions of the {facts['neighbours']} most similar training images count in each word: it may be "
         "copied from one.",
         "  This folder holds all training captions: whoever may not see those may not have it.",
     ]

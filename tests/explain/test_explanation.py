@@ -159,7 +159,7 @@ class TestOnARun:
             caption, words=(), stems=(), tokens=caption.tokens[:0], attention=caption.attention[:0]
         )
         explanation = Explainer(captioner, ["conv1_relu"]).explain(silent, "CT of the chest.")
-        assert entry_of(explanation)["notes"] == ["The model wrote nothing."]
+        assert entry_of(explanation)["notes"] == ["The model generated no words."]
         kinds = {path.name.split(".", 1)[1] for path in write_pictures(explanation, tmp_path)}
         assert kinds == {"words.png", "layer.conv1_relu.png"}  # the reference's words
 

@@ -105,7 +105,7 @@ def test_a_large_image_is_made_smaller_at_its_own_proportions():
     ("explanation", "notes"),
     [
         (explanation_of(), []),
-        (explanation_of(words=()), ["The model wrote nothing."]),
+        (explanation_of(words=()), ["The model generated no words."]),
         (explanation_of(image=np.full((8, 9, 3), 7, np.uint8)), ["This image has a single color."]),
         (explanation_of(image=np.zeros((1, 1, 3), np.uint8)), ["This image has a single color."]),
     ],
@@ -360,7 +360,7 @@ def test_bad_images_and_the_audit_have_their_lines(opened):
     enter(opened, "search", "silent", "input")
     opened.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 200))")
     notes = opened.execute_script("return [...document.querySelectorAll('.note')].map((n) => n.textContent)")
-    assert notes[1:] == ["The model wrote nothing.", "This image has a single color."]
+    assert notes[1:] == ["The model generated no words.", "This image has a single color."]
     assert notes[0].startswith("bad.png: not an image")
     assert "0.610" in opened.find_element("class name", "audit").text
 

@@ -32,7 +32,7 @@ def test_the_folder_and_the_last_line(exported):
     assert (base / "1" / "saved_model.pb").is_file()
     assert {path.name for path in (base / "1" / "assets").iterdir()} == {"stems.txt", "words.txt", "forms.txt"}
     lines = printed.splitlines()
-    assert "of 8 validation captions as the run writes them" in lines[0]
+    assert "of 8 validation captions as the run generates them" in lines[0]
     assert lines[-1] == f"docker compose -f {base / 'compose.yaml'} up medcap"
 
 

@@ -94,7 +94,7 @@ def test_a_model_at_hand_tells_its_own_reasons_under_the_files_own_name(picture)
 
 def test_an_answer_without_words_has_its_note(picture):
     silent = Says(attention=np.zeros((0, 2, 2), np.float32), word_importance=np.zeros(0, np.float32))
-    assert entry_in(framed(explain_file(silent, picture)))["notes"] == ["The model wrote nothing."]
+    assert entry_in(framed(explain_file(silent, picture)))["notes"] == ["The model generated no words."]
 
 
 def test_markup_from_a_server_stays_inside_the_frame_as_data(picture):

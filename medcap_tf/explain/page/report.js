@@ -149,7 +149,7 @@
       this.words = words.map((word, i) => this.buildWord(word, "button", i));
       if (words.length) {
         right.append(
-          element("h3", {}, "The model wrote"),
+          element("h3", {}, "The model generated"),
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
           element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the share of the classifier's attention that the word "
             + "had. That is where it looked, not what decided: for that, point at a concept below. ")
