@@ -150,13 +150,13 @@ def _of_split(args: argparse.Namespace) -> tuple[list[Pictured], list[str]]:
     return images, [record.image_id for record in records]
 
 
-def _of_files(given: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
+def _of_files(paths: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
     """Image files, and what those inside folders are called from the folder on."""
     from medcap_tf.data.folders import find_files
     from medcap_tf.explain.references import id_within, name_images
 
-    found = [(path, top) for top in given for path in find_files([top])]
-    return name_images([path for path, _ in found]), [id_within(*pair) if pair[0] != pair[1] else "" for pair in found]
+    files = [(path, top) for top in paths for path in find_files([top])]
+    return name_images([path for path, _ in files]), [id_within(*pair) if pair[0] != pair[1] else "" for pair in files]
 
 
 def _add_audit(commands: Any) -> None:
@@ -179,9 +179,9 @@ def _audit(args: argparse.Namespace) -> None:
     from medcap_tf.explain.audit_figure import audit_figure
     from medcap_tf.explain.plate import save
 
-    found = audit(captioner, records, args.split, args.images, args.seed)
+    measures = audit(captioner, records, args.split, args.images, args.seed)
     out = args.out or args.model
-    write_audit(out / "audit.json", found)
-    save(partial(audit_figure, found), out / "audit.png", dpi=110)
-    print(format_audit(found))
+    write_audit(out / "audit.json", measures)
+    save(partial(audit_figure, measures), out / "audit.png", dpi=110)
+    print(format_audit(measures))
     print(f"\n{out}: audit.json, audit.png", file=sys.stderr)

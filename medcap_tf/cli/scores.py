@@ -112,16 +112,16 @@ def _compare(args: argparse.Namespace) -> None:
     if unknown:
         raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(parts[0])}")
     first, second = ({name: own[name] for name in args.metric or own} for own in parts)
-    found = compare(first, second, permutations=args.permutations, seed=args.seed)
+    differences = compare(first, second, permutations=args.permutations, seed=args.seed)
     notes = _notes_on_comparison(first, second, args.permutations)
     if args.json:
-        metrics = {name: difference._asdict() for name, difference in found.items()}
+        metrics = {name: difference._asdict() for name, difference in differences.items()}
         extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}
         print(json.dumps({"images": len(references), "metrics": metrics, **extra}, indent=2, ensure_ascii=False))
         return
     print(f"{len(references)} images; A: {args.first}; B: {args.second}")
     print(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}{'95% interval':>22}{'p':>10}")
-    for name, (a, b, difference, low, high, p_value) in found.items():
+    for name, (a, b, difference, low, high, p_value) in differences.items():
         interval, mark = f"[{low:+.4f}, {high:+.4f}]", " *" if name in notes else ""
         print(f"{name:<22}{a:>10.4f}{b:>10.4f}{difference:>+10.4f}{interval:>22}{p_value:>10.4f}{mark}")
     for note in dict.fromkeys(note for own in notes.values() for note in own):
@@ -136,8 +136,8 @@ def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str
     notes = {}
     for name in first:
         a, b = ours.get(name, ""), theirs.get(name, "")
-        told = [a] if a == b else [f"{table}: {note}" for table, note in (("A", a), ("B", b)) if note]
-        notes[name] = [note for note in (*told, tests.get(name, "")) if note]
+        of_tables = [a] if a == b else [f"{table}: {note}" for table, note in (("A", a), ("B", b)) if note]
+        notes[name] = [note for note in (*of_tables, tests.get(name, "")) if note]
     intervals = notes_on_intervals(len(next(iter(first.values())).values))
     notes.update({name: [note] for name, note in intervals.items()})
     return {name: own for name, own in notes.items() if own}
@@ -176,13 +176,13 @@ def _submit(args: argparse.Namespace) -> None:
     from medcap_tf.evaluation.submission import CAPTIONS, CONCEPTS, MOST_CODES, write
 
     captioner = options.load(args)
-    found = captioner.caption([record.image_path for record in records])
-    captions = list(tqdm(found, total=len(records), desc=f"caption {args.split}", unit="image", leave=False))
+    generated = captioner.caption([record.image_path for record in records])
+    captions = list(tqdm(generated, total=len(records), desc=f"caption {args.split}", unit="image", leave=False))
     values = {CAPTIONS: [caption.text for caption in captions]}
     if captioner.concepts:
         values[CONCEPTS] = [";".join(code for code, _ in caption.concepts[:MOST_CODES]) for caption in captions]
-    for kind, said in values.items():
-        rows = [(record.image_id, value) for record, value in zip(records, said)]
+    for kind, column in values.items():
+        rows = [(record.image_id, value) for record, value in zip(records, column)]
         print(write(args.out or args.model / "submission", kind, rows, args.edition))
     for caption in captions:
         if caption.error:
@@ -196,16 +196,18 @@ def _check(path: Path, ids: list[str], edition: str) -> None:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
-    found = check(data, str(path), ids, edition)
-    for problem in found.problems[:_SHOWN]:
+    checked = check(data, str(path), ids, edition)
+    for problem in checked.problems[:_SHOWN]:
         print(f"{problem.file}:{problem.row}: {problem.problem}")
-    if len(found.problems) > _SHOWN:
-        print(f"{path}: and {len(found.problems) - _SHOWN} problems more")
-    for remark in found.remarks:
+    if len(checked.problems) > _SHOWN:
+        print(f"{path}: and {len(checked.problems) - _SHOWN} problems more")
+    for remark in checked.remarks:
         print(f"{path}: {remark}")
-    if found.problems:
-        raise InputError(f"{path}: {len(found.problems)} problems; as a {edition} run of {found.kind} it would fail")
-    print(f"{path}: a valid {edition} run of {found.kind} for {len(ids)} images")
+    if checked.problems:
+        raise InputError(
+            f"{path}: {len(checked.problems)} problems; as a {edition} run of {checked.kind} it would fail"
+        )
+    print(f"{path}: a valid {edition} run of {checked.kind} for {len(ids)} images")
 
 
 def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[list[Any]]:
@@ -216,14 +218,14 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
     from medcap_tf.data.tables import read_captions, read_concepts
 
     what = "concepts" if concepts else "captions"
-    truth, *given = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
-    for table in (truth, *given):
+    truth, *tables = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
+    for table in (truth, *tables):
         options.show_problems(table.problems)
     ids = sorted(truth.values)
-    for path, table in zip(predictions, given):
+    for path, table in zip(predictions, tables):
         missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)
         for wrong, message in ((missing, f"has no {what} for"), (unknown, f"has {what} for unknown")):
             if wrong:
                 shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
                 raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
-    return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *given)]
+    return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *tables)]

@@ -40,15 +40,15 @@ def walk(root: Path) -> Iterator[Folder]:
     yield from _walk(root, PurePosixPath(), ())
 
 
-def find_files(given: Sequence[Path]) -> list[Path]:
-    """Files as they are given, and the image files inside folders, in order; InputError on a folder without any."""
-    paths: list[Path] = []
-    for path in given:
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the image files inside folders, in order; InputError on a folder without any."""
+    files: list[Path] = []
+    for path in paths:
         inside = sorted(path / name for folder in walk(path) for name in folder.images) if path.is_dir() else [path]
         if not inside:
             raise InputError(f"{path}: no images in this folder (looked for {NAMES} files, under any name)")
-        paths += inside
-    return paths
+        files += inside
+    return files
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:

@@ -87,8 +87,8 @@ class _Tree(NamedTuple):
 class _Split(NamedTuple):
     records: list[Record]
     problems: list[Problem]
-    offered: set[str]  # image files
-    claimed: set[str]  # those that some row names
+    available: set[str]  # image files
+    matched: set[str]  # those that some row names
 
 
 def _words(name: str) -> set[str]:
@@ -131,17 +131,17 @@ def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     present = [split for split in SPLITS if split in {*captions, *concepts, *with_images, *named}]
     splits: dict[str, list[Record]] = {}
     problems = [*problems, *more]
-    offered: set[str] = set()
-    claimed: set[str] = set()
+    available: set[str] = set()
+    matched: set[str] = set()
     for split in present:
         part = _read_split(tree, split, captions.get(split), concepts.get(split), split == all_captions)
         splits[split] = part.records
         problems += part.problems
-        offered |= part.offered
-        claimed |= part.claimed
+        available |= part.available
+        matched |= part.matched
     # Only now: splits may share a folder of images.
     problems += [
-        Problem(path, 0, "image without caption: no table of captions names it") for path in sorted(offered - claimed)
+        Problem(path, 0, "image without caption: no table of captions names it") for path in sorted(available - matched)
     ]
     names, more = _read_concept_names(tree)
     tables = {split: str(sheet.name) for split, sheet in captions.items()}
@@ -220,10 +220,10 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
     problems = [problem for problem in problems if not (all_captions and problem.problem.endswith(ONE_IS_KEPT))]
     renamed = alike(texts.rows, index)
     records: list[Record] = []
-    claimed: set[str] = set()
+    matched: set[str] = set()
     for image_id, row in texts.rows.items():
         found = _find(index, renamed.get(image_id, image_id))
-        claimed.update(found)
+        matched.update(found)
         if image_id not in texts.values:
             continue
         name = captions.name if captions else found[0]
@@ -240,7 +240,7 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
         records += _further(record, texts.further.get(image_id, [])) if all_captions else []
     if not records:
         raise _empty_split(tree, split, captions, texts, index)
-    return _Split(records, problems, {path for paths in index.values() for path in paths}, claimed)
+    return _Split(records, problems, {path for paths in index.values() for path in paths}, matched)
 
 
 def _further(record: Record, captions: list[tuple[int, str]]) -> list[Record]:

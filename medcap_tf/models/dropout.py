@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_PLACES, _SEEDS = 1000, 1 << 40  # layers of a captioner, and seeds of a run, that are told apart
+_PLACES, _SEEDS = 1000, 1 << 40  # layers of a captioner, and seeds of a run, that are kept distinct
 _REPLICA = 1 << 50  # above any seed of a layer
 
 

@@ -30,15 +30,15 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
     # An export of an earlier version tells nothing of similar images.
     similar = zip(row["similar"].tolist(), row["similar_weight"].tolist()) if "similar" in row else ()
-    near = tuple((text.decode(), weight) for text, weight in similar)
+    similar_captions = tuple((text.decode(), weight) for text, weight in similar)
     caption = Caption(
         words=tuple(row["caption"].decode().split()),
         stems=tuple(row["stems"].decode().split()),
         score=float(row["score"]),
         attention=row["attention"][:length],
         word_importance=row["word_importance"][:length] if len(row["concept"]) else None,
-        retrieval_share=row["copied"][:length] if near else None,
-        similar=near,
+        retrieval_share=row["copied"][:length] if similar_captions else None,
+        similar=similar_captions,
         concepts=tuple((code.decode(), score) for code, score in pairs if score >= threshold),
     )
     return caption.of(source)

@@ -67,8 +67,8 @@ class ServedModel:
         self.meta_graph = message_module("tensorflow.core.protobuf.meta_graph_pb2").MetaGraphDef.FromString(content)
         self.meta_graph.ClearField("graph_def")
         self.signatures = {
-            name: Signature(_tensors(found.inputs), _tensors(found.outputs))
-            for name, found in self.meta_graph.signature_def.items()
+            name: Signature(_tensors(definition.inputs), _tensors(definition.outputs))
+            for name, definition in self.meta_graph.signature_def.items()
             if name != "__saved_model_init_op"
         }
 
@@ -78,23 +78,23 @@ class ServedModel:
         Raises:
             InputError: no such signature or input, or TensorFlow's own error.
         """
-        chosen = self._signature(signature, inputs)
-        fed = [(chosen.inputs[name], array) for name, array in inputs.items()]
-        wanted = list(chosen.outputs.values())
+        called = self._signature(signature, inputs)
+        fed = [(called.inputs[name], array) for name, array in inputs.items()]
+        wanted = list(called.outputs.values())
         into = (_Output * len(fed))(*(self._output(tensor) for tensor, _ in fed))
         outof = (_Output * len(wanted))(*(self._output(tensor) for tensor in wanted))
-        given = (ctypes.c_void_p * len(fed))()
+        values = (ctypes.c_void_p * len(fed))()
         results = (ctypes.c_void_p * len(wanted))()
         try:
             for place, (tensor, array) in enumerate(fed):
-                given[place] = self._to_tensor(array, tensor.dtype)
+                values[place] = self._to_tensor(array, tensor.dtype)
             with self._status(f"signature {signature}") as status:
                 self._c.TF_SessionRun(
-                    self._session, None, into, given, len(fed), outof, results, len(wanted), None, 0, None, status
+                    self._session, None, into, values, len(fed), outof, results, len(wanted), None, 0, None, status
                 )
-            return {name: self._to_array(results[place]) for place, name in enumerate(chosen.outputs)}
+            return {name: self._to_array(results[place]) for place, name in enumerate(called.outputs)}
         finally:
-            for tensor in (*given, *results):
+            for tensor in (*values, *results):
                 self._free(tensor)
 
     def close(self) -> None:
@@ -107,10 +107,12 @@ class ServedModel:
     def _signature(self, name: str, inputs: Mapping[str, Any]) -> Signature:
         if name not in self.signatures:
             raise InputError(f"no signature {name!r}; there are {', '.join(sorted(self.signatures))}")
-        chosen = self.signatures[name]
-        if set(inputs) != set(chosen.inputs):
-            raise InputError(f"signature {name} takes {', '.join(chosen.inputs)}, got {', '.join(inputs) or 'nothing'}")
-        return chosen
+        signature = self.signatures[name]
+        if set(inputs) != set(signature.inputs):
+            raise InputError(
+                f"signature {name} takes {', '.join(signature.inputs)}, got {', '.join(inputs) or 'nothing'}"
+            )
+        return signature
 
     def _output(self, tensor: Tensor) -> _Output:
         name, _, index = tensor.name.partition(":")
@@ -164,10 +166,10 @@ class ServedModel:
             self._c.TF_DeleteStatus(status)
 
 
-def _tensors(found: Any) -> dict[str, Tensor]:
+def _tensors(infos: Any) -> dict[str, Tensor]:
     return {
         name: Tensor(info.name, info.dtype, tuple(dim.size for dim in info.tensor_shape.dim))
-        for name, info in sorted(found.items())
+        for name, info in sorted(infos.items())
     }
 
 

@@ -54,14 +54,14 @@ def compare(
     Raises:
         InputError: it does not load, does not run, takes too long, or answers otherwise.
     """
-    for request, wanted, found in zip(requests, expected, _run_elsewhere(folder, requests)):
-        if set(wanted) != set(found):
-            raise InputError(f"signature {request.signature}: gives {sorted(found)}, not {sorted(wanted)}")
+    for request, wanted, answer in zip(requests, expected, _run_elsewhere(folder, requests)):
+        if set(wanted) != set(answer):
+            raise InputError(f"signature {request.signature}: gives {sorted(answer)}, not {sorted(wanted)}")
         for name, value in wanted.items():
-            if not _same(value, found[name], within):
+            if not _same(value, answer[name], within):
                 raise InputError(
                     f"signature {request.signature}: {name} through TensorFlow's C API is not what the model in memory "
-                    f"gives ({_shown(found[name])} for {_shown(value)}); nothing was exported"
+                    f"gives ({_shown(answer[name])} for {_shown(value)}); nothing was exported"
                 )
 
 
@@ -102,17 +102,17 @@ def _run_elsewhere(folder: Path, requests: Sequence[Request]) -> list[dict[str, 
     except subprocess.TimeoutExpired:
         raise InputError(f"the export gave no answer through TensorFlow's C API in {_SECONDS} s") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-2000:]
-        raise InputError(f"the export fails where TensorFlow Serving would run it: {said or done.returncode}")
+        message = done.stderr.decode(errors="replace").strip()[-2000:]
+        raise InputError(f"the export fails where TensorFlow Serving would run it: {message or done.returncode}")
     return pickle.loads(done.stdout)
 
 
-def _same(wanted: np.ndarray, found: np.ndarray, within: float) -> bool:
-    if wanted.shape != found.shape or wanted.dtype != found.dtype:
+def _same(expected: np.ndarray, actual: np.ndarray, within: float) -> bool:
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return False
-    if wanted.dtype == np.float32:
-        return bool(np.isfinite(found).all()) and np.allclose(wanted, found, rtol=within, atol=within)
-    return bool((wanted == found).all())
+    if expected.dtype == np.float32:
+        return bool(np.isfinite(actual).all()) and np.allclose(expected, actual, rtol=within, atol=within)
+    return bool((expected == actual).all())
 
 
 def _shown(array: np.ndarray) -> str:

@@ -126,8 +126,8 @@ def _check_answer(answer: Mapping[str, np.ndarray], signature: str, count: int) 
     missing = [name for name in _ANSWERS[signature] if name not in answer]
     short = [name for name, value in answer.items() if not value.ndim or len(value) != count]
     if missing or short or answer["caption"].dtype != object:
-        given = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(answer.items()))[:300]
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(answer.items()))[:300]
         raise InputError(
-            f"the server's model answers {count} images by {signature} with {given or 'nothing'}, as no export of "
+            f"the server's model answers {count} images by {signature} with {shapes or 'nothing'}, as no export of "
             "medcap_tf does; is the model's name right?"
         )

@@ -198,8 +198,8 @@ def _requests(captioner: RunCaptioner, samples: Samples) -> list[Request]:
 
 
 def _answer(signatures: Mapping[str, Any], request: Request) -> dict[str, np.ndarray]:
-    found = signatures[request.signature](*(_tensor(array) for array in request.inputs.values()))
-    return {name: value.numpy() for name, value in found.items()}
+    outputs = signatures[request.signature](*(_tensor(array) for array in request.inputs.values()))
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

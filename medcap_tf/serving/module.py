@@ -197,5 +197,5 @@ def _strongest(maps: tf.Tensor) -> tf.Tensor:
     """float32 [B, h, w, all] -> [B, h, w, C]: the channels of each image with the largest mean magnitude, in order."""
     strength = tf.reduce_mean(tf.abs(maps), [1, 2])
     _, channel = tf.math.top_k(strength, min(CHANNELS_SHOWN, maps.shape[-1]))
-    chosen = tf.gather(tf.transpose(maps, [0, 3, 1, 2]), channel, batch_dims=1)
-    return tf.transpose(chosen, [0, 2, 3, 1])
+    strongest = tf.gather(tf.transpose(maps, [0, 3, 1, 2]), channel, batch_dims=1)
+    return tf.transpose(strongest, [0, 2, 3, 1])

@@ -53,10 +53,10 @@ def message_module(name: str) -> Any:
 
 def tensorflow_folder() -> Path:
     """Where TensorFlow is installed, found without importing it."""
-    found = importlib.util.find_spec("tensorflow")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
         raise InputError("no package tensorflow; run: pip install medcap_tf")
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def to_proto(array: np.ndarray) -> Any:

@@ -67,36 +67,38 @@ class RestClient:
         """What to raise where no answer came."""
         causes = list(_causes(error))
         kinds = tuple(map(type, causes))
-        told = one_line(str(causes[-1]))
+        reason = one_line(str(causes[-1]))
         if requests.ConnectTimeout in kinds:
             return Unavailable("no connection in time")
         if any(issubclass(kind, (requests.Timeout, urllib3.exceptions.ReadTimeoutError)) for kind in kinds):
             return InputError(f"{self._where}: no answer in time; {PATIENCE}")
         if requests.exceptions.ProxyError in kinds:
             host = self._where.split("/")[2].rsplit(":", 1)[0]
-            return InputError(f"{self._where}: the environment's proxy fails ({told}); to go without: NO_PROXY={host}")
+            return InputError(
+                f"{self._where}: the environment's proxy fails ({reason}); to go without: NO_PROXY={host}"
+            )
         if requests.exceptions.SSLError in kinds:
             return InputError(
-                f"{self._where}: no TLS connection ({told}); is it http://? The environment variable {_AUTHORITIES[0]} "
-                "names a file of certificates to trust"
+                f"{self._where}: no TLS connection ({reason}); is it http://? The environment variable "
+                f"{_AUTHORITIES[0]} names a file of certificates to trust"
             )
         if any(issubclass(kind, BadStatusLine) and kind is not RemoteDisconnected for kind in kinds):
             return InputError(f"{self._where}: what answers there is no HTTP server; gRPC's port goes with grpc://")
         if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-            return Unavailable(told)
-        return InputError(f"{self._where}: cannot be asked ({told})")
+            return Unavailable(reason)
+        return InputError(f"{self._where}: cannot be asked ({reason})")
 
     def _refusal(self, response: requests.Response) -> Exception:
         """What to raise at another answer than 200."""
-        code, said = response.status_code, _message(response)
+        code, message = response.status_code, _message(response)
         if code in _LATER:
-            return Unavailable(f"HTTP {code}: {said}")
+            return Unavailable(f"HTTP {code}: {message}")
         if 300 <= code < 400:
             target = response.headers.get("Location", "another address").split("/v1/models/")[0]
             return InputError(f"{self._where}: HTTP {code}: sends on to {one_line(target)}; give that as --url")
-        kind = TooLarge if code == 413 or says_too_large(said) else InputError
+        kind = TooLarge if code == 413 or says_too_large(message) else InputError
         hint = f"; {_HINTS[code]}" if code in _HINTS else ""
-        return kind(f"{self._where}: HTTP {code}: {said}{hint}")
+        return kind(f"{self._where}: HTTP {code}: {message}{hint}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

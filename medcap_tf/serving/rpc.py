@@ -46,11 +46,11 @@ class GrpcClient:
         try:
             return self._stub.Predict(request, timeout=timeout)
         except self._grpc.RpcError as error:
-            code, said = error.code(), one_line(error.details())
+            code, message = error.code(), one_line(error.details())
         if code == codes.UNAVAILABLE:
-            raise Unavailable(said)
+            raise Unavailable(message)
         if code == codes.DEADLINE_EXCEEDED:
             raise InputError(f"{self._where}: no answer in {self._options.timeout:g} s; {PATIENCE}")
         hint = "; is the model's name the one that it is served under?" if code == codes.NOT_FOUND else ""
-        kind = TooLarge if says_too_large(said) else InputError
-        raise kind(f"{self._where}: {code.name.lower()}: {said}{hint}")
+        kind = TooLarge if says_too_large(message) else InputError
+        raise kind(f"{self._where}: {code.name.lower()}: {message}{hint}")

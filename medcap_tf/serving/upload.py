@@ -48,8 +48,8 @@ def _as_png(pixels: np.ndarray, size: int | None, name: str) -> bytes:
     if size is not None:
         pixels = images.resize(pixels, size)
     elif pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        found = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
-        raise InputError(f"{name}: {found}, more than the {MAX_PIXELS:,} that an export takes; make the image smaller")
+        extent = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
+        raise InputError(f"{name}: {extent}, more than the {MAX_PIXELS:,} that an export takes; make the image smaller")
     return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
 
 

@@ -76,9 +76,9 @@ def _forms(vocabulary: Vocabulary, captions: Iterable[str]) -> dict[str, int]:
     known = set(vocabulary.stems[len(SPECIAL) :])
     words = known | set(vocabulary.readable(sorted(known))) | _written(vocabulary, captions)
     words |= {word + ending for word in words for ending in _ENDINGS}
-    found = {word: vocabulary.encode(word) for word in words}
+    encoded = {word: vocabulary.encode(word) for word in words}
     # A word that the tokeniser cuts in two has no single id, but where both halves are stop words.
-    forms = {word: ids[0] for word, ids in found.items() if len(ids) == 1 and ids[0] != UNK}
+    forms = {word: ids[0] for word, ids in encoded.items() if len(ids) == 1 and ids[0] != UNK}
     left_out = (word for word in stop_words() | {"cannot"} if not vocabulary.normalizer.tokens(word))
     return {**forms, **dict.fromkeys(left_out, _LEFT_OUT)}
 

@@ -86,14 +86,14 @@ def claim_folder(
     run: RunFolder, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity
 ) -> None:
     """Write `data.csv` and `config.json` into a new run folder; in one to be resumed, where the data lies now."""
-    found = describe_data(data, identity)
+    description = describe_data(data, identity)
     if written is None:
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
         versions = {"medcap_tf": __version__, "python": platform.python_version(), **versions}
-        values = {"config": config.to_json(), **found, "seed": config.training.seed, "versions": versions}
+        values = {"config": config.to_json(), **description, "seed": config.training.seed, "versions": versions}
     else:
         # What is not known of an older run's first data is not made up now.
-        values = {**written, **(found if "data_digest" in written else {})}
+        values = {**written, **(description if "data_digest" in written else {})}
     if "data_digest" in values:
         identity.save(run)
     if values != written:

@@ -36,13 +36,13 @@ def prepare_device(config: TrainingConfig) -> Device:
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     precision, encoder_precision = _precisions(config.precision, gpus)
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-    found = f"{len(gpus)} GPU ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
+    hardware = f"{len(gpus)} GPU ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
     kind = "MirroredStrategy" if len(gpus) > 1 else "one device"
     return Device(
         strategy,
         precision,
         encoder_precision,
-        f"TensorFlow {tf.__version__}: {found}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
+        f"TensorFlow {tf.__version__}: {hardware}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
         f"XLA {'on' if config.xla else 'off'}; {'deterministic, ' if config.deterministic else ''}seed {config.seed}",
     )
 

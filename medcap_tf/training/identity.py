@@ -98,8 +98,8 @@ def check_same_data(run: RunFolder, written: Mapping[str, Any], data: Path, iden
     if identity.digest() == written["data_digest"]:
         return
     before = Identity.load(run)
-    found = differences(before, identity) if before and before.digest() == written["data_digest"] else []
-    what = "; ".join(found) or f"{run.data.name}, which would tell the records, is missing or damaged"
+    changes = differences(before, identity) if before and before.digest() == written["data_digest"] else []
+    what = "; ".join(changes) or f"{run.data.name}, which would tell the records, is missing or damaged"
     raise InputError(
         f"{run.path}: the data in {data} are not those the run was begun with in {written.get('data_path')} ({what}); "
         "bring them back, or choose another --out to begin a new run. Nothing was written"
@@ -112,16 +112,16 @@ def differences(before: Identity, now: Identity) -> list[str]:
     both = [key for key in old if key in new]
     images = [key for key in both if old[key][1:] != new[key][1:]]
     lost = [key for key in images if new[key].image == _UNREADABLE]
-    found = {
+    changes = {
         "added": [key for key in new if key not in old],
         "gone": [key for key in old if key not in new],
         "with other captions or concepts": [key for key in both if old[key].record != new[key].record],
         "whose image cannot be read any more": lost,
         "with another image": [key for key in images if key not in set(lost)],
     }
-    if not any(found.values()):
-        found["in another order"] = [key for key, other in zip(old, new) if key != other]
-    return [_named(kind, keys) for kind, keys in found.items() if keys]
+    if not any(changes.values()):
+        changes["in another order"] = [key for key, other in zip(old, new) if key != other]
+    return [_named(kind, keys) for kind, keys in changes.items() if keys]
 
 
 def _named(kind: str, keys: Sequence[tuple[str, str]]) -> str:

@@ -70,10 +70,10 @@ class History:
                 rows = list(csv.DictReader(file))
             if all(row["stage"] and int(row["epoch"]) for row in rows):
                 return rows
-            found = "a row without stage or epoch"
+            fault = "a row without stage or epoch"
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            found = str(error)
-        raise InputError(f"{path}: cannot be read ({found}); bring it back, or remove it and lose the curves so far")
+            fault = str(error)
+        raise InputError(f"{path}: cannot be read ({fault}); bring it back, or remove it and lose the curves so far")
 
     def forget(self, stage: str, epoch: int) -> None:
         """Drop the rows of epochs that are about to be trained again."""

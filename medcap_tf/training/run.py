@@ -59,11 +59,11 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     data, folder = Path(data), RunFolder(run)
     written = read_begun(folder, config, resume)
     dataset = read_dataset(data, config.data.train_split if config.data.captions == "all" else None)
-    chosen = choose_splits(dataset, config.data, config.training.seed)
-    files = [check_images(records, name) for name, records in zip(Splits._fields, chosen)]
-    identity = Identity.of(chosen, files, dataset.concept_names)
+    all_splits = choose_splits(dataset, config.data, config.training.seed)
+    files = [check_images(records, name) for name, records in zip(Splits._fields, all_splits)]
+    identity = Identity.of(all_splits, files, dataset.concept_names)
     check_data(folder, written, data, identity)
-    splits, problems = _usable(chosen, files)
+    splits, problems = _usable(all_splits, files)
     device = prepare_device(config.training)
     has_images = splits.train[0].image_path is not None
     context = _prepare(config, splits, folder, device, has_images)

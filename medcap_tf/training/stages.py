@@ -200,7 +200,7 @@ def _epochs(examples: Examples, context: TrainingContext, number: int, source: V
     return {
         "steps": max(1, count // size if whole else -(-count // size)),
         "batches": epoch_batches,
-        "row_ids": lambda chosen: [examples.records[row].image_id for row in chosen],
+        "row_ids": lambda batch_rows: [examples.records[row].image_id for row in batch_rows],
     }
 
 
@@ -209,8 +209,8 @@ def _validation(context: TrainingContext, source: VisualInput | None) -> tf.data
     return batches(context.valid, context.config.training.batch_size, visual=visual)
 
 
-def _predict(predict: Callable[[tf.Tensor], tf.Tensor], found: tf.data.Dataset, name: str) -> np.ndarray:
-    return np.concatenate([predict(batch[name]).numpy() for batch in found])
+def _predict(predict: Callable[[tf.Tensor], tf.Tensor], dataset: tf.data.Dataset, name: str) -> np.ndarray:
+    return np.concatenate([predict(batch[name]).numpy() for batch in dataset])
 
 
 def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, float]:
@@ -226,5 +226,5 @@ def _caption_scores(context: TrainingContext, results: list[tuple[tf.Tensor, tf.
     rows = [row for tokens, _ in results for row in tokens.numpy()]
     captions = [" ".join(context.vocabulary.readable(context.vocabulary.decode(row))) for row in rows]
     scores = caption_scores([record.caption for record in context.valid.records], captions)
-    chosen = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
-    return {"loss": float(np.mean([loss for _, loss in results])), **chosen}
+    reported = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
+    return {"loss": float(np.mean([loss for _, loss in results])), **reported}
