@@ -55,12 +55,12 @@ def language_model(captions: Sequence[str], vocabulary: Vocabulary, epochs: int 
     return " ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))
 
 
-def consensus(captions: Sequence[str], near: np.ndarray, neighbours: int) -> np.ndarray:
+def consensus(captions: Sequence[str], near: np.ndarray, neighbors: int) -> np.ndarray:
     """Of the nearest images, the one whose caption is most like the others (Devlin et al. 2015): int64 [N]."""
     grams = [_ngrams(caption) for caption in captions]
     chosen = []
     for row in near:
-        best = np.argsort(-row)[:neighbours]
+        best = np.argsort(-row)[:neighbors]
         likeness = [np.mean([_overlap(grams[i], grams[j]) for j in best if j != i]) for i in best]
         chosen.append(best[int(np.argmax(likeness))])
     return np.array(chosen)

@@ -114,7 +114,7 @@ TRAINED = (
     Row("short_96", "short, 96 pixels (6 x 6 regions)", {"visual.image_size": 96}, start=SHORT),
     Row("short_160", "short, 160 pixels (10 x 10 regions)", {"visual.image_size": 160}, start=SHORT),
     Row("short_conv5", "short, the last layer (4 x 4 regions)", {"visual.layer": "conv5_block3_out"}, start=SHORT),
-    Row("short_equalize", "short, histograms equalised", {"data.equalize": True}, start=SHORT),
+    Row("short_equalize", "short, histograms equalized", {"data.equalize": True}, start=SHORT),
     Row("short_vertical", "short, with vertical flips too", {"data.vertical_flip": True}, start=SHORT),
     Row(
         "short_no_augment",

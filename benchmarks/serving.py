@@ -111,7 +111,7 @@ def compare(contenders: dict, batch: int, rounds: int) -> None:
         for title, (model, signature, name, rows) in contenders.items():
             began = time.perf_counter()
             model.run(signature, {name: rows[:batch]})
-            if turn:  # the first round optimises the graphs
+            if turn:  # the first round optimizes the graphs
                 seconds[title].append(time.perf_counter() - began)
     bare = statistics.median(next(iter(seconds.values())))
     for title, values in seconds.items():

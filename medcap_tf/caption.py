@@ -13,7 +13,7 @@ from typing import Any, Union
 
 import numpy as np
 
-# A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] grey, or PIL's.
+# A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] gray, or PIL's.
 ImageInput = Union[str, Path, np.ndarray, Any]
 
 

@@ -39,7 +39,7 @@ class DataConfig:
     captions: str = _choice("first", "all")  # of images that have several: which ones are trained on
     valid_fraction: float = _number(0.1, 0.01, 0.5)
     min_concept_count: int = _number(5, 1)  # rarer concepts are not learned, but count
-    equalize: bool = False  # contrast-limited histogram equalisation (CLAHE)
+    equalize: bool = False  # contrast-limited histogram equalization (CLAHE)
     horizontal_flip: bool = True  # wrong where captions name left and right
     vertical_flip: bool = False
     crop: float = _number(0.8, 0.3, 1.0)  # smallest share of each side that a random crop keeps; 1: none
@@ -108,7 +108,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The loop: what it optimises and when it stops."""
+    """The loop: what it optimizes and when it stops."""
 
     epochs: int = _number(30, 0)
     batch_size: int = _number(32, 1, _MOST)

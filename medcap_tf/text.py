@@ -1,4 +1,4 @@
-"""Captions to tokens and back: normalisation with NLTK, the vocabulary, stems made readable again."""
+"""Captions to tokens and back: normalization with NLTK, the vocabulary, stems made readable again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _stemmer(name: str) -> Any:
 class Normalizer:
     """Lower case, no punctuation, NLTK tokens, no stop words, stems: the order of the 2021 task's own script.
 
-    Punctuation is deleted before tokenising, so "T1-weighted" is one word, "t1weighted".
+    Punctuation is deleted before tokenizing, so "T1-weighted" is one word, "t1weighted".
 
     Raises:
         InputError: the stemmer is unknown.

@@ -226,7 +226,7 @@ def test_no_beam_repeats_and_finished_ones_stay_as_they_are(width, n):
     assert float(found.score[1]) > -50
 
 
-def test_what_neighbours_copy_does_not_repeat_either():
+def test_what_neighbors_copy_does_not_repeat_either():
     # The captions of similar images say A each time, with nine tenths of the weight; the decoder would say B.
     votes = tf.one_hot([[A]], WORDS) * 0.9
     decoder = tf.math.log([[[1e-9, 0.01, 1e-9, 0.09, 0.1, 0.8]]])

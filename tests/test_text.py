@@ -1,4 +1,4 @@
-"""Normalisation, vocabulary, and the way back from stems to words."""
+"""Normalization, vocabulary, and the way back from stems to words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from medcap_tf.errors import InputError
 from medcap_tf.text import END, PAD, SPECIAL, START, UNK, Normalizer, Token, Vocabulary, stop_words
 
 
-def test_normalising_follows_the_2021_order():
-    # Punctuation goes before tokenising, so the hyphen joins; "the" and "of" are stop words.
+def test_normalizing_follows_the_2021_order():
+    # Punctuation goes before tokenizing, so the hyphen joins; "the" and "of" are stop words.
     assert Normalizer().tokens("The T1-weighted image of the Right Inferior Renal Artery.") == [
         Token("t1weight", "t1weighted"),
         Token("imag", "image"),

@@ -87,7 +87,7 @@ def _add_compare(commands: Any) -> None:
         "compare",
         help="whether one of two tables of predictions is really better",
         description="Scores two tables of predictions for the same images and tests the difference B - A of each"
-        " metric: a paired bootstrap 95% interval, and a two-sided p-value by approximate randomisation. Each p-value"
+        " metric: a paired bootstrap 95% interval, and a two-sided p-value by approximate randomization. Each p-value"
         " is of one metric alone: of twenty tests without any difference, one is below 0.05 on average.",
     )
     parser.add_argument("first", type=Path, metavar="A.csv", help="ID and caption, any layout, as predictions.csv")
@@ -149,7 +149,7 @@ def _add_submit(commands: Any) -> None:
         "submit",
         help="write ImageCLEFmed Caption run files, or check one",
         description="Captions a split with a run and writes the run files for captions and concepts, if they pass the"
-        " organisers' checks; with --check FILE, checks a file that exists, whoever wrote it.",
+        " organizers' checks; with --check FILE, checks a file that exists, whoever wrote it.",
     )
     parser.add_argument("model", type=Path, metavar="RUN", nargs="?", help="not needed with --check")
     options.add_split(parser)

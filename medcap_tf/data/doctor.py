@@ -45,21 +45,21 @@ def examine(
         `shared`: for each pair of splits the distinct captions and concepts in both, and `records`, those of the later
         split whose caption is in the earlier. `problems`: file (from the root on), row, problem.
     """
-    normalised = {
+    normalized = {
         split: [[token.stem for token in normalizer.tokens(record.caption)] for record in records if record.caption]
         for split, records in dataset.splits.items()
     }
     problems = [
         *dataset.problems,
-        *_wordless(dataset, normalised),
+        *_wordless(dataset, normalized),
         *_blank_words(dataset),
         *_ids_in_two_splits(dataset),
     ]
     if check_images:
         problems += _unreadable(dataset)
-    counts = Counter(stem for stems in normalised.get("train", []) for stem in stems)
+    counts = Counter(stem for stems in normalized.get("train", []) for stem in stems)
     return {
-        "splits": {split: _measure(records, normalised[split]) for split, records in dataset.splits.items()},
+        "splits": {split: _measure(records, normalized[split]) for split, records in dataset.splits.items()},
         "vocabulary": {str(least): sum(n >= least for n in counts.values()) for least in min_counts},
         "shared": {
             f"{a} and {b}": _shared(dataset.splits[a], dataset.splits[b]) for a, b in combinations(dataset.splits, 2)
@@ -68,7 +68,7 @@ def examine(
     }
 
 
-def _measure(records: Sequence[Record], normalised: Sequence[Sequence[str]]) -> dict[str, Any]:
+def _measure(records: Sequence[Record], normalized: Sequence[Sequence[str]]) -> dict[str, Any]:
     captions = [record.caption for record in records if record.caption]
     raw = [_raw_words(caption) for caption in captions]
     assignments = sum(len(record.concepts) for record in records)
@@ -81,7 +81,7 @@ def _measure(records: Sequence[Record], normalised: Sequence[Sequence[str]]) -> 
         "records_without_concepts": sum(not record.concepts for record in records),
         "repeated_captions": len(captions) - len(set(captions)),
         "raw_words": _words(raw),
-        "normalised_words": _words(normalised),
+        "normalised_words": _words(normalized),
     }
 
 
@@ -116,10 +116,10 @@ def _shared(earlier: Sequence[Record], later: Sequence[Record]) -> dict[str, int
     }
 
 
-def _wordless(dataset: Dataset, normalised: dict[str, list[list[str]]]) -> Iterable[Problem]:
+def _wordless(dataset: Dataset, normalized: dict[str, list[list[str]]]) -> Iterable[Problem]:
     for split, records in dataset.splits.items():
         captioned = [record for record in records if record.caption]
-        for record, stems in zip(captioned, normalised[split]):
+        for record, stems in zip(captioned, normalized[split]):
             if not stems:
                 text = f"no words left: of {record.image_id!r}, whose caption is {record.caption[:60]!r}"
                 yield Problem(dataset.tables.get(split, split), record.row, text)
@@ -183,7 +183,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("  records without any", ("records_without_concepts",)),
     *(
         row
-        for title, key in (("raw", "raw_words"), ("normalised", "normalised_words"))
+        for title, key in (("raw", "raw_words"), ("normalized", "normalised_words"))
         for row in (
             (f"words, {title}", (key, "tokens")),
             ("  distinct", (key, "distinct")),

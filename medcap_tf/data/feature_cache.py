@@ -36,7 +36,7 @@ def views(config: DataConfig) -> list[str]:
 
 
 def fingerprint(encoder: keras.Model, size: int, equalize: bool) -> str:
-    """A name for what decides an encoder's features: weights, layer, input size, equalisation, compute type."""
+    """A name for what decides an encoder's features: weights, layer, input size, equalization, compute type."""
     digest = hashlib.sha256()
     for weight in encoder.get_weights():
         digest.update(np.ascontiguousarray(weight).data)

@@ -1,7 +1,7 @@
 """Image files to pixels, and the augmentation of the encoder's training.
 
-Axes: H height, W width, S side of the resized square. An image is `uint8 [H, W, 3]`, RGB, 0..255, throughout; grey
-images hold three equal channels. Normalisation for ResNet50 is a part of the model, not of this module.
+Axes: H height, W width, S side of the resized square. An image is `uint8 [H, W, 3]`, RGB, 0..255, throughout; gray
+images hold three equal channels. Normalization for ResNet50 is a part of the model, not of this module.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def decode_image(data: bytes, name: str = "image") -> np.ndarray:
 
     The kind is told by the content (a DICOM file without its preamble: by the suffix `.dcm` of `name`).
 
-    - 8 bits: values unchanged; grey is repeated over three channels.
+    - 8 bits: values unchanged; gray is repeated over three channels.
     - 16 bits, 32 bits, float: scaled linearly so that the image's own minimum becomes 0 and its maximum 255 (one range
       for all channels; NaN and infinity become 0). An image of one value has no range and becomes black.
     - Alpha: composited over black (value times alpha), before any scaling.
     - EXIF orientation is ignored, as TensorFlow's decoder does. Of a TIFF with several pages, the first is taken.
     - A file that breaks off is refused, unless OpenCV makes an image of what is there.
-    - DICOM: rescaled, windowed as the file asks, MONOCHROME1 inverted, the middle frame of several, colour as RGB.
+    - DICOM: rescaled, windowed as the file asks, MONOCHROME1 inverted, the middle frame of several, color as RGB.
 
     Raises InputError where the bytes are empty, no readable image, or more than MAX_PIXELS pixels.
     """
@@ -79,26 +79,26 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Squash `uint8 [H, W, 3]` to `uint8 [S, S, 3]`; the aspect ratio is not kept, so that no border is lost.
 
     Area averaging where neither side grows, bilinear otherwise: `tf.image.resize` with `area` and `bilinear` gives the
-    same pixels within one grey level, which lets a served model do the same.
+    same pixels within one gray level, which lets a served model do the same.
     """
     shrinks = min(image.shape[:2]) >= size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def prepare(image: np.ndarray, size: int, with_equalize: bool) -> np.ndarray:
-    """An image of any size to the encoder's input, `uint8 [S, S, 3]`: resized, then equalised where asked for.
+    """An image of any size to the encoder's input, `uint8 [S, S, 3]`: resized, then equalized where asked for.
 
-    In this order, so that the tiles of the equalisation are the same for every image size.
+    In this order, so that the tiles of the equalization are the same for every image size.
     """
     resized = resize(image, size)
     return equalize(resized) if with_equalize else resized
 
 
 def equalize(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.ndarray:
-    """Contrast-limited adaptive histogram equalisation of lightness: `uint8 [H, W, 3]` to the same.
+    """Contrast-limited adaptive histogram equalization of lightness: `uint8 [H, W, 3]` to the same.
 
-    `clip_limit` bounds the contrast gain (1: nearly none), `tiles` is the number of tiles along each side. Colour
-    images are equalised on L of CIELAB. Grey ones stay exactly grey. Source: Zuiderveld, Graphics Gems IV, 1994.
+    `clip_limit` bounds the contrast gain (1: nearly none), `tiles` is the number of tiles along each side. Color
+    images are equalized on L of CIELAB. Gray ones stay exactly gray. Source: Zuiderveld, Graphics Gems IV, 1994.
     """
     clahe = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
     if (image == image[..., :1]).all():

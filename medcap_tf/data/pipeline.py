@@ -38,7 +38,7 @@ class Examples:
         return cls(list(records), concept_matrix(records, concepts), encoded)
 
     def with_words(self) -> Examples:
-        """Without the records whose caption normalises to nothing."""
+        """Without the records whose caption normalizes to nothing."""
         keep = [i for i, words in enumerate(self.words) if words]
         return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
 

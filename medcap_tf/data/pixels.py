@@ -13,8 +13,8 @@ def check_size(size: tuple[int, ...] | None, name: str) -> None:
         raise InputError(f"{name}: {size[1]} x {size[0]} pixels, more than {MAX_PIXELS:,}; make the image smaller")
 
 
-def three_channels(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey.reshape(*grey.shape[:2], 1), 3, axis=2)
+def three_channels(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray.reshape(*gray.shape[:2], 1), 3, axis=2)
 
 
 def composite(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:

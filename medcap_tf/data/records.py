@@ -203,7 +203,7 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
 def _has_captions(path: Path) -> bool:
     try:
         return names_captions(read_sheet(path, path.name, "captions").header)
-    except InputError:  # a note or a licence, not a table
+    except InputError:  # a note or a license, not a table
         return False
 
 

@@ -14,7 +14,7 @@ from medcap_tf.text import Normalizer
 _CHUNK = 512  # queries compared with the whole datastore at once
 
 POPULAR_WORDS = 10
-"""How many words the image-blind baseline says, close to the mean length of a normalised caption."""
+"""How many words the image-blind baseline says, close to the mean length of a normalized caption."""
 
 
 def popular_words(captions: Sequence[str], count: int = POPULAR_WORDS) -> str:

@@ -160,7 +160,7 @@ def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
 
     Returns:
         `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
-        `between_images`, that between the mean maps of two images, each over neighbouring pairs.
+        `between_images`, that between the mean maps of two images, each over neighboring pairs.
     """
     maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]
     words = [_variation(x) for x in maps if len(x) > 1]

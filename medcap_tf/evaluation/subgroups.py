@@ -27,7 +27,7 @@ METRICS = ("bleu_4", "rouge_l", "cider", "meteor", "imageclef_2021_bleu", "conce
 SHOWN, SHOWN_AS = "rouge_l", "ROUGE-L"  # in the figure: a mean over images, so that small subgroups have it too
 ALL, CONCEPTS, LENGTH, TRAINING = "all", "concept", "words in the reference", "reference caption"
 
-# Okabe and Ito's colours: told apart by colour-blind readers, and by lightness in print.
+# Okabe and Ito's colors: told apart by color-blind readers, and by lightness in print.
 _BAR, _WHISKER, _LINE = "#56B4E9", "#000000", "#D55E00"
 
 

@@ -1,4 +1,4 @@
-"""Run files for ImageCLEFmed Caption, and the checks that the organisers' scripts make before they score one.
+"""Run files for ImageCLEFmed Caption, and the checks that the organizers' scripts make before they score one.
 
 | | 2021 | 2023 | 2025 |
 |---|---|---|---|
@@ -6,7 +6,7 @@
 | between them | `|` | `|` (a tab passes too) | comma, quoted where needed |
 | header | none | none (a row with ID in its first field is passed over) | `ID,Caption` or `ID,CUIs` |
 
-The organisers' scripts of 2022, 2023 and 2025 say so, and at most 100 codes an image. For captions in 2021 the layout
+The organizers' scripts of 2022, 2023 and 2025 say so, and at most 100 codes an image. For captions in 2021 the layout
 is inferred from that year's concepts and the captions of 2022.
 
 The pipe tables know no quoting: their scripts end a caption at its first `|`, silently, and a row at a line break.
@@ -72,7 +72,7 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
 
 
 def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | None = None) -> Checked:
-    """Check a run file's bytes as the organisers would, and name everything that is wrong, not only the first.
+    """Check a run file's bytes as the organizers would, and name everything that is wrong, not only the first.
 
     Args:
         data: the file.
@@ -109,7 +109,7 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | 
         problems.append(Problem(name, 0, f"missing IDs: {len(missing)} of {len(ids)} images have no row ({shown})"))
     listed = [image_id for image_id in first if image_id in known]
     in_order = listed == [image_id for image_id in ids if image_id in first]
-    remark = "the rows are not in the order of the split; the organisers' scripts do not mind"
+    remark = "the rows are not in the order of the split; the organizers' scripts do not mind"
     return Checked(kind, problems, [] if in_order else [remark])
 
 

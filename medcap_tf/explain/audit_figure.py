@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM", "gradient": "gradient"}
-# Okabe and Ito's palette, told apart by color-blind readers; what is chance is grey.
+_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM", "gradient": "gradient", "centre": "center"}
+# Okabe and Ito's palette, told apart by color-blind readers; what is chance is gray.
 _COLORS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
 _CHANCE = "#999999"
 
@@ -46,7 +46,7 @@ def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str
 
 
 def _lines(panel: Any, by_part: Mapping[str, Mapping[str, float]]) -> None:
-    panel.set_title("randomised, output first (should fall)", fontsize=10)
+    panel.set_title("randomized, output first (should fall)", fontsize=10)
     parts = ["none", *by_part]
     for name, marker in (("attention", "o"), ("grad_cam", "s")):
         values = [1.0, *(by_part[part].get(name, float("nan")) for part in by_part)]

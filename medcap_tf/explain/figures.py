@@ -1,6 +1,6 @@
 """Explanation drawn as figures, readable by color-blind people and in print.
 
-Maps are drawn in cividis over the grey image: it runs from dark blue to yellow in even steps of lightness, also for
+Maps are drawn in cividis over the gray image: it runs from dark blue to yellow in even steps of lightness, also for
 eyes that miss red or green (Nuñez et al. 2018).
 """
 
@@ -88,20 +88,20 @@ class _Grid:
 
 
 def overlay(image: np.ndarray, regions: np.ndarray, top: float) -> np.ndarray:
-    """A map of regions [h, w], 0..`top`, over the grey image: uint8 [H, W, 3]; what the map leaves at 0 stays nearly
-    grey."""
+    """A map of regions [h, w], 0..`top`, over the gray image: uint8 [H, W, 3]; what the map leaves at 0 stays nearly
+    gray."""
     level = np.clip(over_image(regions, image.shape[:2]) / top, 0, 1)
     colored = colors(level, MAP_COLORS)
     strength = (0.15 + 0.6 * level)[..., None]
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(grey + strength * (colored.astype(np.float32) - grey)).astype(np.uint8)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    return np.rint(gray + strength * (colored.astype(np.float32) - gray)).astype(np.uint8)
 
 
 def strip_figure(
     readings: Sequence[tuple[str, WordReading]], dpi: int, concept_names: Mapping[str, str] | None = None
 ) -> Figure:
     """Captions as strips of words: what every word gives to each predicted concept, purple for, orange against, and
-    beneath it, in grey, how heavy the classifier's attention made the word (the paper's figure 3).
+    beneath it, in gray, how heavy the classifier's attention made the word (the paper's figure 3).
 
     Args:
         readings: a title with each reading, such as ("generated", reading).

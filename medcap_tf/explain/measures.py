@@ -22,7 +22,7 @@ MEASURES = {
         "Fall of the right concepts' scores without the heaviest third of the words: higher is better.",
     ),
     "randomised": (
-        "Randomised weights",
+        "Randomized weights",
         "Rank correlation with the true maps as parts of the model are shuffled, output first: it must fall.",
     ),
     "stability": (

@@ -31,7 +31,7 @@ def heaviest_first(maps: np.ndarray) -> np.ndarray:
 
 
 def region_areas(log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, grid: tuple[int, int]) -> Areas:
-    """Deletion and insertion (Petsiuk et al. 2018), over regions instead of pixels and with blur instead of grey.
+    """Deletion and insertion (Petsiuk et al. 2018), over regions instead of pixels and with blur instead of gray.
 
     Args:
         log_probs: the model on one fixed sentence.

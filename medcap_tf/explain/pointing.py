@@ -39,8 +39,8 @@ def point(grid: np.ndarray, mask: np.ndarray) -> Pointed:
     return Pointed(bool(mask[row, column]), float(heat[mask].sum()) / total)
 
 
-def centre_hit(mask: np.ndarray) -> bool:
-    """Whether the centre of the image lies in the mask, bool [H, W]."""
+def center_hit(mask: np.ndarray) -> bool:
+    """Whether the center of the image lies in the mask, bool [H, W]."""
     return bool(mask[mask.shape[0] // 2, mask.shape[1] // 2])
 
 
@@ -62,7 +62,7 @@ def pointing_game(cases: Iterable[Case]) -> dict[str, float]:
     for case in cases:
         pointed = {"attention": point(case.attention, case.mask), "grad_cam": point(case.grad_cam, case.mask)}
         row = {name: float(result.hit) for name, result in pointed.items()}
-        row.update(centre=float(centre_hit(case.mask)), random=float(case.mask.mean()))
+        row.update(centre=float(center_hit(case.mask)), random=float(case.mask.mean()))
         row.update({f"{case.kind}_{name}": value for name, value in row.items()})
         rows.append({**row, **{f"{name}_energy": result.energy for name, result in pointed.items()}})
     return {"words": len(rows), **means(rows)} if rows else {}

@@ -79,7 +79,7 @@ def with_ids(captions: Iterable[Caption], images: Iterable[Pictured]) -> Iterato
 
 
 def _row_of(path: Path, own: str, known: Mapping[str, str], name: str) -> str:
-    """The normalised ID that the image goes by in the table; empty where it is not there."""
+    """The normalized ID that the image goes by in the table; empty where it is not there."""
     own = same_form(own)
     ends = dict.fromkeys([*_ends(path, without_suffix=True), *_ends(path), own])
     rows = sorted((end for end in ends if end and end in known), key=len)

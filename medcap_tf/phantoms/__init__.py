@@ -4,7 +4,7 @@ Nothing here was taken from a patient, and nothing here may be read as medical e
 training, evaluation and explanation can be tried, and held against a known truth, where no medical data may travel.
 They look like what they are named after (radiograph, CT, MR, ultrasound; chest, brain, abdomen), state only what is
 drawn, and follow the radiological convention: the patient's right is on the left of the image. An ultrasound shows
-one organ from close by, so there the side of a kidney is told by its neighbour (liver: right, spleen: left) instead.
+one organ from close by, so there the side of a kidney is told by its neighbor (liver: right, spleen: left) instead.
 
 An image shows a finding or none and, chosen apart from it, up to four things more, such as devices, fluid or chalk.
 The mask is the finding's alone.

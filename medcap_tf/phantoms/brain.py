@@ -23,7 +23,7 @@ def draw_brain(rng: np.random.Generator, finding: Finding | None, contrast: str,
     c.paint(c.blob(0, 0, width - 0.045, 0.94, wobble=0.008), t["bone"])
     c.paint(c.blob(0, 0, width - 0.125, 0.855, wobble=0.01), t["fluid"])
     brain = c.blob(0, 0, width - 0.15, 0.83, wobble=0.012)
-    c.paint(brain, t["grey"])
+    c.paint(brain, t["gray"])
     _folds(c, t, width - 0.15)
     for sign in (-1, 1):
         core = c.blob(sign * 0.33, 0, 0.24, 0.56, wobble=0.09)
@@ -31,7 +31,7 @@ def draw_brain(rng: np.random.Generator, finding: Finding | None, contrast: str,
         front, back = c.near(0.3, 0.03), c.near(0.33, 0.03)
         c.paint(c.blob(sign * 0.1, -front, 0.05, 0.16, -sign * 0.35), t["fluid"], 1)
         c.paint(c.blob(sign * 0.17, back, 0.055, 0.17, sign * 0.3), t["fluid"], 1)
-        c.paint(c.blob(sign * 0.22, -0.06, 0.09, 0.15, wobble=0.06), t["grey"], 1.5)
+        c.paint(c.blob(sign * 0.22, -0.06, 0.09, 0.15, wobble=0.06), t["gray"], 1.5)
     c.stroke([np.array([(0, -0.82), (0, -0.42)]), np.array([(0, 0.42), (0, 0.82)])], 0.008, 0.15 if ct else -0.15)
     if finding:
         _draw_finding(c, finding, t, brain)
@@ -50,7 +50,7 @@ def _folds(c: Canvas, t: Mapping[str, float], width: float) -> None:
         ends = np.array([1.0, c.rng.uniform(0.8, 0.9)])
         turn = angle + np.array([0, c.rng.normal(0, 0.06)])
         lines.append(np.stack([ends * width * np.cos(turn), ends * 0.83 * np.sin(turn)], axis=1))
-    c.stroke(lines, 0.009, 0.7 * (t["fluid"] - t["grey"]), 0.8)
+    c.stroke(lines, 0.009, 0.7 * (t["fluid"] - t["gray"]), 0.8)
 
 
 def _draw_finding(c: Canvas, finding: Finding, t: Mapping[str, float], brain: np.ndarray) -> None:

@@ -24,10 +24,10 @@ class Canvas:
         self.mask = np.zeros((self.height, self.width), bool)
         self.tilt = rng.normal(0, 0.035)
         size = np.array([self.width, self.height])
-        self.centre = size * (0.5 + rng.uniform(-0.02, 0.02, 2))
+        self.center = size * (0.5 + rng.uniform(-0.02, 0.02, 2))
         self.half = size / 2 * fill * rng.uniform(0.94, 1.03, 2)
         rows, columns = np.mgrid[: self.height, : self.width].astype(np.float32)
-        across, down = columns - np.float32(self.centre[0]), rows - np.float32(self.centre[1])
+        across, down = columns - np.float32(self.center[0]), rows - np.float32(self.center[1])
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
         self.x = (across * cos + down * sin) / np.float32(self.half[0])
         self.y = (down * cos - across * sin) / np.float32(self.half[1])
@@ -36,7 +36,7 @@ class Canvas:
         """Body coordinates [N, 2] -> pixels [N, 2] in sixteenths, as OpenCV's `shift=4` wants them."""
         x, y = (np.asarray(points, float) * self.half).T
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)
-        turned = np.stack([x * cos - y * sin, x * sin + y * cos], axis=1) + self.centre
+        turned = np.stack([x * cos - y * sin, x * sin + y * cos], axis=1) + self.center
         return np.round(turned * 16).astype(np.int32)
 
     def area(self, points: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class Canvas:
     def spots(
         self, finding: Finding, x: float, y: float, turn: float = np.pi / 2
     ) -> list[tuple[float, float, float, float]]:
-        """Centre and radii (x, y, rx, ry) in body coordinates for each spot of a finding; two lie along `turn`."""
+        """Center and radii (x, y, rx, ry) in body coordinates for each spot of a finding; two lie along `turn`."""
         radius = self.rng.uniform(*_SIZES[finding.size]) * self.width / 2
         rx, ry = radius / self.half
         if finding.number == 1:

@@ -13,7 +13,7 @@ _STONES = (("stone", "gallbladder"), ("stone", "kidney"))
 _FINDINGS = {
     ("radiograph", "chest"): _LUNG,
     ("CT", "chest"): _LUNG,
-    # Bleeding twice: MR shows the other two as well, and no kind should be too rare to be learnt.
+    # Bleeding twice: MR shows the other two as well, and no kind should be too rare to be learned.
     ("CT", "brain"): (*(("hemorrhage", "brain"),) * 2, ("infarct", "brain"), ("tumor", "brain")),
     ("MR", "brain"): (("cyst", "brain"), ("infarct", "brain"), ("tumor", "brain")),
     ("CT", "abdomen"): _SOFT + _STONES,

@@ -11,7 +11,7 @@ from medcap_tf.phantoms.canvas import Canvas
 
 # Brightness (0..1) of tissues under each contrast: what CT attenuates, what T1 and T2 relaxation make bright.
 # Metal gives MR no signal.
-_NAMES = "air fat soft bone fluid blood white grey liver spleen kidney mass rim edema infarct metal".split()
+_NAMES = "air fat soft bone fluid blood white gray liver spleen kidney mass rim edema infarct metal".split()
 TISSUE = {
     "CT": dict(zip(_NAMES, (0.02, 0.26, 0.46, 0.97, 0.2, 0.72, 0.42, 0.5, 0.56, 0.6, 0.7, 0.36, 0.86, 0.3, 0.24, 1.1))),
     "T1": dict(

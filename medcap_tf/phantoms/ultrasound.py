@@ -22,10 +22,10 @@ class _Fan(NamedTuple):
 
 
 def _fan(c: Canvas) -> _Fan:
-    """The polar grid of the probe; its centre lies above the picture."""
+    """The polar grid of the probe; its center lies above the picture."""
     rows, columns = np.mgrid[: c.height, : c.width].astype(np.float32)
     top, reach = np.float32(-0.28 * c.height), np.float32(1.26 * c.height)
-    across, down = columns - np.float32(c.centre[0]), rows - top
+    across, down = columns - np.float32(c.center[0]), rows - top
     depth = (np.hypot(across, down) - 0.32 * c.height) / (reach - 0.32 * c.height)
     angle = np.arctan2(across, down)
     spread = c.rng.uniform(0.56, 0.66)
@@ -71,10 +71,10 @@ def _speckle(c: Canvas) -> np.ndarray:
 
 
 def _draw_kidney(c: Canvas, side: str) -> None:
-    """A kidney along its length beside its neighbour: the liver at image left (right kidney) or the spleen at right."""
+    """A kidney along its length beside its neighbor: the liver at image left (right kidney) or the spleen at right."""
     s = sign_of(side)
-    neighbour = [(s * 1.3, -1.3), (s * 1.3, 0.5), (s * 0.75, 0.32), (s * 0.2, -0.22), (s * 0.02, -1.3)]
-    c.paint(c.shape(neighbour), 0.5 if side == "right" else 0.68, 2)
+    neighbor = [(s * 1.3, -1.3), (s * 1.3, 0.5), (s * 0.75, 0.32), (s * 0.2, -0.22), (s * 0.02, -1.3)]
+    c.paint(c.shape(neighbor), 0.5 if side == "right" else 0.68, 2)
     if side == "right":  # vessels of the liver
         c.paint(c.blob(s * 0.42, -0.36, 0.13, 0.03, s * 0.4), 0.12, 1.2)
         c.paint(c.blob(s * 0.3, -0.62, 0.035, 0.04), 0.12, 1.2)

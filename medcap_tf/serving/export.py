@@ -31,7 +31,7 @@ from medcap_tf.serving.warmup import BATCH_SIZES, write_warmup
 
 _COMPARED = 100
 _BATCH = 16
-# How far the answers of two processes may lie apart, where the same graph is optimised twice.
+# How far the answers of two processes may lie apart, where the same graph is optimized twice.
 _WITHIN = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 
 
@@ -130,7 +130,7 @@ def _describe(
     }
     write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
     counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
-    counts["neighbours"] = captioner.model.retriever.count if captioner.model.retriever else 0
+    counts["neighbors"] = captioner.model.retriever.count if captioner.model.retriever else 0
     write_model_card(base, version, run, config, {**facts, **counts}, scores)
 
 

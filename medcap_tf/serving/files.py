@@ -146,10 +146,10 @@ def write_model_card(
 
 
 def _of_similar_images(facts: Mapping[str, Any]) -> list[str]:
-    if not facts["neighbours"]:
+    if not facts["neighbors"]:
         return []
     return [
-        f"- The captions of the {facts['neighbours']} most similar training images count in each word: it may be "
+        f"- The captions of the {facts['neighbors']} most similar training images count in each word: it may be "
         "copied from one.",
         "  This folder holds all training captions: whoever may not see those may not have it.",
     ]

@@ -56,7 +56,7 @@ class ServedCaptioner(tf.Module):
         super().__init__()
         if captioner.config.data.equalize:
             raise InputError(
-                "data.equalize=true: histogram equalisation has no counterpart among TensorFlow's own operations, so "
+                "data.equalize=true: histogram equalization has no counterpart among TensorFlow's own operations, so "
                 "this run cannot be served; train one with --set data.equalize=false"
             )
         self.captioner, self.model = captioner, captioner.model

@@ -16,7 +16,7 @@ from medcap_tf.serving.files import MAX_PIXELS
 
 # A progressive JPEG may ask for its pixels to be gone through any number of times.
 MAX_SCANS = 100
-# Blocks of at most 255 bytes; more than 4 MB for one frame is no picture of 256 colours.
+# Blocks of at most 255 bytes; more than 4 MB for one frame is no picture of 256 colors.
 MAX_GIF_BLOCKS = 20_000
 # Chunks before the pixels; a few dozen are usual.
 MAX_PNG_CHUNKS = 10_000
@@ -70,8 +70,8 @@ def _area(image: tf.Tensor, size: int) -> tf.Tensor:
 def _bilinear(image: tf.Tensor, size: int) -> tf.Tensor:
     """As OpenCV computes it: weights of 11 bits, four bits dropped between columns and rows, sixteen after each row."""
     shift = tf.bitwise.right_shift
-    rows, row_weights = _neighbours(tf.shape(image)[0], size)
-    columns, column_weights = _neighbours(tf.shape(image)[1], size)
+    rows, row_weights = _neighbors(tf.shape(image)[0], size)
+    columns, column_weights = _neighbors(tf.shape(image)[1], size)
     sums = []
     for row, row_weight in zip(rows, row_weights):
         line = tf.gather(image, row)
@@ -81,23 +81,23 @@ def _bilinear(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(shift(tf.add_n(sums) + 2, 2), tf.float32)
 
 
-def _neighbours(side: tf.Tensor, size: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+def _neighbors(side: tf.Tensor, size: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Of each of S places the two nearest of `side` pixels, and their weights in 2048ths, all int32 [S]."""
-    centre = (tf.range(size, dtype=tf.float64) + 0.5) * (tf.cast(side, tf.float64) / size) - 0.5
-    first = tf.floor(centre)
-    part = tf.cast(centre - first, tf.float32)
+    center = (tf.range(size, dtype=tf.float64) + 0.5) * (tf.cast(side, tf.float64) / size) - 0.5
+    first = tf.floor(center)
+    part = tf.cast(center - first, tf.float32)
     places = [tf.clip_by_value(tf.cast(first, tf.int32) + step, 0, side - 1) for step in (0, 1)]
     return places, [tf.cast(tf.round(weight * 2048), tf.int32) for weight in (1 - part, part)]
 
 
 def _read_jpeg(file: tf.Tensor) -> tf.Tensor:
-    """Baseline and progressive, grey and color. Others, CMYK among them, have no one way to be shown."""
+    """Baseline and progressive, gray and color. Others, CMYK among them, have no one way to be shown."""
     shape = tf.io.extract_jpeg_shape(file)
     scans = tf.size(tf.strings.split(file, b"\xff\xda")) - 1
     checks = [
         _check_size(shape[0], shape[1]),
         tf.debugging.assert_less_equal(scans, MAX_SCANS),
-        tf.debugging.assert_equal((shape[2] == 1) | (shape[2] == 3), True, "neither grey nor color"),
+        tf.debugging.assert_equal((shape[2] == 1) | (shape[2] == 3), True, "neither gray nor color"),
     ]
     with tf.control_dependencies(checks):
         return tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
@@ -135,9 +135,9 @@ def _has_alpha_chunk(file: tf.Tensor) -> tf.Tensor:
 def _deep_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
     """16 bits: the range of the image's own values to 0..255."""
     values = tf.io.decode_png(file, channels=4, dtype=tf.uint16)
-    colour = _over_black(values, see_through, 65535)
-    low, high = tf.reduce_min(colour), tf.reduce_max(colour)
-    return tf.cast(tf.round((colour - low) * tf.math.divide_no_nan(255.0, high - low)), tf.uint8)
+    color = _over_black(values, see_through, 65535)
+    low, high = tf.reduce_min(color), tf.reduce_max(color)
+    return tf.cast(tf.round((color - low) * tf.math.divide_no_nan(255.0, high - low)), tf.uint8)
 
 
 def _plain_png(file: tf.Tensor, see_through: tf.Tensor) -> tf.Tensor:
@@ -209,7 +209,7 @@ def _read_gif(file: tf.Tensor) -> tf.Tensor:
 
 
 def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """Length of a GIF's colour table, from the byte that announces it: int64 [] -> int64 []."""
+    """Length of a GIF's color table, from the byte that announces it: int64 [] -> int64 []."""
     size = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), tf.bitwise.bitwise_and(flags, 7))
     return tf.where(tf.bitwise.bitwise_and(flags, 128) > 0, size, tf.zeros_like(size))
 

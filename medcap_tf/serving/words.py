@@ -50,7 +50,7 @@ class WordTables(tf.Module):
         """string [B] -> int32 [B, `length`], padded; what `Vocabulary.encode` gives for words the tables know."""
         lower = tf.strings.lower(captions, encoding="utf-8")
         plain = tf.strings.regex_replace(lower, r"[!-/:-@\[-`{-~]", "")
-        # The tokeniser sets typographic quotes apart, and splits at every space of Unicode.
+        # The tokenizer sets typographic quotes apart, and splits at every space of Unicode.
         apart = tf.strings.regex_replace(plain, r"([«»“”‘’„])", r" \1 ")
         spaced = tf.strings.regex_replace(apart, r"[\pZ\x{1c}-\x{1f}\x{85}]", " ")
         words = tf.strings.split(spaced)
@@ -77,7 +77,7 @@ def _forms(vocabulary: Vocabulary, captions: Iterable[str]) -> dict[str, int]:
     words = known | set(vocabulary.readable(sorted(known))) | _written(vocabulary, captions)
     words |= {word + ending for word in words for ending in _ENDINGS}
     encoded = {word: vocabulary.encode(word) for word in words}
-    # A word that the tokeniser cuts in two has no single id, but where both halves are stop words.
+    # A word that the tokenizer cuts in two has no single id, but where both halves are stop words.
     forms = {word: ids[0] for word, ids in encoded.items() if len(ids) == 1 and ids[0] != UNK}
     left_out = (word for word in stop_words() | {"cannot"} if not vocabulary.normalizer.tokens(word))
     return {**forms, **dict.fromkeys(left_out, _LEFT_OUT)}

@@ -192,7 +192,7 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=False
     )
-    # Biases and normalisation weights are not decayed: they hold scales, not evidence.
+    # Biases and normalization weights are not decayed: they hold scales, not evidence.
     optimizer.exclude_from_weight_decay(var_list=[v for v in stage.variables if len(v.shape) < 2])
     if "mixed_float16" in (device.precision, device.encoder_precision):
         return keras.mixed_precision.LossScaleOptimizer(optimizer)

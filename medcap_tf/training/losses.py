@@ -1,4 +1,4 @@
-"""What the stages minimise, and the scheduled sampling of the decoder's inputs; the losses are tensorflow-addons'.
+"""What the stages minimize, and the scheduled sampling of the decoder's inputs; the losses are tensorflow-addons'.
 
 Axes: B examples, T steps, V vocabulary, K concepts.
 """

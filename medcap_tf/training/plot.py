@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by colour-blind people and in print.
+# Okabe and Ito's palette: told apart by color-blind people and in print.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _SHOWN = {
     "visual": ("concepts from images", "valid_concept_f1", "concept F1"),

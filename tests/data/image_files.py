@@ -36,12 +36,12 @@ def draw(kind: str, rng: Rng) -> Drawn:
 
 def shown(values: np.ndarray, depth: int, opacity: np.ndarray | None = None) -> np.ndarray:
     """Samples [H, W] or [H, W, C] of a depth in bits, with opacity [H, W] in 0..1, by the rule: uint8 [H, W, 3]."""
-    colour = values.reshape(*values.shape[:2], -1).astype(np.float64)
-    colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
+    color = values.reshape(*values.shape[:2], -1).astype(np.float64)
+    color = np.broadcast_to(color, (*color.shape[:2], 3))
     if opacity is not None:
-        colour = colour * opacity[..., None]
-    low, high = (colour.min(), colour.max()) if depth > 8 else (0, 2**depth - 1)
-    return np.rint((colour - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+        color = color * opacity[..., None]
+    low, high = (color.min(), color.max()) if depth > 8 else (0, 2**depth - 1)
+    return np.rint((color - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
 def _one_of(rng: Rng, *choices):
@@ -73,7 +73,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_file(samples: np.ndarray, depth: int, kind: int, *chunks: bytes, interlaced: bool = False) -> bytes:
-    """A PNG of samples [H, W, C], kinds 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
+    """A PNG of samples [H, W, C], kinds 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGBA."""
     passes = [samples[y::dy, x::dx] for y, x, dy, dx in _ADAM7] if interlaced else [samples]
     rows = b"".join(b"\0" + row for part in passes if part.size for row in _packed(part, depth))
     header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, kind, 0, 0, interlaced)
@@ -127,8 +127,8 @@ def bmp_file(
     if header == 12:
         info = struct.pack("<IHHHH", header, size[1], size[0], 1, depth)
     else:
-        colours = len(palette) // 4
-        info = struct.pack("<IiiHHIIiiII", header, size[1], size[0], 1, depth, method, len(content), 0, 0, colours, 0)
+        colors = len(palette) // 4
+        info = struct.pack("<IiiHHIIiiII", header, size[1], size[0], 1, depth, method, len(content), 0, 0, colors, 0)
         info = info.ljust(header, b"\0")
     start = 14 + len(info) + len(palette)
     return b"BM" + struct.pack("<IHHI", start + len(content), 0, 0, start) + info + palette + content

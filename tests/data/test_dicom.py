@@ -12,7 +12,7 @@ from medcap_tf.data import images
 from medcap_tf.errors import InputError
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2, 3], [255, 255, 255]]], np.uint8)
-GREY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
+GRAY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
 
 
 def gray(image: np.ndarray) -> list:
@@ -78,9 +78,9 @@ SIXTEEN = np.array([[-24, 16, 60, 999]], np.int16)
 @pytest.mark.parametrize(
     ("pixels", "attributes", "expected"),
     [
-        (GREY, {}, GREY.tolist()),
-        (GREY, {"RescaleSlope": 1, "RescaleIntercept": 0}, GREY.tolist()),
-        (GREY, {"PhotometricInterpretation": "MONOCHROME1"}, (255 - GREY).tolist()),
+        (GRAY, {}, GRAY.tolist()),
+        (GRAY, {"RescaleSlope": 1, "RescaleIntercept": 0}, GRAY.tolist()),
+        (GRAY, {"PhotometricInterpretation": "MONOCHROME1"}, (255 - GRAY).tolist()),
         (COUNTS, {}, [[0, 64, 128, 255]]),
         (COUNTS, {"PhotometricInterpretation": "MONOCHROME1"}, [[255, 191, 127, 0]]),
         # Exact window 0..1000 of the counts; then of the counts less 1000, which is -1000..0.
@@ -96,17 +96,17 @@ SIXTEEN = np.array([[-24, 16, 60, 999]], np.int16)
             },
             [[0, 128, 255, 255]],
         ),
-        # LINEAR: ((x - (c - 0.5)) / (w - 1) + 0.5) * 255; centre 60.5 and width 81 span 20..100.
+        # LINEAR: ((x - (c - 0.5)) / (w - 1) + 0.5) * 255; center 60.5 and width 81 span 20..100.
         (SIXTEEN, {"WindowCenter": 60.5, "WindowWidth": 81}, [[0, 0, 128, 255]]),
         (COUNTS, {"WindowCenter": 500.5, "WindowWidth": 1}, [[0, 0, 255, 255]]),
         # 255 / (1 + exp(-4 (x - c) / w)) at x - c = -w, -w/2, 0, w.
         (COUNTS, {"WindowCenter": 1000, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"}, [[5, 30, 128, 250]]),
         (COUNTS, {"WindowCenter": 500, "WindowWidth": 0}, [[0, 64, 128, 255]]),
         # The middle of three frames.
-        (np.stack([GREY * 0, GREY, GREY * 0 + 9]), {"NumberOfFrames": 3}, GREY.tolist()),
+        (np.stack([GRAY * 0, GRAY, GRAY * 0 + 9]), {"NumberOfFrames": 3}, GRAY.tolist()),
     ],
 )
-def test_dicom_grey_values(pixels, attributes, expected):
+def test_dicom_gray_values(pixels, attributes, expected):
     assert gray(images.decode_image(dicom(pixels, **attributes))) == expected
 
 
@@ -120,7 +120,7 @@ def test_dicom_lookup_tables():
     assert gray(images.decode_image(dicom(pixels, VOILUTSequence=signed))) == [[0, 0, 7, 255]]
 
 
-def test_dicom_colour():
+def test_dicom_color():
     attributes = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
     data = dicom(RGB, PhotometricInterpretation="RGB", **attributes)
     assert images.decode_image(data).tolist() == RGB.tolist()
@@ -132,17 +132,17 @@ def test_dicom_colour():
 
 def test_dicom_palette():
     palette = {"PhotometricInterpretation": "PALETTE COLOR"}
-    for colour, entries in (("Red", [0, 65535]), ("Green", [257 * 10, 0]), ("Blue", [0, 257 * 99])):
-        palette[f"{colour}PaletteColorLookupTableDescriptor"] = [2, 0, 16]
-        palette[f"{colour}PaletteColorLookupTableData"] = np.array(entries, "<u2").tobytes()
+    for color, entries in (("Red", [0, 65535]), ("Green", [257 * 10, 0]), ("Blue", [0, 257 * 99])):
+        palette[f"{color}PaletteColorLookupTableDescriptor"] = [2, 0, 16]
+        palette[f"{color}PaletteColorLookupTableData"] = np.array(entries, "<u2").tobytes()
     shown = images.decode_image(dicom(np.array([[0, 1]], np.uint8), **palette))
     assert shown.tolist() == [[[0, 10, 0], [255, 0, 99]]]
 
 
 def test_dicom_without_its_preamble_is_told_by_its_suffix(tmp_path):
     path = tmp_path / "OLD.DCM"
-    path.write_bytes(dicom(GREY)[132:])
-    assert gray(images.read_image(path)) == GREY.tolist()
+    path.write_bytes(dicom(GRAY)[132:])
+    assert gray(images.read_image(path)) == GRAY.tolist()
 
 
 def test_broken_dicom():
@@ -154,9 +154,9 @@ def test_broken_dicom():
     with pytest.raises(InputError, match="x.dcm: not a readable DICOM image"):
         images.decode_image(b"a caption, not an image\n" * 20, "x.dcm")
     with pytest.raises(InputError, match="60000 x 60000 pixels"):
-        images.decode_image(dicom(GREY, Rows=60_000, Columns=60_000), "x.dcm")
+        images.decode_image(dicom(GRAY, Rows=60_000, Columns=60_000), "x.dcm")
     with pytest.raises(InputError, match="x.dcm: its compression, JPEG 2000.* cannot be decoded here"):
-        images.decode_image(dicom(GREY, syntax="1.2.840.10008.1.2.4.90"), "x.dcm")
+        images.decode_image(dicom(GRAY, syntax="1.2.840.10008.1.2.4.90"), "x.dcm")
 
 
 def test_dicom_without_pydicom_says_what_to_install(monkeypatch):

@@ -13,16 +13,16 @@ from medcap_tf.errors import InputError
 from tests.image_files import bmp_file
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2, 3], [255, 255, 255]]], np.uint8)
-GREY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
+GRAY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
 
 
 def encoded(suffix: str, pixels: np.ndarray) -> bytes:
-    """`pixels` as OpenCV orders them (BGR, BGRA or grey); TIFF uncompressed, as its default for float is lossy."""
+    """`pixels` as OpenCV orders them (BGR, BGRA or gray); TIFF uncompressed, as its default for float is lossy."""
     options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == ".tiff" else []
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
-def grey(image: np.ndarray) -> list:
+def gray(image: np.ndarray) -> list:
     assert image.dtype == np.uint8 and image.shape[2] == 3
     assert (image == image[..., :1]).all()
     return image[..., 0].tolist()
@@ -33,13 +33,13 @@ def test_lossless_formats_keep_every_value(suffix, tmp_path):
     path = tmp_path / f"рентген{suffix}"
     path.write_bytes(encoded(suffix, RGB[..., ::-1]))
     assert images.read_image(path).tolist() == RGB.tolist()
-    assert grey(images.decode_image(encoded(suffix, GREY))) == GREY.tolist()
+    assert gray(images.decode_image(encoded(suffix, GRAY))) == GRAY.tolist()
 
 
-def test_jpeg_keeps_flat_colours():
+def test_jpeg_keeps_flat_colors():
     red = np.full((16, 16, 3), (0, 0, 254), np.uint8)
     assert np.abs(images.decode_image(encoded(".jpg", red)).astype(int) - (254, 0, 0)).max() <= 1
-    assert grey(images.decode_image(encoded(".jpg", np.full((8, 8), 77, np.uint8)))) == [[77] * 8] * 8
+    assert gray(images.decode_image(encoded(".jpg", np.full((8, 8), 77, np.uint8)))) == [[77] * 8] * 8
 
 
 def test_exif_orientation_is_ignored():
@@ -65,10 +65,10 @@ def test_sixteen_bit_alpha_is_composited_before_scaling():
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_sixteen_bits_use_the_images_own_range(suffix):
     pixels = np.array([[1000, 1051, 1255]], np.uint16)
-    assert grey(images.decode_image(encoded(suffix, pixels))) == [[0, 51, 255]]
+    assert gray(images.decode_image(encoded(suffix, pixels))) == [[0, 51, 255]]
 
 
-def test_sixteen_bit_colour_shares_one_range():
+def test_sixteen_bit_color_shares_one_range():
     pixels = np.array([[[0, 2550, 5100], [25500, 0, 0]]], np.uint16)
     assert images.decode_image(encoded(".tiff", pixels)).tolist() == [[[51, 26, 0], [0, 0, 255]]]
 
@@ -76,7 +76,7 @@ def test_sixteen_bit_colour_shares_one_range():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_float_tiff(dtype):
     pixels = np.array([[-1, 0, 1, np.nan, np.inf]], dtype)
-    assert grey(images.decode_image(encoded(".tiff", pixels))) == [[0, 128, 255, 0, 0]]
+    assert gray(images.decode_image(encoded(".tiff", pixels))) == [[0, 128, 255, 0, 0]]
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [(np.uint16([[0, 300]]), [255, 0]), (np.uint8([[7, 9]]), [248, 246])])
@@ -87,7 +87,7 @@ def test_tiff_where_white_is_zero(pixels, expected):
         if struct.unpack_from("<H", data, position)[0] == 262:
             struct.pack_into("<H", data, position + 8, 0)
             break
-    assert grey(images.decode_image(bytes(data))) == [expected]
+    assert gray(images.decode_image(bytes(data))) == [expected]
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [(np.uint8, 9), (np.uint16, 0), (np.float32, 0)])
@@ -108,7 +108,7 @@ def test_one_pixel_goes_all_the_way(dtype, expected):
         (b"a caption, not an image\n" * 20, "x.jpg: not a readable image"),
         (encoded(".png", RGB)[:-20], "x.jpg: not a readable image"),
         (encoded(".bmp", np.zeros((9, 9), np.uint8))[:60], "x.jpg: not a readable image"),
-        (encoded(".tiff", GREY)[:9], "x.jpg: not a readable image"),
+        (encoded(".tiff", GRAY)[:9], "x.jpg: not a readable image"),
         (b"\xff\xd8\xff", "x.jpg: not a readable image"),
     ],
 )
@@ -152,13 +152,13 @@ def test_size_is_checked_in_the_header(suffix):
 def test_size_is_checked_after_decoding_too(monkeypatch):
     monkeypatch.setattr(pixels, "MAX_PIXELS", 5)
     with pytest.raises(InputError, match="3 x 2 pixels"):
-        images.decode_image(encoded(".pgm", GREY))
+        images.decode_image(encoded(".pgm", GRAY))
 
 
 def test_resize_averages_when_it_shrinks_and_interpolates_when_it_grows():
     blocks = np.repeat(np.array([[[0], [40]], [[80], [120]]], np.uint8), 3, axis=2)
-    assert grey(images.resize(blocks, 1)) == [[60]]
-    assert grey(images.resize(blocks[:1], 4))[0] == [0, 10, 30, 40]
+    assert gray(images.resize(blocks, 1)) == [[60]]
+    assert gray(images.resize(blocks[:1], 4))[0] == [0, 10, 30, 40]
     assert images.resize(RGB, 2).shape == (2, 2, 3)
     assert images.resize(np.zeros((5, 50, 3), np.uint8), 10).shape == (10, 10, 3)
 
@@ -168,10 +168,10 @@ def test_equalize_raises_contrast():
     flat = np.repeat(ramp[..., None], 3, axis=2)
     better = images.equalize(flat)
     assert better.dtype == np.uint8 and better.shape == flat.shape
-    assert np.ptp(grey(better)) > np.ptp(ramp) and better.std() > flat.std()
-    coloured = images.equalize(flat + np.uint8([0, 0, 20]))
-    assert coloured.shape == flat.shape and coloured[..., 0].std() > flat.std()
-    assert (coloured[..., 2] > coloured[..., 0]).mean() > 0.99  # still bluish
+    assert np.ptp(gray(better)) > np.ptp(ramp) and better.std() > flat.std()
+    colored = images.equalize(flat + np.uint8([0, 0, 20]))
+    assert colored.shape == flat.shape and colored[..., 0].std() > flat.std()
+    assert (colored[..., 2] > colored[..., 0]).mean() > 0.99  # still bluish
 
 
 def test_views():

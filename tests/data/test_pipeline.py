@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary.build(CAPTIONS, Normalizer())
 
 @pytest.fixture
 def records(tmp_path):
-    """Five grey images of values 0, 50, 100, 150, 200."""
+    """Five gray images of values 0, 50, 100, 150, 200."""
     made = []
     for i, caption in enumerate(CAPTIONS):
         path = tmp_path / f"image{i}.png"

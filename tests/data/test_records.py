@@ -63,13 +63,13 @@ def test_imageclef_2021_under_its_original_names(tmp_path):
     bom = "\ufeff"
     write(train / "Training_Set_Concepts.csv", f"{bom}synpic1\tC0000001;C0000002\r\nsynpic2\tC0000003\r\n")
     write(valid / "Validation_Set_Concepts.csv", f"{bom}synpic3\tC0000001\r\n")
-    write(train / "Training_Set_Captions.csv", f"{bom}synpic1\t{CAPTION}\r\nsynpic2\tA brain, a \ttumour\r\n")
+    write(train / "Training_Set_Captions.csv", f"{bom}synpic1\t{CAPTION}\r\nsynpic2\tA brain, a \ttumor\r\n")
     workbook(valid / "Validation_Set_Captions.xlsx", ["synpic3", "None"])
     dataset = read_dataset(tmp_path)
     assert found(dataset) == {
         "train": [
             ("synpic1", f"{train.name}/Training-Images/synpic1.jpg", CAPTION, ("C0000001", "C0000002")),
-            ("synpic2", f"{train.name}/Training-Images/synpic2.jpg", "A brain, a \ttumour", ("C0000003",)),
+            ("synpic2", f"{train.name}/Training-Images/synpic2.jpg", "A brain, a \ttumor", ("C0000003",)),
         ],
         "valid": [("synpic3", f"{valid.name}/Validation-Images/synpic3.jpg", "None", ("C0000001",))],
         "test": [(f"synpic{n}", f"{test.name}/synpic{n}.jpg", "", ()) for n in (4, 5)],

@@ -11,7 +11,7 @@ SIZE, GRID = 60, (2, 3)
 
 
 def sharp_image() -> np.ndarray:
-    """A fine check pattern: blur turns every pixel of it to grey."""
+    """A fine check pattern: blur turns every pixel of it to gray."""
     check = np.indices((SIZE, SIZE)).sum(0) % 2 * 255
     return np.repeat(check[..., None], 3, -1).astype(np.uint8)
 

@@ -66,8 +66,8 @@ def test_a_strip_shows_what_each_word_gives_to_each_concept(tmp_path):
     expected = colors((given + 1) / 2, "PuOr").astype(int)
     for row in range(2):
         for column in range(2):
-            centre = page[53 + 40 * row + 20, 195 + 95 * column + 47]
-            np.testing.assert_allclose(centre, expected[row, column], atol=3)
+            center = page[53 + 40 * row + 20, 195 + 95 * column + 47]
+            np.testing.assert_allclose(center, expected[row, column], atol=3)
 
 
 def test_a_pdf_is_written_beside_for_print(tmp_path):

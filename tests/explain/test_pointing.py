@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medcap_tf.explain.pointing import Case, centre_hit, point, pointing_game
+from medcap_tf.explain.pointing import Case, center_hit, point, pointing_game
 
 
 def spot(row: int, column: int) -> np.ndarray:
@@ -36,9 +36,9 @@ def test_a_map_of_zeros_points_nowhere():
     assert point(np.zeros((4, 4), np.float32), np.ones((40, 80), bool)) == (False, 0.0)
 
 
-def test_centre():
-    assert centre_hit(quarter(1, 1))
-    assert not centre_hit(quarter(0, 0))
+def test_center():
+    assert center_hit(quarter(1, 1))
+    assert not center_hit(quarter(0, 0))
 
 
 def test_rates_over_words_and_kinds():

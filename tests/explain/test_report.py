@@ -55,7 +55,7 @@ def test_an_entry_holds_what_the_arrays_hold():
     reference = WordReading(("mass", "seen"), np.array([0.75, 0.25], np.float32), (), np.zeros((0, 2), np.float32))
     layers = {"conv": np.stack([np.full((2, 3), value, np.float32) for value in (0, 5, 2)], -1)}
     entry = entry_of(
-        explanation_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumour"}
+        explanation_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumor"}
     )
     assert entry["caption"] == "brain masses left"
     assert entry["certainty"] == pytest.approx(np.exp(-0.5), abs=1e-4)
@@ -65,7 +65,7 @@ def test_an_entry_holds_what_the_arrays_hold():
     assert entry["maps"]["attention"][0][0] == [0, 0, 0, 16]  # all weight in one of 16 regions
     (concept,) = entry["concepts"]
     assert concept == {
-        "code": CUI, "name": "a tumour", "score": None, "word_score": 0.9, "contributions": [0.5, -0.25, 1.0]
+        "code": CUI, "name": "a tumor", "score": None, "word_score": 0.9, "contributions": [0.5, -0.25, 1.0]
     }  # fmt: skip
     assert entry["reference"]["scores"]["bleu_1"] == pytest.approx(1 / 3, abs=1e-4)
     assert [word["shared"] for word in entry["reference"]["words"]] == [True, False]
@@ -245,7 +245,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         row, column = np.unravel_index(level.argmax(), level.shape)
         np.testing.assert_allclose(drawn[row, column, :3], color_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
-    assert said == "“left”, Attention: highest centre, 16.0 times an even share."
+    assert said == "“left”, Attention: highest center, 16.0 times an even share."
 
 
 def test_strength_and_kind_of_map_change_the_overlay(opened):

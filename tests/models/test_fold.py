@@ -11,7 +11,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.models.fold import fold_encoder, layers_of
 from medcap_tf.models.visual import build_visual_encoder
 
-# Before, at and after a normalisation; a shortcut's; the input's padding.
+# Before, at and after a normalization; a shortcut's; the input's padding.
 NAMES = [
     "conv1_pad",
     "conv1_conv",

@@ -32,7 +32,7 @@ def test_regions_and_activations(encoder):
     }
 
 
-def test_normalisation_is_resnets_own(encoder):
+def test_normalization_is_resnets_own(encoder):
     image = np.zeros((1, 64, 64, 3), np.float32)
     image[..., 0], image[..., 2] = 255, 10  # red and blue
     first = keras.Model(encoder.inputs, encoder.get_layer("conv1_pad").input)(image)

@@ -68,8 +68,8 @@ def test_finding_lies_on_the_stated_side(many: list[Phantom]) -> None:
     checked = 0
     for phantom in many:
         if phantom.finding and phantom.finding.side and phantom.modality != "ultrasound":
-            centre = np.nonzero(phantom.mask)[1].mean() / phantom.mask.shape[1]
-            assert (centre < 0.5) == (phantom.finding.side == "right"), phantom.caption
+            center = np.nonzero(phantom.mask)[1].mean() / phantom.mask.shape[1]
+            assert (center < 0.5) == (phantom.finding.side == "right"), phantom.caption
             checked += 1
     assert checked > 100
 

@@ -1,4 +1,4 @@
-"""Reading files in the graph: the trainer's pixels, row by row, whatever the neighbours are."""
+"""Reading files in the graph: the trainer's pixels, row by row, whatever the neighbors are."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def expected(data):
 
 
 def gif(width=40, height=36, frames=1, screen=None, declared=None):
-    """A GIF of one colour: every pixel is a code of its own, with a clear code often enough to keep codes short."""
+    """A GIF of one color: every pixel is a code of its own, with a clear code often enough to keep codes short."""
     out = b"GIF89a" + struct.pack("<HHBBB", *(screen or (width, height)), 0x80, 0, 0)
     out += bytes([10, 20, 30, 200, 100, 50])
     codes = []
     for _ in range(width * height):
-        codes += [4, 1]  # clear, then colour 1: always three bits
+        codes += [4, 1]  # clear, then color 1: always three bits
     bits = "".join(format(code, "03b")[::-1] for code in [*codes, 5])
     data = bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
     blocks = b"".join(bytes([len(data[i : i + 255])]) + data[i : i + 255] for i in range(0, len(data), 255))
@@ -60,20 +60,20 @@ CASES = {
     "one pixel.png": encoded(".png", noise(1, 1, 3)),
     "grows a little.png": encoded(".png", noise(31, 32, 3)),
     "mixed.png": encoded(".png", noise(20, 90, 3)),
-    "grey.png": encoded(".png", noise(50, 40)),
+    "gray.png": encoded(".png", noise(50, 40)),
     "sixteen.png": encoded(".png", noise(50, 40, dtype=np.uint16, high=4096)),
-    "sixteen colour.png": encoded(".png", noise(50, 40, 3, dtype=np.uint16, high=4096)),
+    "sixteen color.png": encoded(".png", noise(50, 40, 3, dtype=np.uint16, high=4096)),
     "alpha.png": encoded(".png", noise(50, 40, 4)),
-    "colour.bmp": encoded(".bmp", noise(50, 41, 3)),
-    "grey.bmp": encoded(".bmp", noise(50, 41)),
-    "colour.jpg": encoded(".jpg", noise(50, 40, 3)),
-    "grey.jpg": encoded(".jpg", noise(50, 40)),
+    "color.bmp": encoded(".bmp", noise(50, 41, 3)),
+    "gray.bmp": encoded(".bmp", noise(50, 41)),
+    "color.jpg": encoded(".jpg", noise(50, 40, 3)),
+    "gray.jpg": encoded(".jpg", noise(50, 40)),
     "progressive.jpg": encoded(".jpg", noise(50, 40, 3), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pixels_are_the_trainers_within_one_grey_level(read, name):
+def test_pixels_are_the_trainers_within_one_gray_level(read, name):
     found, valid = read([CASES[name]])
     assert valid.tolist() == [True]
     difference = np.abs(found[0] - expected(CASES[name]))
@@ -82,7 +82,7 @@ def test_pixels_are_the_trainers_within_one_grey_level(read, name):
 
 
 def png(depth, kind, *chunks, width=16, height=16):
-    """A PNG of rows that count up, with chunks before the pixels; kinds 0 (grey) and 3 (palette)."""
+    """A PNG of rows that count up, with chunks before the pixels; kinds 0 (gray) and 3 (palette)."""
     bits = "".join(format(x % 2**depth, f"0{depth}b") for x in range(width))
     row = b"\0" + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
@@ -106,9 +106,9 @@ def test_pixels_of_few_bits_with_and_without_alpha(read, depth, kind, alpha):
 
 
 def test_a_palette_is_looked_up(read):
-    grey = encoded(".bmp", np.tile(np.arange(40, dtype=np.uint8), (36, 1)))
+    gray = encoded(".bmp", np.tile(np.arange(40, dtype=np.uint8), (36, 1)))
     palette = b"".join(struct.pack("4B", 10, 20, 30 + level % 2, 0) for level in range(256))
-    found, valid = read([grey[:54] + palette + grey[54 + 1024 :]])
+    found, valid = read([gray[:54] + palette + gray[54 + 1024 :]])
     assert valid[0]
     assert set(np.unique(found[0][..., 2])) == {10.0}
     assert set(np.unique(found[0][..., 1])) == {20.0}
@@ -127,14 +127,14 @@ def png_of(width, height):
 
 
 def jpeg_of(width, height):
-    data = bytearray(CASES["colour.jpg"])
+    data = bytearray(CASES["color.jpg"])
     place = data.index(b"\xff\xc0") + 5
     data[place : place + 4] = struct.pack(">HH", height, width)
     return bytes(data)
 
 
 def bmp_of(width, height):
-    data = bytearray(CASES["colour.bmp"])
+    data = bytearray(CASES["color.bmp"])
     data[18:26] = struct.pack("<ii", width, height)
     return bytes(data)
 
@@ -148,14 +148,14 @@ BOMBS = {
     "BMP of the lowest height": bmp_of(1, -(2**31)),
     "GIF screen": gif(screen=(65_000, 65_000)),
     "GIF frame": gif(declared=(65_000, 65_000)),
-    "JPEG of many scans": CASES["colour.jpg"] + b"\xff\xda" * (pixels.MAX_SCANS + 1),
+    "JPEG of many scans": CASES["color.jpg"] + b"\xff\xda" * (pixels.MAX_SCANS + 1),
 }
 BROKEN = {
     "nothing": b"",
     "text": b"not an image at all",
     "start of a PNG": CASES["area.png"][:100],
-    "start of a JPEG": CASES["colour.jpg"][:200],
-    "start of a BMP": CASES["colour.bmp"][:60],
+    "start of a JPEG": CASES["color.jpg"][:200],
+    "start of a BMP": CASES["color.bmp"][:60],
     "start of a GIF": gif()[:60],
     "header of a PNG": formats.PNG_START,
     "header of a GIF": b"GIF89a",
@@ -167,7 +167,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("data", [*BOMBS.values(), *BROKEN.values()], ids=[*BOMBS, *BROKEN])
 def test_a_bad_file_costs_its_own_row_only(read, data):
-    good = [CASES["area.png"], CASES["colour.jpg"]]
+    good = [CASES["area.png"], CASES["color.jpg"]]
     alone, _ = read(good)
     found, valid = read([good[0], data, good[1]])
     assert valid.tolist() == [True, False, True]
@@ -205,7 +205,7 @@ def mutated(data, rng):
     return bytes(data)
 
 
-def test_mutated_files_crash_nothing_and_touch_no_neighbour(read):
+def test_mutated_files_crash_nothing_and_touch_no_neighbor(read):
     rng = np.random.default_rng(7)
     sources = [*CASES.values(), gif(), gif(frames=2)]
     good = CASES["area.png"]

@@ -114,7 +114,7 @@ def test_an_unreadable_file_is_one_line_without_its_folder(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".gif"])
 def test_a_bomb_of_pixels_is_refused_before_memory_is_spent(tmp_path, suffix):
-    """10,200 x 10,200 pixels of one colour; the GIF has such a size in its header alone."""
+    """10,200 x 10,200 pixels of one color; the GIF has such a size in its header alone."""
     bomb = tmp_path / f"bomb{suffix}"
     if suffix == ".gif":
         size = np.array([60000, 60000], "<u2").tobytes()

@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def draw(folder):
-    """Images a, b, c (train), d (valid), e (test) of different grey."""
+    """Images a, b, c (train), d (valid), e (test) of different gray."""
     folder.mkdir()
     for i, name in enumerate("abcde"):
         cv2.imwrite(str(folder / f"{name}.png"), np.full((4, 4), 40 * i, np.uint8))

@@ -99,7 +99,7 @@ def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
     } <= pictures
 
 
-def test_an_oracle_is_labelled_and_cannot_caption(phantoms, small_config, tmp_path):
+def test_an_oracle_is_labeled_and_cannot_caption(phantoms, small_config, tmp_path):
     run = tmp_path / "oracle"
     train(phantoms, run, small_config, "--set", "decoder.semantic_source=reference", "visual.concept_epochs=0")
     scores = json.loads((run / "scores.json").read_text())

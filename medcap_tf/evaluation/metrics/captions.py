@@ -97,7 +97,7 @@ def imageclef_2021_bleu(references: Sequence[str], candidates: Sequence[str]) ->
     """The official ImageCLEFmed Caption 2021 score of N candidates against N references, in 0..1.
 
     The mean over the images of a sentence BLEU (weights 4 x 0.25, no smoothing) by the rule of NLTK 3.2.2, the
-    version the organisers ran: at the first n-gram order with no match, that order and all higher ones are dropped,
+    version the organizers ran: at the first n-gram order with no match, that order and all higher ones are dropped,
     and the orders that remain keep the weight 0.25 each. The rule flatters: one right word of eight scores 0.59. So
     the figure is for comparison with the published table alone; `caption_scores` has the others.
 

@@ -47,7 +47,7 @@ def compare(
     """Paired tests of two systems on the same N images, score by score.
 
     The interval of the difference is a paired bootstrap's (Koehn 2004: the same images are drawn for both). The
-    p-value is two-sided, by approximate randomisation (Riezler and Maxwell 2005): how often the difference is as
+    p-value is two-sided, by approximate randomization (Riezler and Maxwell 2005): how often the difference is as
     large or larger, (count + 1) / (permutations + 1), when each image's outputs are swapped between the systems with
     probability 1/2. No correction is made for testing several scores.
 
@@ -59,7 +59,7 @@ def compare(
         if images[0] != images[1]:
             raise InputError(f"a paired test needs the same images for both: {images[0]} and {images[1]} were given")
     drawn = [_bootstrap_sums(parts, resamples, seed) for parts in (first, second)]
-    p_values = _randomisation(first, second, permutations, seed)
+    p_values = _randomization(first, second, permutations, seed)
     differences = {}
     for name, part in first.items():
         scores = part.score(), second[name].score()
@@ -108,7 +108,7 @@ def _bootstrap_sums(parts: Parts, resamples: int, seed: int) -> dict[str, np.nda
     return {name: np.concatenate(batches) for name, batches in sums.items()}
 
 
-def _randomisation(first: Parts, second: Parts, permutations: int, seed: int) -> dict[str, float]:
+def _randomization(first: Parts, second: Parts, permutations: int, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     images = _images(first)
     counts = dict.fromkeys(first, 0)

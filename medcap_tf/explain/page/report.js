@@ -20,7 +20,7 @@
 
   // Maps
 
-  // Cubic interpolation (a = -0.75) between the regions' centres, edges repeated: the figures' own, cv2.INTER_CUBIC.
+  // Cubic interpolation (a = -0.75) between the regions' centers, edges repeated: the figures' own, cv2.INTER_CUBIC.
   function cubicTaps(from, to) {
     const a = -0.75;
     const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
@@ -66,8 +66,8 @@
     const row = grid.findIndex((line) => line.includes(best));
     const third = (at, count, names) => names[Math.floor((3 * (at + 0.5)) / count)];
     const down = third(row, grid.length, ["upper", "middle", "lower"]);
-    const along = third(grid[row].indexOf(best), grid[row].length, ["left", "centre", "right"]);
-    return { best, place: down === "middle" && along === "centre" ? "centre" : `${down} ${along}` };
+    const along = third(grid[row].indexOf(best), grid[row].length, ["left", "center", "right"]);
+    return { best, place: down === "middle" && along === "center" ? "center" : `${down} ${along}` };
   }
 
   // One image
