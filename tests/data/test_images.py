@@ -10,7 +10,7 @@ import pytest
 
 from medcap_tf.data import formats, images, pixels
 from medcap_tf.errors import InputError
-from tests.image_files import bmp_file
+from tests.data.image_files import bmp_file
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]], [[1, 2, 3], [255, 255, 255]]], np.uint8)
 GRAY = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
