@@ -24,7 +24,8 @@ import numpy as np
 
 from medcap_tf.data.folders import find_files
 from medcap_tf.errors import InputError
-from medcap_tf.serving.client import Options, Row, connect, in_batches
+from medcap_tf.serving.client import Row, connect, in_batches
+from medcap_tf.serving.request import Options
 from medcap_tf.serving.upload import read_for_server
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -67,33 +67,6 @@ LIGHT = (
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
     *("serving.upload", "webpage"),
 )
-TENSORFLOW = {
-    *(
-        "errors",
-        "files",
-        "config",
-        "formats",
-        "folders",
-        "cells",
-        "text_tables",
-        "workbooks",
-        "columns",
-        "sheets",
-        "tables",
-        "records",
-        "text",
-        "pixels",
-        "dicom_display",
-        "codecs",
-        "dicom_codec",
-        "dicom",
-        "decoders",
-        "images",
-        "metrics",
-        "phantoms",
-    ),
-    *("caption", "doctor", "groups", "library", "submission"),
-}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))

@@ -98,7 +98,8 @@ def _client(args: argparse.Namespace) -> None:
     if args.out and args.out.exists() and not args.out.is_dir():
         raise InputError(f"--out {args.out}: is a file; give a folder")
     from medcap_tf.data.folders import find_files
-    from medcap_tf.serving.client import Options, connect, in_batches
+    from medcap_tf.serving.client import connect, in_batches
+    from medcap_tf.serving.request import Options
     from medcap_tf.serving.upload import try_read
 
     server = connect(args.url, Options(args.name, args.timeout))
@@ -181,8 +182,9 @@ def _demo(args: argparse.Namespace) -> None:
 
     address = Address(args.host, args.port, args.max_megabytes)
     if args.url:
-        from medcap_tf.serving.client import Options, connect
+        from medcap_tf.serving.client import connect
         from medcap_tf.serving.remote_captioner import RemoteCaptioner
+        from medcap_tf.serving.request import Options
 
         remote = connect(args.url, Options(args.name, args.timeout))
         serve(RemoteCaptioner(remote, args.concept_threshold), address)

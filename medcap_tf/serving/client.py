@@ -5,36 +5,25 @@ Axes: B images.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple, Protocol, TypeVar, Union, cast
+from typing import Protocol, Union, cast
 
 import numpy as np
 
 from medcap_tf.errors import InputError
 from medcap_tf.serving.address import check_timeout, parse_address
+from medcap_tf.serving.request import Options, TooLarge
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds
 _CAPTION = ("caption", "stems", "score", "length", "valid")
 # What an answer cannot be read without.
 _ANSWERS = {
     "serving_default": _CAPTION,
     "explain": (*_CAPTION, "attention", "word_importance", "concept", "concept_score"),
 }
-PATIENCE = "give more --timeout, or send fewer images at once with --batch-size"
 
-Answer = TypeVar("Answer")
 # One image's part of an answer, or why there is none.
 Row = Union[Mapping[str, np.ndarray], InputError]
-
-
-class Unavailable(Exception):
-    """The server cannot answer now and may do so later."""
-
-
-class TooLarge(InputError):
-    """The server does not take a request of this size."""
 
 
 class Client(Protocol):
@@ -45,13 +34,6 @@ class Client(Protocol):
         ...
 
 
-class Options(NamedTuple):
-    """How a server is asked."""
-
-    model: str = "medcap"
-    timeout: float = 60.0  # seconds for one answer, retries included
-
-
 def connect(url: str, options: Options) -> Client:
     """A client for `http://HOST:8501`, `https://...` or `grpc://HOST:8500`; nothing is sent yet.
 
@@ -60,7 +42,7 @@ def connect(url: str, options: Options) -> Client:
     """
     address = parse_address(url)
     options = options._replace(timeout=check_timeout(options.timeout))
-    # Each protocol's packages are loaded where it is spoken.
+    # Each protocol's packages are loaded where it is used.
     if address.scheme == "grpc":
         from medcap_tf.serving.rpc import GrpcClient
 
@@ -68,31 +50,6 @@ def connect(url: str, options: Options) -> Client:
     from medcap_tf.serving.rest import RestClient
 
     return RestClient(address, options)
-
-
-def retried(call: Callable[[float], Answer], where: str, timeout: float) -> Answer:
-    """`call(seconds left)` until it answers, with growing pauses; raises InputError when the time is up."""
-    end, wait = time.monotonic() + timeout, _FIRST_WAIT
-    while True:
-        try:
-            return call(max(end - time.monotonic(), 0.001))
-        except Unavailable as error:
-            if time.monotonic() + wait > end:
-                raise InputError(
-                    f"{where}: not available for {timeout:g} s ({error}); is the server running there, with this model?"
-                ) from None
-        time.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
-
-
-def one_line(text: str | None) -> str:
-    """What a server said, fit for one line."""
-    return " ".join((text or "").split())[:500]
-
-
-def says_too_large(text: str) -> bool:
-    """Whether a server's (or gRPC's) words mean a request or an answer beyond its limits."""
-    return "larger than max" in text
 
 
 def in_batches(client: Client, signature: str, files: Iterable[bytes | InputError], size: int) -> Iterator[Row]:

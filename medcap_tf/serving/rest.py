@@ -16,7 +16,7 @@ import urllib3
 
 from medcap_tf.errors import InputError
 from medcap_tf.serving.address import Address
-from medcap_tf.serving.client import PATIENCE, Options, TooLarge, Unavailable, one_line, retried, says_too_large
+from medcap_tf.serving.request import PATIENCE, Options, TooLarge, Unavailable, one_line, retried, says_too_large
 
 _LATER = (429, 502, 503, 504)
 _AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

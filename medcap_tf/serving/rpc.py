@@ -8,8 +8,8 @@ import numpy as np
 
 from medcap_tf.errors import InputError
 from medcap_tf.serving.address import Address
-from medcap_tf.serving.client import PATIENCE, Options, TooLarge, Unavailable, one_line, retried, says_too_large
 from medcap_tf.serving.protos import from_proto, message_module, to_proto
+from medcap_tf.serving.request import PATIENCE, Options, TooLarge, Unavailable, one_line, retried, says_too_large
 
 # gRPC's own limit of 4 MiB is less than one answer with attention maps for 32 images may take.
 _MESSAGE_BYTES = 256 * 2**20

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from medcap_tf.serving.client import Options, connect
+from medcap_tf.serving.client import connect
+from medcap_tf.serving.request import Options
 from tests.conftest import ROOT, run_command
 
 

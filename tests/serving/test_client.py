@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.serving.client import Options, TooLarge, Unavailable, connect, in_batches, retried
+from medcap_tf.serving.client import connect, in_batches
+from medcap_tf.serving.request import Options, TooLarge, Unavailable, retried
 from tests.conftest import ROOT, run_command
 from tests.serving.conftest import free_port, serving
 

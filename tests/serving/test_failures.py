@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.serving.client import Options, connect, in_batches
+from medcap_tf.serving.client import connect, in_batches
+from medcap_tf.serving.request import Options
 from tests.conftest import run_command
 
 OUTPUTS = {"caption": ["chest"], "stems": ["chest"], "score": [-0.5], "length": [1], "valid": [True]}
