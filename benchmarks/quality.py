@@ -38,8 +38,8 @@ from medcap_tf.data.images import read_image
 from medcap_tf.data.records import read_dataset
 from medcap_tf.data.tables import read_captions
 from medcap_tf.evaluation.baselines import popular_concepts, popular_words, similarity
-from medcap_tf.evaluation.evaluate import write_predictions, write_scores
 from medcap_tf.evaluation.metrics import caption_scores, caption_statistics, concept_f1
+from medcap_tf.evaluation.score_files import write_predictions, write_scores
 from medcap_tf.files import write_text
 from medcap_tf.run_folder import RunFolder
 

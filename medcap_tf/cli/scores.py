@@ -44,7 +44,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     records, dataset = options.read_split(args)
     captioner = options.load(args)
     from medcap_tf.data.datastore import Datastore
-    from medcap_tf.evaluation.evaluate import evaluate, file_suffix, format_scores
+    from medcap_tf.evaluation.evaluate import evaluate
+    from medcap_tf.evaluation.score_files import file_suffix, format_scores
     from medcap_tf.run_folder import RunFolder
 
     out = args.out or args.model

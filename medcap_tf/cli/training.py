@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
 def _train(args: argparse.Namespace) -> None:
     config = configuration.load(args.config) if args.config else configuration.Config()
     config = config.replace(configuration.parse_settings(args.settings))
-    from medcap_tf.evaluation.evaluate import format_scores
+    from medcap_tf.evaluation.score_files import format_scores
     from medcap_tf.run_folder import RunFolder
     from medcap_tf.training.loop import Interrupted
     from medcap_tf.training.run import train as run_training

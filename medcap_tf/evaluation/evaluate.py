@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +21,13 @@ from medcap_tf.evaluation.metrics import (
     caption_parts,
     caption_statistics,
     concept_map,
-    concept_map_note,
     concept_parts,
     concept_scores,
     intervals,
-    notes_on,
-    notes_on_intervals,
 )
+from medcap_tf.evaluation.notes import attention_statistics, notes_on_captions, notes_on_concepts
+from medcap_tf.evaluation.score_files import write_predictions, write_scores
 from medcap_tf.evaluation.subgroups import find_subgroups, score_subgroups, write_subgroups
-from medcap_tf.files import write_text
 
 
 def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequence[str]) -> tuple[float, float]:
@@ -84,16 +79,11 @@ def evaluate(
     Raises:
         InputError: records without images.
     """
-    paths = [record.image_path for record in records]
-    if not records or any(path is None for path in paths):
+    if not records or any(record.image_path is None for record in records):
         raise InputError(f"split {split!r} has no images to caption")
     oracle = captioner.config.decoder.semantic_source == "reference"
     own = own_entries(records, split, captioner.config.data.train_split, datastore)
-    references = [record.caption for record in records] if oracle else None
-    generated = captioner.caption(paths, references, own)
-    captions = list(
-        tqdm(generated, total=len(paths), desc=f"caption {split}", unit="image", mininterval=1.0, leave=False)
-    )
+    captions = _caption(captioner, records, split, own, oracle)
     scored = [i for i, record in enumerate(records) if record.caption]
     if not scored:
         write_predictions(folder, records, captions, suffix)
@@ -113,7 +103,7 @@ def evaluate(
         **{name: _score(parts[name], truth, answers[name], captioner.concepts, training) for name in answers},
         "intervals": {name: intervals(one) for name, one in parts.items()},
         "attention": attention_statistics(answered),
-        **_all_notes(parts, truth, answered, captioner.concepts),
+        **notes_on_captions(parts, truth, answered, captioner.concepts),
     }
     groups = score_subgroups(find_subgroups(truth, training, concept_names), next(iter(parts.values())))
     # All of it, now that nothing can be refused any more.
@@ -123,16 +113,13 @@ def evaluate(
     return scores
 
 
-def _all_notes(
-    parts: Mapping[str, Any], records: Sequence[Record], captions: Sequence[Caption], concepts: Sequence[str]
-) -> dict[str, Any]:
-    notes = {name: _notes(one, records, concepts) for name, one in parts.items()}
-    return _under_notes({**notes, "attention": _attention_notes(captions), "all": _notes_on_images(captions)})
-
-
-def file_suffix(split: str, test_split: str) -> str:
-    """What stands in a run folder after the names of a split's files: nothing for the run's own test split."""
-    return "" if split == test_split else f"_{split}"
+def _caption(
+    captioner: RunCaptioner, records: Sequence[Record], split: str, own: np.ndarray, oracle: bool
+) -> list[Caption]:
+    references = [record.caption for record in records] if oracle else None
+    generated = captioner.caption([record.image_file for record in records], references, own)
+    bar = tqdm(generated, desc=f"caption {split}", total=len(records), unit="image", mininterval=1.0, leave=False)
+    return list(bar)
 
 
 def own_entries(records: Sequence[Record], split: str, train_split: str, datastore: Datastore) -> np.ndarray:
@@ -152,60 +139,6 @@ def _answers(captions: Sequence[Caption], concepts: Sequence[str]) -> Answers:
     strength = [nothing if caption.concept_scores is None else caption.concept_scores for caption in captions]
     named = [[code for code, _ in caption.concepts] for caption in captions]
     return Answers([caption.text for caption in captions], named, np.stack(strength))
-
-
-def attention_statistics(captions: Sequence[Caption]) -> dict[str, float]:
-    """Whether the attention tells anything: a captioner that has collapsed looks at the same place for every word, or
-    in every image.
-
-    Returns:
-        `between_words`, the mean total variation distance (0..1) between the maps of two words of one caption, and
-        `between_images`, that between the mean maps of two images, each over neighboring pairs.
-    """
-    maps = [caption.attention.reshape(len(caption.attention), -1) for caption in captions if len(caption.words)]
-    words = [_variation(x) for x in maps if len(x) > 1]
-    images = _variation(np.stack([x.mean(0) for x in maps])) if len(maps) > 1 else 0.0
-    return {"between_words": float(np.mean(words)) if words else 0.0, "between_images": images}
-
-
-def _notes(
-    parts: Mapping[str, SufficientStatistics], records: Sequence[Record], concepts: Sequence[str]
-) -> dict[str, str]:
-    """The scores of one method that cannot mean anything, and why."""
-    notes = notes_on(parts)
-    if "concept_f1" not in parts:
-        return {**notes, "concept_f1": "not scored: no image has a true concept"}
-    if not concepts:
-        notes["concept_f1"] = "the run has learned no concepts"
-    note = concept_map_note([record.concepts for record in records], concepts)
-    return {**notes, "concept_map": note} if note else notes
-
-
-def _notes_on_images(captions: Sequence[Caption]) -> dict[str, str]:
-    unread, count = sum(bool(caption.error) for caption in captions), len(captions)
-    notes = {"unreadable": f"{unread} of {count} images, which count as empty captions"} if unread else {}
-    return {**notes_on_intervals(count), **notes}
-
-
-def _attention_notes(captions: Sequence[Caption]) -> dict[str, str]:
-    """Which of `attention_statistics` are 0 for want of anything to compare."""
-    lengths = [len(caption.words) for caption in captions]
-    notes = {}
-    if max(lengths, default=0) < 2:
-        notes["between_words"] = "0 for want of a caption with two words"
-    if sum(map(bool, lengths)) < 2:
-        notes["between_images"] = "0 for want of two captions with words"
-    return notes
-
-
-def _under_notes(notes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """`notes` by method and score, without those that have none."""
-    by_method = {method: dict(own) for method, own in notes.items() if own}
-    return {"notes": by_method} if by_method else {}
-
-
-def _variation(rows: np.ndarray) -> float:
-    return float(np.abs(np.diff(rows, axis=0)).sum(1).mean() / 2)
 
 
 def _baselines(
@@ -278,67 +211,12 @@ def score_concepts(
         "model": ([[concepts[i] for i in np.flatnonzero(row >= threshold)] for row in strength], strength),
         "popular_words": ([popular_concepts(train)] * count, frequencies),
     }
-    parts, few = {name: concept_parts(truth, codes) for name, (codes, _) in named.items()}, notes_on_intervals(count)
+    parts = {name: concept_parts(truth, codes) for name, (codes, _) in named.items()}
     return {
         "split": split,
         "images": 0,
         "captions": count,
         **{name: _concept_scores(records, *answer, concepts) for name, answer in named.items()},
         "intervals": {name: intervals(own) for name, own in parts.items()},
-        **_under_notes({**{name: _notes(own, records, concepts) for name, own in parts.items()}, "all": few}),
+        **notes_on_concepts(parts, records, concepts),
     }
-
-
-def write_predictions(folder: Path, records: Sequence[Record], captions: Sequence[Caption], suffix: str = "") -> None:
-    """`predictions.csv` (ID,Caption) and `concepts.csv` (ID,CUIs)."""
-    ids = [record.image_id for record in records]
-    _write_table(folder / f"predictions{suffix}.csv", "Caption", zip(ids, (caption.text for caption in captions)))
-    codes = (";".join(code for code, _ in caption.concepts) for caption in captions)
-    _write_table(folder / f"concepts{suffix}.csv", "CUIs", zip(ids, codes))
-
-
-def write_scores(folder: Path, scores: dict[str, Any], suffix: str = "") -> None:
-    """`scores.json`, by rename."""
-    write_text(folder / f"scores{suffix}.json", json.dumps(scores, indent=2) + "\n")
-
-
-def _write_table(path: Path, column: str, rows: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["ID", column])
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def format_scores(scores: dict[str, Any]) -> str:
-    """`scores.json` as a table for people: a row a metric, a column a method, with 95% intervals where there are."""
-    methods = [name for name in ("model", "oracle", "popular_words", "nearest_image") if name in scores]
-    lines = [f"{scores['split']}: {scores['images']} images".ljust(22) + "".join(m.rjust(26) for m in methods)]
-    for metric in scores[methods[0]]:
-        ends = [scores.get("intervals", {}).get(method, {}).get(metric) for method in methods]
-        cells = [
-            f"{scores[method][metric]:.4f}" + (f" [{end[0]:.3f}, {end[1]:.3f}]" if end else " " * 15)
-            for method, end in zip(methods, ends)
-        ]
-        lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
-    if "own_entries_left_out" in scores:
-        count = scores["own_entries_left_out"]
-        lines.append(f"{count} of these images are in the run's datastore: none was given its own entry as a neighbor")
-    if "attention" in scores:
-        differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
-        lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
-    lines += [f"note: {line}" for line in _note_lines(scores.get("notes", {}))]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _note_lines(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line a note, with the scores and the methods that share it."""
-    sharing: dict[str, list[tuple[str, str]]] = {}
-    for method, own in notes.items():
-        for score, note in own.items():
-            sharing.setdefault(note, []).append((score, method))
-    lines = []
-    for note, pairs in sharing.items():
-        names, methods = (", ".join(dict.fromkeys(column)) for column in zip(*pairs))
-        lines.append(f"{names} ({methods}): {note}")
-    return lines

@@ -20,7 +20,8 @@ from medcap_tf.data.pipeline import Examples, image_loader
 from medcap_tf.data.records import Problem, Record, read_dataset
 from medcap_tf.data.splits import ImageFile, Splits, check_images, choose_splits, content_digests, frequent_concepts
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.evaluate import best_threshold, evaluate, file_suffix, score_concepts, write_scores
+from medcap_tf.evaluation.evaluate import best_threshold, evaluate, score_concepts
+from medcap_tf.evaluation.score_files import file_suffix, write_scores
 from medcap_tf.files import write_text
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout

@@ -5,28 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from medcap_tf.caption import Caption
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.evaluation.evaluate import (
-    attention_statistics,
     best_threshold,
     evaluate,
-    file_suffix,
-    format_scores,
     own_entries,
     score_concepts,
 )
 from medcap_tf.evaluation.metrics import concept_f1
+from medcap_tf.evaluation.score_files import file_suffix
 from medcap_tf.run_folder import RunFolder
 from tests.conftest import contents, run_command
 
@@ -68,33 +64,6 @@ def test_the_threshold_is_the_best_of_the_official_score():
 
 def test_without_true_concepts_there_is_no_threshold_to_choose():
     assert best_threshold(np.ones((1, 1), np.float32), [record()], ["A"]) == (0.5, 0.0)
-
-
-def test_scores_are_printed_with_their_intervals():
-    scores = {
-        "split": "test",
-        "images": 2,
-        "model": {"bleu_4": 0.5, "mean_length": 7.25},
-        "nearest_image": {"bleu_4": 0.25, "mean_length": 9.0},
-        "intervals": {"model": {"bleu_4": [0.4, 0.6]}, "nearest_image": {"bleu_4": [0.125, 0.5]}},
-    }
-    header, bleu, length = format_scores(scores).splitlines()
-    assert header.split() == ["test:", "2", "images", "model", "nearest_image"]
-    assert " ".join(bleu.split()) == "bleu_4 0.5000 [0.400, 0.600] 0.2500 [0.125, 0.500]"
-    assert length.split() == ["mean_length", "7.2500", "9.0000"]
-    assert length.index("7.25") == bleu.index("0.5")
-
-
-def test_scores_are_printed_with_their_notes():
-    note = "no reference has 4 words, so that it is 0 whatever is generated"
-    scores = {
-        "split": "test", "images": 1, "model": {"bleu_4": 0.0}, "nearest_image": {"bleu_4": 0.0},
-        "notes": {"model": {"bleu_3": note, "bleu_4": note}, "nearest_image": {"bleu_4": note},
-                  "all": {"intervals": "x"}},
-    }  # fmt: skip
-    assert format_scores(scores).splitlines()[2:] == [
-        f"note: bleu_3, bleu_4 (model, nearest_image): {note}", "note: intervals (all): x",
-    ]  # fmt: skip
 
 
 def test_concepts_alone_say_what_cannot_mean_anything():
@@ -169,18 +138,6 @@ def test_a_split_that_is_not_there_is_named(small_run, phantoms):
     done = run_command("-m", "medcap_tf", "evaluate", small_run, "--data", phantoms, "--split", "exam", check=False)
     assert done.returncode == 1
     assert "no split 'exam'; there are train, valid, test" in done.stderr
-
-
-def test_attention_that_never_moves_has_collapsed():
-    def caption(*maps):
-        return Caption(Path("i"), tuple("ab"[: len(maps)]), attention=np.array(maps, np.float32).reshape(-1, 1, 2))
-
-    moving = [caption([1, 0], [0, 1]), caption([0.5, 0.5], [0.5, 0.5]), Caption(Path("empty"))]
-    # The words of the first differ wholly, those of the second not; their means are the same map.
-    assert attention_statistics(moving) == {"between_words": 0.5, "between_images": 0.0}
-    still = [caption([1, 0]), caption([0.25, 0.75])]
-    assert attention_statistics(still) == {"between_words": 0.0, "between_images": 0.75}
-    assert attention_statistics([]) == {"between_words": 0.0, "between_images": 0.0}
 
 
 def evaluate_run(run, data, *more):
