@@ -23,7 +23,8 @@ from medcap_tf.errors import InputError
 from medcap_tf.files import read_json
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.serving.check import Request, compare, require_stock_ops
-from medcap_tf.serving.files import MAX_PIXELS, start_command, write_model_card, write_server_files, write_signatures
+from medcap_tf.serving.files import MAX_PIXELS, start_command, write_server_files, write_signatures
+from medcap_tf.serving.model_card import write_model_card
 from medcap_tf.serving.module import ServedCaptioner
 from medcap_tf.serving.protos import message_module
 from medcap_tf.serving.upload import try_read
