@@ -173,13 +173,14 @@ def _add_audit(commands: Any) -> None:
 def _audit(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise InputError(f"--images {args.images}: give at least 1")
-    records, _ = options.read_split(args)
+    records, dataset = options.read_split(args)
     captioner = options.load(args)
+    training = dataset.splits.get(captioner.config.data.train_split, [])
     from medcap_tf.explain.audit import audit, format_audit, write_audit
     from medcap_tf.explain.audit_figure import audit_figure
     from medcap_tf.explain.plate import save
 
-    measures = audit(captioner, records, args.split, args.images, args.seed)
+    measures = audit(captioner, records, args.split, args.images, args.seed, training)
     out = args.out or args.model
     write_audit(out / "audit.json", measures)
     save(partial(audit_figure, measures), out / "audit.png", dpi=110)

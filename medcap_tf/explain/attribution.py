@@ -36,10 +36,10 @@ class Attributor:
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         # Signatures, so that captions of all lengths share one graph: tracing takes seconds.
         self._log_probs = tf.function(self._word_log_probs, input_signature=[pixels, tokens])
-        self._words = tf.function(self._word_maps, input_signature=[pixels, tokens])
+        self._words = tf.function(self._word_maps, input_signature=[pixels, tokens, tokens])
         self._gradients = tf.function(self._concept_gradients, input_signature=[tokens, tokens])
 
-    def words(self, pixels: np.ndarray, tokens: np.ndarray) -> WordMaps:
+    def words(self, pixels: np.ndarray, tokens: np.ndarray, targets: np.ndarray | None = None) -> WordMaps:
         """Every word's maps, by one forward and one backward pass.
 
         Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) is that of each word's log-probability over the regions.
@@ -47,8 +47,10 @@ class Attributor:
         Args:
             pixels: uint8 [S, S, 3].
             tokens: int32 [n], the caption.
+            targets: int32 [n], the words to explain at each step in place of the caption's own.
         """
-        attention, grad_cam, share = (value.numpy() for value in self._words(pixels[None], tokens))
+        targets = tokens if targets is None else targets
+        attention, grad_cam, share = (value.numpy() for value in self._words(pixels[None], tokens, targets))
         return WordMaps(attention, grad_cam / np.maximum(grad_cam.sum((1, 2), keepdims=True), 1e-12), share)
 
     def word_log_probs(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -63,6 +65,10 @@ class Attributor:
         """
         return self._log_probs(pixels, tokens).numpy()
 
+    def image_concepts(self, pixels: np.ndarray) -> np.ndarray:
+        """The concept head on uint8 [B, S, S, 3]: scores float32 [B, Q] in 0..1."""
+        return tf.sigmoid(self._model.head(self._model.encode(pixels).regions)).numpy()  # type: ignore[misc]
+
     def concept_contributions(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with
         respect to the word's embedding, times the embedding; float32 [len(codes), n], in logits."""
@@ -76,19 +82,21 @@ class Attributor:
         return reading.concept_scores.numpy(), reading.word_importance.numpy()
 
     def _word_log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        return self._score(self._model.encode(pixels).regions, tokens).log_probs
+        return self._score(self._model.encode(pixels).regions, tokens, tokens).log_probs
 
-    def _score(self, regions: tf.Tensor, tokens: tf.Tensor) -> Scored:
+    def _score(self, regions: tf.Tensor, tokens: tf.Tensor, targets: tf.Tensor) -> Scored:
         """One caption int32 [n] under each image of regions [B, h, w, C]."""
-        same = tf.tile(tokens[None], [tf.shape(regions)[0], 1])
-        return self._model.score(self._model.encode_regions(regions), same)
+        tokens, targets = (tf.tile(row[None], [tf.shape(regions)[0], 1]) for row in (tokens, targets))
+        return self._model.score(self._model.encode_regions(regions), tokens, targets)
 
-    def _word_maps(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _word_maps(
+        self, pixels: tf.Tensor, tokens: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # One copy of the regions for each word: one backward pass then gives each word its own gradient.
         regions = tf.repeat(self._model.encode(pixels).regions, tf.shape(tokens)[0], axis=0)
         with tf.GradientTape() as tape:
             tape.watch(regions)
-            scored = self._score(regions, tokens)
+            scored = self._score(regions, tokens, targets)
             own = tf.linalg.diag_part(scored.log_probs)
         weights = tf.reduce_mean(tape.gradient(own, regions), axis=[1, 2], keepdims=True)
         grad_cam = tf.nn.relu(tf.reduce_sum(weights * regions, -1))

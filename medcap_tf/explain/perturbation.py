@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 STEPS = 6  # the share of regions grows in this many steps from none to all
+SUBSETS = 24  # random sets of regions
 WORD_SHARE = 1 / 3  # of a caption's words that are taken away
+WORD_SHARES = (1 / 5, WORD_SHARE, 1 / 2)
 _BATCH = 32
 
 LogProbs = Callable[[np.ndarray], np.ndarray]  # pixels uint8 [B, S, S, 3] -> the words' log-probabilities [B, n]
@@ -62,15 +64,76 @@ def blur(pixels: np.ndarray) -> np.ndarray:
 
 def _variants(sharp: np.ndarray, blurred: np.ndarray, order: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Deletions, then insertions, of an order's first 1/STEPS, 2/STEPS, ... regions: uint8 [B, S, S, 3]."""
-    size = sharp.shape[1], sharp.shape[0]
     deleted, inserted = [], []
     for step in range(1, STEPS):
-        selected = np.zeros(len(order), np.uint8)
-        selected[order[: round(len(order) * step / STEPS)]] = 1
-        inside = cv2.resize(selected.reshape(grid), size, interpolation=cv2.INTER_NEAREST)[..., None] > 0
+        inside = _inside(order[: round(len(order) * step / STEPS)], grid, sharp.shape)
         deleted.append(np.where(inside, blurred, sharp))
         inserted.append(np.where(inside, sharp, blurred))
     return np.stack(deleted + inserted)
+
+
+def removal_order(log_probs: LogProbs, pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Regions in the order of what blurring each alone costs each word, int64 [n, P]: an oracle, which asks the model.
+
+    Args:
+        log_probs: the model on one fixed sentence.
+        pixels: uint8 [S, S, 3].
+        grid: h, w.
+    """
+    regions = np.arange(grid[0] * grid[1])
+    costs = log_probs(pixels[None])[0] - _without(log_probs, pixels, [[region] for region in regions], grid)
+    return np.argsort(-costs.T, axis=1, kind="stable")
+
+
+def mu_fidelity(
+    log_probs: LogProbs, pixels: np.ndarray, maps: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, float]:
+    """How well the sum of a map over random regions predicts what blurring them costs (Bhatt et al. 2020, equation 5).
+
+    Args:
+        log_probs: the model on one fixed sentence.
+        pixels: uint8 [S, S, 3].
+        maps: by name, float32 [n, h, w].
+        rng: draws SUBSETS sets of a fifth of the regions.
+
+    Returns:
+        By name, Pearson's correlation averaged over the words for which it is defined; NaN where there is none.
+    """
+    height, width = next(iter(maps.values())).shape[1:]
+    count = height * width
+    subsets = [rng.choice(count, max(1, count // 5), replace=False) for _ in range(SUBSETS)]
+    costs = log_probs(pixels[None])[0] - _without(log_probs, pixels, subsets, (height, width))
+    result = {}
+    for name, own in maps.items():
+        flat = own.reshape(len(own), -1)
+        sums = np.stack([flat[:, subset].sum(1) for subset in subsets])
+        result[name] = _mean_correlation(sums, costs)
+    return result
+
+
+def _mean_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of the columns of [m, n], averaged over those in which both vary."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    norms = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    varied = norms > 1e-12
+    return float(((a * b).sum(0)[varied] / norms[varied]).mean()) if varied.any() else float("nan")
+
+
+def _without(log_probs: LogProbs, pixels: np.ndarray, subsets: list, grid: tuple[int, int]) -> np.ndarray:
+    """Log-probabilities float32 [m, n] with each of m sets of regions blurred away."""
+    blurred = blur(pixels)
+    answers = []
+    for start in range(0, len(subsets), _BATCH):
+        chunk = [_inside(subset, grid, pixels.shape) for subset in subsets[start : start + _BATCH]]
+        answers.append(log_probs(np.stack([np.where(inside, blurred, pixels) for inside in chunk])))
+    return np.concatenate(answers)
+
+
+def _inside(regions: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """bool [S, S, 1], the pixels of some regions."""
+    selected = np.zeros(grid[0] * grid[1], np.uint8)
+    selected[regions] = 1
+    return cv2.resize(selected.reshape(grid), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)[..., None] > 0
 
 
 def concept_drops(
@@ -81,27 +144,40 @@ def concept_drops(
     rng: np.random.Generator,
     draws: int = 10,
 ) -> dict[str, float]:
-    """How far the right concepts' mean score falls when a third of the words is taken away.
+    """How far the right concepts' mean score falls without a caption's heaviest words, or with them alone
+    (comprehensiveness and sufficiency; DeYoung et al. 2020, equations 1 and 2).
 
     Args:
         scores: the classifier of sentences.
         tokens: int32 [n], n >= 2.
-        weights: by method, float32 [n]: the heaviest words go.
+        weights: by method, float32 [n].
         right: int [R], the right concepts' columns, R >= 1.
         rng: draws the words that go in the comparison.
         draws: how many times.
 
     Returns:
-        The drop by method, and `random`, the mean over the draws.
+        By method the fall without the heaviest WORD_SHARE, under `METHOD_comprehensiveness` its mean over WORD_SHARES,
+        under `METHOD_sufficiency` the mean fall where those alone are kept; and the same of `random`, over the draws.
     """
-    count = max(1, round(len(tokens) * WORD_SHARE))
-    gone = [np.argsort(-weight, kind="stable")[:count] for weight in weights.values()]
-    gone += [rng.choice(len(tokens), count, replace=False) for _ in range(draws)]
-    sentences = np.zeros((1 + len(gone), len(tokens)), np.int32)
+    orders = [np.argsort(-weight, kind="stable") for weight in weights.values()]
+    orders += [rng.permutation(len(tokens)) for _ in range(draws)]
+    counts = [max(1, round(len(tokens) * share)) for share in WORD_SHARES]
+    kept = [order[count:] for order in orders for count in counts]
+    kept += [order[:count] for order in orders for count in counts]
+    sentences = np.zeros((1 + len(kept), len(tokens)), np.int32)
     sentences[0] = tokens
-    for row, words in enumerate(gone, start=1):
-        sentences[row, : len(tokens) - count] = np.delete(tokens, words)
-    means = scores(sentences)[:, right].mean(1)
-    drops = means[0] - means[1:]
-    named = {name: float(drop) for name, drop in zip(weights, drops)}
-    return {**named, "random": float(drops[len(weights) :].mean())}
+    for row, words in enumerate(kept, start=1):
+        sentences[row, : len(words)] = tokens[np.sort(words)]
+    answers = scores(sentences)[:, right].mean(1)
+    without, alone = (answers[0] - answers[1:]).reshape(2, len(orders), len(counts))
+    result = {}
+    for name, rows in _rows_by_name(weights, draws).items():
+        result[name] = float(without[rows, WORD_SHARES.index(WORD_SHARE)].mean())
+        result[f"{name}_comprehensiveness"] = float(without[rows].mean())
+        result[f"{name}_sufficiency"] = float(alone[rows].mean())
+    return result
+
+
+def _rows_by_name(weights: dict[str, np.ndarray], draws: int) -> dict[str, slice]:
+    own = {name: slice(row, row + 1) for row, name in enumerate(weights)}
+    return {**own, "random": slice(len(weights), len(weights) + draws)}

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def write_report(
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(title, entries, audit_tables(audit or {}), worst_by))
+            file.writelines(_page(title, entries, audit or {}, worst_by))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -73,7 +73,11 @@ def framed(explanation: Explanation) -> str:
 
 
 def _page(
-    title: str, entries: Iterable[dict[str, Any]], audit: Sequence[Table] = (), worst_by: str = "", alone: bool = False
+    title: str,
+    entries: Iterable[dict[str, Any]],
+    audit: Mapping[str, Any] | None = None,
+    worst_by: str = "",
+    alone: bool = False,
 ) -> Iterator[str]:
     environment = Environment(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -83,7 +87,8 @@ def _page(
     return environment.get_template("report.html").generate(
         title=title,
         alone=alone,
-        audit=audit,
+        audit=audit_tables(audit or {}),
+        summary=(audit or {}).get("summary", ()),
         entries=entries,
         worst_by=worst_by,
         colors=color_table(MAP_COLORS).tolist(),

@@ -215,13 +215,21 @@ class CaptioningModel:
             encoding = [self._semantic.prefix_encodings(inputs[:, 1:], whole)]
         return self.decoder.teacher([regions, inputs, *encoding], training=training)
 
-    def score(self, encoded: Encoded, tokens: tf.Tensor) -> Scored:
-        """Score given captions, int32 [B, T] of words, padded; a gradient reaches `encoded.regions`."""
+    def score(self, encoded: Encoded, tokens: tf.Tensor, targets: tf.Tensor | None = None) -> Scored:
+        """Score given captions; a gradient reaches `encoded.regions`.
+
+        Args:
+            encoded: of `encode`.
+            tokens: int32 [B, T] of words, padded.
+            targets: int32 [B, T], the words to score at each step in place of the captions' own, after the same words
+                before it.
+        """
         longest = tf.maximum(1, tf.reduce_max(tf.math.count_nonzero(tokens, 1, dtype=tf.int32)))
         words = tokens[:, :longest]
         inputs = shift_right(words)
         forced = self.teacher_forced(encoded.regions, inputs)
-        log_probs, share = self._token_log_probs(encoded, forced["logits"], inputs, words)
+        scored = words if targets is None else targets[:, :longest]
+        log_probs, share = self._token_log_probs(encoded, forced["logits"], inputs, scored)
         attention = tf.reshape(forced["attention"], [-1, longest, *encoded.regions.shape[1:3]])
         present = tf.cast(words != PAD, tf.float32)
         values = (log_probs * present, attention * present[:, :, None, None], share * present)

@@ -84,7 +84,9 @@ class TestOnARun:
         found = json.loads((tmp_path / "audit.json").read_text())
         for measure in ("pointing_game", "deletion", "insertion", "word_deletion", "randomised", "stability"):
             assert measure in found
-        assert set(found["deletion"]) == {"attention", "grad_cam", "random"}
+        assert {"attention", "grad_cam", "random", "oracle"} <= set(found["deletion"])
+        assert len(found["summary"]) == 3 and done.stdout.startswith(found["summary"][0])
+        assert found["erasure"] == {} or found["erasure"]["words"] > 0
         assert 0 <= found["stability"]["same_caption"] <= 1
         assert "Deletion" in done.stdout
         assert (tmp_path / "audit.png").stat().st_size > 10_000

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medcap_tf.explain.perturbation import STEPS, concept_drops, heaviest_first, region_areas
+from medcap_tf.explain.perturbation import (
+    STEPS,
+    concept_drops,
+    heaviest_first,
+    mu_fidelity,
+    region_areas,
+    removal_order,
+)
 
 SIZE, GRID = 60, (2, 3)
 
@@ -64,3 +71,31 @@ def test_concepts_fall_when_the_word_that_names_them_goes():
     assert drops["random"] == pytest.approx(1 / 3, abs=0.08)
     both = concept_drops(named, tokens, weights, np.array([0, 1]), np.random.default_rng(0))
     assert both["right"] == 0.5
+
+
+def test_kept_alone_the_word_that_names_a_concept_is_enough():
+    def named(tokens: np.ndarray) -> np.ndarray:
+        return (tokens == 7).any(1, keepdims=True).astype(np.float32)
+
+    tokens = np.array([5, 7, 9, 11], np.int32)
+    weights = {"right": np.array([0.1, 0.8, 0.1, 0.0]), "wrong": np.array([0.1, 0.0, 0.8, 0.1])}
+    drops = concept_drops(named, tokens, weights, np.array([0]), np.random.default_rng(0))
+    assert (drops["right_comprehensiveness"], drops["right_sufficiency"]) == (1, 0)
+    assert (drops["wrong_comprehensiveness"], drops["wrong_sufficiency"]) == (0, 1)
+
+
+def test_the_oracle_asks_for_the_region_that_the_word_needs():
+    order = removal_order(sharpness_of_first_region, sharp_image(), GRID)
+    assert order.shape == (2, 6)
+    assert order[0, 0] == 0
+
+
+def test_mu_fidelity_is_one_for_a_map_that_tells_the_cost_and_none_for_an_even_one():
+    right, reverse = np.zeros((2, *GRID), np.float32), np.ones((2, *GRID), np.float32)
+    right[:, 0, 0], reverse[:, 0, 0] = 1, 0
+    maps = {"right": right, "reverse": reverse, "even": np.ones((2, *GRID), np.float32)}
+    found = mu_fidelity(sharpness_of_first_region, sharp_image(), maps, np.random.default_rng(0))
+    # The second word depends on nothing and is left out.
+    assert found["right"] == pytest.approx(1, abs=0.02)
+    assert found["reverse"] == pytest.approx(-1, abs=0.02)
+    assert np.isnan(found["even"])

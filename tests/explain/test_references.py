@@ -14,9 +14,9 @@ from PIL import Image
 from medcap_tf.caption import Caption
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
-from medcap_tf.explain.audit import mask_paths
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.explanation import Explanation
+from medcap_tf.explain.masks import mask_paths
 from medcap_tf.explain.pictures import file_name
 from medcap_tf.explain.references import Pictured, id_within, name_images, with_ids, with_references
 from tests.conftest import run_command

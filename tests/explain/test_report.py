@@ -180,7 +180,7 @@ def page(tmp_path_factory):
         for i in range(40):
             yield explanation_of(f"more{i}.png", score=-3.0)
 
-    audit = {"pointing_game": {"attention": 0.61, "random": 0.04}}
+    audit = {"summary": ["Believe it."], "pointing_game": {"attention": 0.61, "random": 0.04}}
     return write_report(tmp_path_factory.mktemp("page") / "report.html", stream(), "Report", audit)
 
 
@@ -363,6 +363,7 @@ def test_bad_images_and_the_audit_have_their_lines(opened):
     assert notes[1:] == ["The model generated no words.", "This image has a single color."]
     assert notes[0].startswith("bad.png: not an image")
     assert "0.610" in opened.find_element("class name", "audit").text
+    assert "Believe it." in opened.find_element("class name", "audit").text
 
 
 def test_layers_are_made_when_opened(opened):
