@@ -40,7 +40,7 @@ _NAME = re.compile(r"[^\d\W][^.,;:!?\n]{0,39}")  # what a column may be called
 
 
 class Header(NamedTuple):
-    """The row that names the columns: which of those that are not blank, and whether content told so."""
+    """The row that names the columns: which of those that are not blank, and whether its content shows so."""
 
     row: int
     names: list[str]
@@ -74,9 +74,9 @@ def _is_header(names: Sequence[str]) -> bool:
         return False
     # Words of an unquoted caption may look like names of columns, so one such name is not enough.
     first = names[0]
-    told = _INDEX_NAMES.fullmatch(first) or first in _SURE_VALUES or "id" in names or len(names) == 2
+    sure = _INDEX_NAMES.fullmatch(first) or first in _SURE_VALUES or "id" in names or len(names) == 2
     like_id = _LIKE_ID.fullmatch(first) and set(names) & _ALL_VALUES
-    return first in ID_COLUMNS or bool(like_id) or bool(told and _SURE_VALUES.intersection(names))
+    return first in ID_COLUMNS or bool(like_id) or bool(sure and _SURE_VALUES.intersection(names))
 
 
 def reads_as_names(fields: Sequence[str]) -> bool:
@@ -249,8 +249,8 @@ def _id_column(
     like = [i for i in others if i < len(header) and _LIKE_ID.fullmatch(header[i])]
     if files or like:
         # A patient has several images: of like names, the one that tells the rows apart.
-        chosen = max([i for i in like if i in files] or files or like, key=lambda i: (columns[i].nunique(), -i))
-        return chosen, chosen in like
+        likeliest = max([i for i in like if i in files] or files or like, key=lambda i: (columns[i].nunique(), -i))
+        return likeliest, likeliest in like
     # The first column, unless it counts the rows or is known to be something else.
     values = {i for i, name in enumerate(header) if name in _ALL_VALUES}
     rest = [i for i in others if i not in values and len(columns[i])]

@@ -105,12 +105,12 @@ def _largest_of_few_bits(stored: np.ndarray, dataset: Any) -> int:
 
 def _frame_attributes(dataset: Any, index: int) -> dict[str, Any]:
     """How to show one frame, by ATTRIBUTES: from its own functional group, else the shared one, else the root."""
-    found = {keyword: dataset.get(keyword) for keyword in ATTRIBUTES}
+    attributes = {keyword: dataset.get(keyword) for keyword in ATTRIBUTES}
     for sequence, position in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
         for group in (dataset.get(sequence) or [])[position : position + 1]:
             for macro in (item for keyword in MACROS for item in (group.get(keyword) or [])[:1]):
-                found.update({keyword: macro.get(keyword) for keyword in ATTRIBUTES if keyword in macro})
-    return found
+                attributes.update({keyword: macro.get(keyword) for keyword in ATTRIBUTES if keyword in macro})
+    return attributes
 
 
 def _gray(frame: np.ndarray, stored: np.ndarray, dataset: Any, attributes: dict[str, Any]) -> np.ndarray:

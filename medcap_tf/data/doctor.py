@@ -149,8 +149,8 @@ def _unreadable(dataset: Dataset) -> list[Problem]:
         return []
     # Decoding leaves Python's lock, so threads do.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(tqdm(pool.map(_unreadable_image, paths), desc="images", total=len(paths), unit="image"))
-    return [problem for problem in found if problem]
+        problems = list(tqdm(pool.map(_unreadable_image, paths), desc="images", total=len(paths), unit="image"))
+    return [problem for problem in problems if problem]
 
 
 def _unreadable_image(path: Path) -> Problem | None:
@@ -206,7 +206,7 @@ def render(report: dict[str, Any]) -> str:
         )
     if report["shared"]:
         head = ["shared by", "captions", "records", "concepts"]
-        rows = [[pair, *(f"{found[name]:,}" for name in head[1:])] for pair, found in report["shared"].items()]
+        rows = [[pair, *(f"{counts[name]:,}" for name in head[1:])] for pair, counts in report["shared"].items()]
         parts.append(_align([head, *rows]) + "\n(records: of the later split, with a caption of the earlier)")
     return "\n\n".join([*parts, _render_problems(report["problems"])])
 
@@ -231,11 +231,11 @@ def _render_problems(problems: Sequence[dict[str, Any]]) -> str:
     for problem in problems:
         kinds.setdefault(problem["problem"].partition(":")[0], []).append(problem)
     lines = [f"Problems: {len(problems):,}"]
-    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        lines.append(f"\n{kind} ({len(found):,})")
-        for problem in found[:_SHOWN]:
+    for kind, alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        lines.append(f"\n{kind} ({len(alike):,})")
+        for problem in alike[:_SHOWN]:
             place = f"{problem['file']}, row {problem['row']}" if problem["row"] else problem["file"]
             lines.append(f"  {place}: {problem['problem'].partition(':')[2].strip()}")
-        if len(found) > _SHOWN:
-            lines.append(f"  ... and {len(found) - _SHOWN:,} more")
+        if len(alike) > _SHOWN:
+            lines.append(f"  ... and {len(alike) - _SHOWN:,} more")
     return "\n".join(lines)

@@ -129,8 +129,8 @@ def feature_loader(cache: FeatureCache, rows_by_view: dict[str, np.ndarray]) -> 
     features = {view: cache.features(view) for view in names}
 
     def load(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        chosen = rng.integers(len(names), size=len(rows))
-        return np.stack([features[names[v]][rows_by_view[names[v]][row]] for v, row in zip(chosen, rows)])
+        drawn = rng.integers(len(names), size=len(rows))
+        return np.stack([features[names[v]][rows_by_view[names[v]][row]] for v, row in zip(drawn, rows)])
 
     return load
 

@@ -101,9 +101,9 @@ def _split_of(path: PurePosixPath, root: Path) -> str | None:
     """The split that the innermost telling name on the path belongs to."""
     for part in reversed(path.parts):
         words = {re.sub("set$", "", word) for word in _words(part)}
-        found = [split for split, names in SPLITS.items() if words.intersection(names)]
-        if len(found) == 1:
-            return found[0]
+        named = [split for split, names in SPLITS.items() if words.intersection(names)]
+        if len(named) == 1:
+            return named[0]
     # The root's name may be anything, so it has to be a split's and nothing else.
     return next((split for split, names in SPLITS.items() if root.name.lower() in names), None)
 
@@ -124,8 +124,8 @@ def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     captions, problems = _choose_tables(tree, "captions")
     concepts, more = _choose_tables(tree, "concepts")
     if not captions:
-        found = ", ".join(map(str, tree.tables[:8])) or "none"
-        raise InputError(f"{tree.root}: no table of captions found (tables there: {found}); {_LAYOUT}")
+        others = ", ".join(map(str, tree.tables[:8])) or "none"
+        raise InputError(f"{tree.root}: no table of captions found (tables there: {others}); {_LAYOUT}")
     with_images = {_split_of(folder, tree.root) for folder in tree.images}
     named = {split for split, names in SPLITS.items() for name in names if (tree.root / name).is_dir()}
     present = [split for split in SPLITS if split in {*captions, *concepts, *with_images, *named}]
@@ -172,7 +172,7 @@ def _read_concept_names(tree: _Tree) -> tuple[dict[str, str], list[Problem]]:
 
 def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Problem]]:
     """Each split's table: by its file name, for captions else by its columns. Without a split's name: training."""
-    chosen: dict[str, Sheet] = {}
+    tables: dict[str, Sheet] = {}
     problems: list[Problem] = []
 
     def place(path: PurePosixPath, split: str | None) -> None:
@@ -181,10 +181,10 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
             return
         parts = {} if split else by_split(sheet)
         for name, part in (parts or {split or "train": sheet}).items():
-            if name not in chosen:
-                chosen[name] = part
+            if name not in tables:
+                tables[name] = part
             else:
-                text = f"second table: of {kind} for {name}; {chosen[name].name} is read, this one is not"
+                text = f"second table: of {kind} for {name}; {tables[name].name} is read, this one is not"
                 problems.append(Problem(str(path), 0, text))
 
     # ROCO keeps pictures that are no radiology beside the others.
@@ -194,10 +194,10 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
         if _kind_of(path) == kind:
             place(path, splits[path])
     for path in order if kind == "captions" else ():
-        is_wanted = (splits[path] or "train") not in chosen and _kind_of(path) is None
+        is_wanted = (splits[path] or "train") not in tables and _kind_of(path) is None
         if is_wanted and _has_captions(tree.root / path):
             place(path, splits[path])
-    return chosen, problems
+    return tables, problems
 
 
 def _has_captions(path: Path) -> bool:
@@ -222,19 +222,19 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
     records: list[Record] = []
     matched: set[str] = set()
     for image_id, row in texts.rows.items():
-        found = _find(index, renamed.get(image_id, image_id))
-        matched.update(found)
+        files = _find(index, renamed.get(image_id, image_id))
+        matched.update(files)
         if image_id not in texts.values:
             continue
-        name = captions.name if captions else found[0]
+        name = captions.name if captions else files[0]
         if image_id in renamed:
             problems.append(Problem(name, row, _ALIKE.format(image_id, renamed[image_id], "image")))
-        fault = _image_fault(image_id, found, split) if tree.images else ""
+        fault = _image_fault(image_id, files, split) if tree.images else ""
         if fault:
             problems.append(Problem(name, row, fault))
         if fault.endswith("skipped"):
             continue
-        path = tree.root / found[0] if found else None
+        path = tree.root / files[0] if files else None
         record = Record(image_id, path, texts.values[image_id], codes.get(image_id, ()), row)
         records.append(record)
         records += _further(record, texts.further.get(image_id, [])) if all_captions else []
@@ -269,17 +269,17 @@ def _codes_of(
     return {renamed.get(image_id, image_id): codes for image_id, codes in table.values.items()}, problems
 
 
-def _image_fault(image_id: str, found: list[str], split: str) -> str:
+def _image_fault(image_id: str, files: list[str], split: str) -> str:
     """What is wrong with the files found for an ID, or nothing."""
-    if not found:
+    if not files:
         return f"missing image: no file for {image_id!r} among the images of {split}; the row is skipped"
-    if _look_alike(found):
+    if _look_alike(files):
         return (
-            f"ambiguous image: {len(found)} files for {image_id!r} look the same (composed and decomposed letters); "
+            f"ambiguous image: {len(files)} files for {image_id!r} look the same (composed and decomposed letters); "
             "rename or remove one; the row is skipped"
         )
-    shown = ", ".join(found[:3])
-    return f"several images: {len(found)} files for {image_id!r} ({shown}); the first is taken" if found[1:] else ""
+    shown = ", ".join(files[:3])
+    return f"several images: {len(files)} files for {image_id!r} ({shown}); the first is taken" if files[1:] else ""
 
 
 def _empty_split(

@@ -160,12 +160,12 @@ def by_split(sheet: Sheet) -> dict[str, Sheet]:
             if not split
         ]
         problems = [*sheet.problems, *(Problem(sheet.name, *fault) for fault in faults)]
-        found: dict[str, Sheet] = {}
+        sheets: dict[str, Sheet] = {}
         for split in SPLITS:
             rows = [(row, fields) for own, row, fields in named if own == split]
             if rows:  # what is wrong with the file is said once
-                found[split] = sheet._replace(rows=rows, problems=[] if found else problems)
-        return found
+                sheets[split] = sheet._replace(rows=rows, problems=[] if sheets else problems)
+        return sheets
     return {}
 
 

@@ -39,10 +39,10 @@ def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     Raises:
         InputError: the training split is missing or holds no captions.
     """
-    found = ", ".join(dataset.splits) or "none"
+    names = ", ".join(dataset.splits) or "none"
     if config.train_split not in dataset.splits:
         raise InputError(
-            f"{dataset.root}: no split {config.train_split!r} to train on (found: {found}); "
+            f"{dataset.root}: no split {config.train_split!r} to train on (found: {names}); "
             f"name one with --set data.train_split=NAME"
         )
     train = [r for r in dataset.splits[config.train_split] if r.caption]
@@ -54,10 +54,10 @@ def choose_splits(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     group_of = _caption_groups(train)
     groups = sorted(set(group_of.values()))
     held = max(1, round(len(groups) * config.valid_fraction))
-    chosen = set(np.random.default_rng(seed).permutation(groups)[:held])
-    if len(chosen) == len(groups):
+    drawn = set(np.random.default_rng(seed).permutation(groups)[:held])
+    if len(drawn) == len(groups):
         raise InputError(f"{dataset.root}: one distinct caption is too few to train and validate on")
-    kept, held_out = ([r for r in train if (group_of[r.caption] in chosen) == is_held] for is_held in (False, True))
+    kept, held_out = ([r for r in train if (group_of[r.caption] in drawn) == is_held] for is_held in (False, True))
     return Splits(kept, held_out, test)
 
 

@@ -94,11 +94,11 @@ def concepts_of(sheet: Sheet, images: Container[str] = frozenset()) -> Table[tup
         )
     codes = {image_id: split_codes(text) for image_id, text in table.values.items()}
     total = sum(map(len, codes.values()))
-    umls = total > 0 and 2 * sum(is_cui(code) for found in codes.values() for code in found) >= total
+    umls = total > 0 and 2 * sum(is_cui(code) for own in codes.values() for code in own) >= total
     values = {}
-    for image_id, found in codes.items():
+    for image_id, own in codes.items():
         kept: dict[str, None] = {}
-        for code in found:
+        for code in own:
             if umls and not is_cui(code):
                 text = f"not a CUI: {code!r}, in a table of CUIs (C and 7 digits); the code is left out"
             elif code in kept:
@@ -263,9 +263,9 @@ def alike(ids: Collection[str], known: Collection[str]) -> dict[str, str]:
     for name in known if unknown else ():
         if name not in ids:
             forms.setdefault(_form(name), []).append(name)
-    found = {image_id: forms.get(_form(image_id), []) for image_id in unknown}
-    taken = Counter(names[0] for names in found.values() if len(names) == 1)
-    return {image_id: names[0] for image_id, names in found.items() if len(names) == 1 and taken[names[0]] == 1}
+    candidates = {image_id: forms.get(_form(image_id), []) for image_id in unknown}
+    taken = Counter(names[0] for names in candidates.values() if len(names) == 1)
+    return {image_id: names[0] for image_id, names in candidates.items() if len(names) == 1 and taken[names[0]] == 1}
 
 
 def _form(image_id: str) -> str:

@@ -88,9 +88,9 @@ def _missing_splits(root: Path, wanted: Mapping[str, int], readme: str) -> list[
         return list(wanted)
     if "README.txt" not in present:
         raise InputError(f"{root} is not empty and holds no phantoms (found {min(present)}). {advice}")
-    found = (root / "README.txt").read_text(encoding="utf-8", errors="replace")
-    if found != readme:
-        raise InputError(f"{root} holds something else: its README.txt ends {found[-120:].strip()!r}. {advice}")
+    text = (root / "README.txt").read_text(encoding="utf-8", errors="replace")
+    if text != readme:
+        raise InputError(f"{root} holds something else: its README.txt ends {text[-120:].strip()!r}. {advice}")
     foreign = present - {"README.txt", _NAMES} - set(wanted) - {_partial(root, split).name for split in wanted}
     if foreign:
         raise InputError(f"{root} holds more than these phantoms (found {min(foreign)}). {advice}")
@@ -102,11 +102,11 @@ def _missing_splits(root: Path, wanted: Mapping[str, int], readme: str) -> list[
 def _check_split(folder: Path, split: str, count: int, advice: str) -> None:
     pictures = {f"{kind}/{_name(split, i)}.png" for kind in ("images", "masks") for i in range(count)}
     expected = pictures | {"captions.xlsx", "concepts.xlsx"}
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if found != expected:
-        odd = min(found ^ expected)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if present != expected:
+        odd = min(present ^ expected)
         raise InputError(
-            f"{folder} was changed since it was drawn ({odd} is {'extra' if odd in found else 'missing'}). {advice}"
+            f"{folder} was changed since it was drawn ({odd} is {'extra' if odd in present else 'missing'}). {advice}"
         )
 
 
