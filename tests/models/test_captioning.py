@@ -12,35 +12,14 @@ import tensorflow as tf
 from medcap_tf.config import Config
 from medcap_tf.errors import InputError
 from medcap_tf.models.captioning import CaptioningModel, shift_right
-from medcap_tf.models.retrieval import RetrievalParameters, Retriever
 from medcap_tf.text import END, START
-
-SETTINGS = {
-    "visual.weights": "none", "visual.image_size": 32, "visual.layer": "conv2_block1_out", "visual.concept_epochs": 1,
-    "semantic.units": 8, "semantic.embedding_size": 8, "semantic.attention_units": 8, "decoder.units": 8,
-    "decoder.embedding_size": 8, "decoder.attention_units": 8, "decoding.max_length": 6, "decoding.beam_width": 2,
-}  # fmt: skip
-VOCABULARY, CONCEPTS = 12, 3
-PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-
-
-def built(retrieval=False, **settings):
-    keras.utils.set_random_seed(4)
-    config = Config().replace({**SETTINGS, **{name.replace("__", "."): value for name, value in settings.items()}})
-    model = CaptioningModel.build(config, VOCABULARY, CONCEPTS)
-    if not retrieval:
-        return model, config
-    rng = np.random.default_rng(1)
-    tokens = np.array([[START, 5, 6, 7, END, 0], [START, 5, 8, END, 0, 0]], np.int32)
-    features = rng.uniform(0, 1, (2, model.encoder.output_shape[-1]))
-    retriever = Retriever(features, tokens, np.eye(2, CONCEPTS), np.arange(2), 2, RetrievalParameters(0.8, 0.3, 0.5))
-    return dataclasses.replace(model, retriever=retriever), config
+from tests.network import CONCEPTS, PIXELS, SETTINGS, VOCABULARY, build_network
 
 
 @pytest.mark.parametrize("retrieval", [False, True], ids=["alone", "with retrieval"])
 @pytest.mark.parametrize("source", ["prefix", "none"])
 def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source):
-    model, config = built(retrieval, decoder__semantic_source=source)
+    model, config = build_network(retrieval, decoder__semantic_source=source)
     encoded = model.encode(tf.constant(PIXELS))
     generated = model.generate(encoded, config.decoding)
     tokens = generated.tokens.numpy()
@@ -58,7 +37,7 @@ def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source
 
 
 def test_the_share_of_retrieval_is_what_the_mixture_got_from_it():
-    model, _ = built(retrieval=True)
+    model, _ = build_network(retrieval=True)
     encoded = model.encode(tf.constant(PIXELS[:1]))
     tokens = tf.constant([[5, 6, 7, END]])
     share = model.score(encoded, tokens).retrieval_share.numpy()[0]
@@ -70,7 +49,7 @@ def test_the_share_of_retrieval_is_what_the_mixture_got_from_it():
 
 
 def test_a_gradient_reaches_the_regions():
-    model, _ = built(retrieval=True)
+    model, _ = build_network(retrieval=True)
     regions = model.encode(tf.constant(PIXELS)).regions
     with tf.GradientTape() as tape:
         tape.watch(regions)
@@ -79,7 +58,7 @@ def test_a_gradient_reaches_the_regions():
 
 
 def test_the_folded_encoder_gives_the_same_captions():
-    model, config = built(retrieval=True)
+    model, config = build_network(retrieval=True)
     one, two = (
         m.generate(m.encode(tf.constant(PIXELS)), config.decoding) for m in (model, model.with_folded_encoder())
     )
@@ -88,7 +67,7 @@ def test_the_folded_encoder_gives_the_same_captions():
 
 
 def test_concepts_come_from_the_image_or_from_the_words():
-    model, _ = built()
+    model, _ = build_network()
     encoded, reading = model.encode(tf.constant(PIXELS)), model.read(tf.constant([[5, 6]] * 3))
     seen = tf.sigmoid(model.head(encoded.regions))
     np.testing.assert_array_equal(model.concept_scores(encoded, reading), seen)
@@ -97,7 +76,7 @@ def test_concepts_come_from_the_image_or_from_the_words():
 
 
 def test_an_oracle_without_references_is_refused():
-    model, config = built(decoder__semantic_source="reference")
+    model, config = build_network(decoder__semantic_source="reference")
     with pytest.raises(InputError, match="it needs the reference captions"):
         model.generate(model.encode(tf.constant(PIXELS)), config.decoding)
 
