@@ -25,7 +25,8 @@ from medcap_tf.config import Config
 from medcap_tf.data.records import Record, read_dataset
 from medcap_tf.data.splits import frequent_concepts
 from medcap_tf.explain.clock import Clock
-from medcap_tf.explain.explanation import Explainer, Explanation
+from medcap_tf.explain.explainer import Explainer
+from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.pictures import write_pictures
 from medcap_tf.explain.report import write_report
 from medcap_tf.models.captioning import CaptioningModel

@@ -23,7 +23,7 @@ _PUBLIC = {
     "export": "api",
     "Captioner": "api",
     "Caption": "caption",
-    "Explanation": "explain.explanation",
+    "Explanation": "api",
     "Config": "config",
     "InputError": "errors",
 }

@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from medcap_tf.caption import Caption, ImageInput
 from medcap_tf.config import Config
 from medcap_tf.data import images
-from medcap_tf.explain.explanation import Explainer, Explanation, from_caption
+from medcap_tf.errors import InputError
+from medcap_tf.explain import explanation
+from medcap_tf.explain.explainer import Explainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Explanation(explanation.Explanation):
+    """Why an image has its caption, able to show itself; its arrays are those of `medcap_tf.explain.explanation`."""
+
+    @classmethod
+    def of(cls, arrays: explanation.Explanation) -> Explanation:
+        """The same explanation."""
+        return cls(**{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})
+
+    def plot(self, dpi: int = 110) -> Figure:
+        """The figure of where the model looked for each word; a notebook shows it.
+
+        Raises:
+            InputError: there is no caption.
+        """
+        from medcap_tf.explain.figures import words_figure
+
+        if self.caption.error or not self.image.size:
+            raise InputError(self.caption.error or "there is no image to draw over")
+        unit = "attention, in shares of an even spread"
+        return words_figure(self, self.attention, "where it looked", unit, dpi)
+
+    def report(self, folder: Path | str) -> Path:
+        """Write the page that shows everything, for a browser: `folder/report.html`; returns its path."""
+        from medcap_tf.explain.report import write_report
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return write_report(Path(folder) / "report.html", [self], self.caption.text or "No caption")
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the report's page inside a frame."""
+        from medcap_tf.explain.report import framed
+
+        return framed(self)
 
 
 class Captioner:
@@ -79,11 +120,12 @@ class Captioner:
         if caption.error:
             return Explanation(caption)
         if self.is_export:
-            return from_caption(caption, images.to_array(caption.path if caption.image is None else caption.image))
+            image = images.to_array(caption.path if caption.image is None else caption.image)
+            return Explanation.of(explanation.from_caption(caption, image))
         key = tuple(layers if layers is not None else [self._captioner.config.visual.layer])
         if key not in self._explainers:
             self._explainers[key] = Explainer(self._captioner, key)
-        return self._explainers[key].explain(caption, reference)
+        return Explanation.of(self._explainers[key].explain(caption, reference))
 
 
 def load(path: Path | str, settings: Mapping[str, Any] | None = None) -> Captioner:

@@ -70,7 +70,7 @@ def _explain(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from medcap_tf.explain.clock import Clock
-    from medcap_tf.explain.explanation import Explainer, layer_by
+    from medcap_tf.explain.explainer import Explainer, layer_by
     from medcap_tf.explain.methods import METHODS
     from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.references import with_ids

@@ -191,7 +191,7 @@ def _demo(args: argparse.Namespace) -> None:
     elif export := exported(args):
         serve(export, address)
     else:
-        from medcap_tf.explain.explanation import Explainer
+        from medcap_tf.explain.explainer import Explainer
 
         captioner = options.load(args)
         # A run can say more than its answer holds: Grad-CAM, what each word gave to each concept.

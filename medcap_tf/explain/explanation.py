@@ -7,27 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from medcap_tf.caption import Caption, no_maps
-from medcap_tf.data import images
-from medcap_tf.errors import InputError
 from medcap_tf.text import Normalizer
 
-# A page of captions that came from a server holds no TensorFlow.
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from medcap_tf.captioner import RunCaptioner
-
-CONCEPTS_SHOWN = 6
 LONGEST_SIDE = 1280  # pixels of the image as it is shown: more than a figure's panel has in print
-SIMILAR_SHOWN, MIN_RETRIEVAL_WEIGHT = 3, 0.005  # a training image of less weight is not worth a line
-METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
+MIN_RETRIEVAL_WEIGHT = 0.005  # a training image of less weight is not worth a line
 
 
 @dataclass(frozen=True)
@@ -58,110 +46,6 @@ class Explanation:
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
     methods: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # concept -> tf-explain method -> picture
 
-    def plot(self, dpi: int = 110) -> Figure:
-        """The figure of where the model looked for each word; a notebook shows it.
-
-        Raises:
-            InputError: there is no caption.
-        """
-        from medcap_tf.explain.figures import words_figure
-
-        if self.caption.error or not self.image.size:
-            raise InputError(self.caption.error or "there is no image to draw over")
-        unit = "attention, in shares of an even spread"
-        return words_figure(self, self.attention, "where it looked", unit, dpi)
-
-    def report(self, folder: Path | str) -> Path:
-        """Write the page that shows everything, for a browser: `folder/report.html`; returns its path."""
-        from medcap_tf.explain.report import write_report
-
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return write_report(Path(folder) / "report.html", [self], self.caption.text or "No caption")
-
-    def _repr_html_(self) -> str:
-        """For a notebook: the report's page inside a frame."""
-        from medcap_tf.explain.report import framed
-
-        return framed(self)
-
-
-class Explainer:
-    """Explains a run's captions; everything that costs time to build is built once."""
-
-    def __init__(self, captioner: RunCaptioner, layers: Sequence[str] = (), methods: Sequence[str] = ()):
-        """Build.
-
-        Args:
-            captioner: a loaded run.
-            layers: names of ResNet50's layers to keep.
-            methods: tf-explain's methods to draw for the strongest concepts of each image.
-
-        Raises:
-            InputError: no such layer; methods for a run whose images name no concepts.
-        """
-        from medcap_tf.explain.attribution import Attributor, LayerReader
-        from medcap_tf.explain.methods import ConceptMethods
-
-        self._captioner = captioner
-        self._attributor, self._layers = Attributor(captioner), LayerReader(captioner, layers)
-        self._methods = ConceptMethods(captioner, methods) if methods else None
-
-    def explain(self, caption: Caption, reference: str = "") -> Explanation:
-        """Say why.
-
-        Args:
-            caption: of this explainer's captioner; one with an error gives an `Explanation` with that error.
-            reference: the reference caption, where known.
-        """
-        if caption.error:
-            return Explanation(caption)
-        image = images.to_array(caption.path if caption.image is None else caption.image)
-        pixels = self._captioner.prepare(image)
-        words = self._attributor.words(pixels, caption.tokens) if len(caption.words) else None
-        return Explanation(
-            caption,
-            _shown(image),
-            caption.attention,
-            words.grad_cam if words else caption.attention,
-            self._read(caption.tokens, caption.words) if words else None,
-            words.retrieval_share if words and self._captioner.datastore else None,
-            self._similar(pixels),
-            reference,
-            self._read_reference(reference),
-            self._by_code(caption.concept_scores),
-            self._layers.read(pixels),
-            self._methods.draw(pixels, caption.concepts[:METHOD_CONCEPTS]) if self._methods else {},
-        )
-
-    def _similar(self, pixels: np.ndarray) -> tuple[tuple[str, str, float], ...]:
-        similar = self._captioner.similar(pixels, SIMILAR_SHOWN)
-        rows = ((record.image_id, record.caption, weight) for record, weight in similar)
-        return tuple(row for row in rows if row[2] >= MIN_RETRIEVAL_WEIGHT)
-
-    def _read_reference(self, reference: str) -> WordReading | None:
-        vocabulary = self._captioner.vocabulary
-        tokens = np.array(vocabulary.encode(reference), np.int32)
-        words = [token.surface for token in vocabulary.normalizer.tokens(reference)]
-        return self._read(tokens, words) if len(words) else None
-
-    def _read(self, tokens: np.ndarray, words: Sequence[str]) -> WordReading | None:
-        captioner = self._captioner
-        if captioner.model.semantic is None:
-            return None
-        scores, importance = self._attributor.predict_concepts(tokens[None])
-        threshold = captioner.thresholds.get("words", 0.5)
-        best = [i for i in np.argsort(-scores[0])[:CONCEPTS_SHOWN] if scores[0, i] >= threshold]
-        codes = [captioner.concepts[i] for i in best]
-        contributions = np.zeros((0, len(tokens)), np.float32)
-        if codes:
-            contributions = self._attributor.concept_contributions(tokens, codes)
-        named = tuple((code, float(scores[0, i])) for code, i in zip(codes, best))
-        return WordReading(tuple(words), importance[0], named, contributions, self._by_code(scores[0]))
-
-    def _by_code(self, scores: np.ndarray | None) -> dict[str, float]:
-        """Scores float32 [K] of all codes the run knows, under their codes."""
-        return {} if scores is None else dict(zip(self._captioner.concepts, scores.astype(float).tolist()))
-
 
 def from_caption(caption: Caption, image: np.ndarray) -> Explanation:
     """What a caption says by itself, as a server answers it: attention, the words' weights and what of them similar
@@ -177,11 +61,11 @@ def from_caption(caption: Caption, image: np.ndarray) -> Explanation:
     similar = tuple(("", text, weight) for text, weight in caption.similar if weight >= MIN_RETRIEVAL_WEIGHT)
     share = caption.retrieval_share
     return Explanation(
-        caption, _shown(image), caption.attention, reading=reading, retrieval_share=share, similar=similar
+        caption, shown_size(image), caption.attention, reading=reading, retrieval_share=share, similar=similar
     )
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
+def shown_size(image: np.ndarray) -> np.ndarray:
     """An image as people are shown it; the file's own pixels may be very many."""
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
@@ -204,17 +88,3 @@ def over_image(grid: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """
     height, width = shape
     return np.maximum(cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC), 0)
-
-
-def layer_by(captioner: RunCaptioner, name: str) -> str:
-    """A layer's Keras name from its name or its running number ("20"); raises InputError on neither, or on one whose
-    output is no grid."""
-    layers = captioner.model.encoder.layers
-    names = [layer.name for layer in layers]
-    if name.isdigit() and int(name) < len(names):
-        name = names[int(name)]
-    if name not in names:
-        raise InputError(f"no layer {name!r}; give a name such as conv2_block3_out, or a number below {len(names)}")
-    if len(layers[names.index(name)].output_shape) != 4:
-        raise InputError(f"layer {name!r} gives no feature maps but {layers[names.index(name)].output_shape}")
-    return name

@@ -19,7 +19,8 @@ from medcap_tf.data.images import read_image
 from medcap_tf.errors import InputError
 from medcap_tf.explain.attribution import Attributor
 from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.explanation import Explainer, layer_by, over_image
+from medcap_tf.explain.explainer import Explainer, layer_by
+from medcap_tf.explain.explanation import over_image
 from medcap_tf.explain.figures import active_share
 from medcap_tf.explain.pictures import file_name, write_pictures
 from medcap_tf.phantoms.wording import CONCEPTS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medcap_tf.captioner import RunCaptioner
-from medcap_tf.explain.explanation import Explainer
+from medcap_tf.explain.explainer import Explainer
 from medcap_tf.explain.methods import METHODS, ConceptMethods, methods_figure
 from tests.conftest import run_command
 
