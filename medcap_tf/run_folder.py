@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,16 @@ class RunFolder:
 
     def read_vocabulary(self) -> Vocabulary:
         """The words; raises InputError where they are missing or broken."""
-        return Vocabulary.from_json(read_json(self.vocabulary))
+        values = read_json(self.vocabulary)
+        with _as_written(self.vocabulary):
+            return Vocabulary.from_json(values)
 
     def read_concepts(self) -> ConceptList:
         """The concepts; raises InputError where they are missing or broken."""
         values = read_json(self.concepts)
-        # Runs of earlier versions hold no names.
-        return ConceptList(tuple(values["codes"]), values["thresholds"], values.get("names", {}))
+        with _as_written(self.concepts):
+            # Runs of earlier versions hold no names.
+            return ConceptList(tuple(values["codes"]), values["thresholds"], values.get("names", {}))
 
     def write_concepts(self, concepts: ConceptList) -> None:
         """What `read_concepts` reads."""
@@ -104,3 +108,15 @@ class RunFolder:
     def listed(self, names: Sequence[str]) -> list[str]:
         """Of these attributes' files, the names of those that exist."""
         return [path.name for path in (getattr(self, name) for name in names) if path.is_file()]
+
+
+@contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """Raise InputError where valid JSON is not what the block expects."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); it is not as train.py wrote it: bring it back, "
+            "or train again"
+        ) from error
