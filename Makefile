@@ -10,12 +10,13 @@ OUT ?= runs/study
 VENV := .venv
 PYTHON_HERE := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 AUDIT := build/audit
 PHANTOMS := runs/phantoms
 PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO_SEED)
 DEMO := runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick lint check audit-deps results clean
+.PHONY: help venv demo test quick lint check docs audit-deps results clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -45,6 +46,11 @@ lint: $(INSTALLED) ## format, lint, types
 
 check: lint test ## format, lint, types, then every test
 
+docs: $(DOCS_INSTALLED) ## the pages and the API reference, in build/docs; a warning is an error
+	$(PYTHON_HERE) -m sphinx --fail-on-warning --keep-going --quiet --fresh-env \
+		--doctree-dir build/doctrees --builder html docs build/docs
+	@echo "build/docs/index.html"
+
 # Strict: else a package that could not be looked up counts as sound. pip-audit stays out of .venv.
 audit-deps: $(INSTALLED) ## known vulnerabilities of the pinned packages, by pip-audit (needs its service)
 	$(PYTHON_HERE) -m venv $(AUDIT)
@@ -68,6 +74,10 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 		"$$python" -m venv --clear $(VENV) || exit 1; \
 	fi
 	$(PYTHON_HERE) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(PYTHON_HERE) -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[docs]'
 	@touch $@
 
 # The stamp is named after the numbers: other numbers draw the images anew.

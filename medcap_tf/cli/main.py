@@ -19,14 +19,19 @@ from medcap_tf.cli.options import RESEARCH
 from medcap_tf.errors import InputError
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """`medcap COMMAND ...`; exits."""
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
     parser = argparse.ArgumentParser(prog="medcap", description=f"Captions medical images and shows why. {RESEARCH}")
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for room in (data, training, captions, explanations, scores, serving):
         room.add_commands(commands)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`medcap COMMAND ...`; exits."""
+    args = build_parser().parse_args(arguments)
     try:
         _run(args)
     except InputError as error:

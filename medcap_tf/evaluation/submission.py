@@ -1,10 +1,10 @@
 """Run files for ImageCLEFmed Caption, and the checks that the organizers' scripts make before they score one.
 
-| | 2021 | 2023 | 2025 |
-|---|---|---|---|
-| fields | ID and caption, or ID and codes joined by `;` | the same | the same |
-| between them | `|` | `|` (a tab passes too) | comma, quoted where needed |
-| header | none | none (a row with ID in its first field is passed over) | `ID,Caption` or `ID,CUIs` |
+A row is an ID and a caption, or an ID and codes joined by `;`.
+
+- 2021: a pipe between them, no header.
+- 2023: a pipe, or a tab; no header, a row with ID in its first field is passed over.
+- 2025: a comma, fields quoted where needed; the header is `ID,Caption` or `ID,CUIs`.
 
 The organizers' scripts of 2022, 2023 and 2025 say so, and at most 100 codes an image. For captions in 2021 the layout
 is inferred from that year's concepts and the captions of 2022.
