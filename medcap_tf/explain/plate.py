@@ -6,6 +6,7 @@ inches, from the left and from the top.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ class Plate:
 
     def __init__(self, width: float, height: float, dpi: int):
         self.width, self.height, self.dpi = width, height, dpi
-        self._figure = Figure(figsize=(width, height), dpi=dpi)
+        self._figure = PlateFigure(figsize=(width, height), dpi=dpi)
         wide, high = (int(side) for side in self._figure.bbox.size)
         self._pixels = np.full((high, wide, 3), 255, np.uint8)
 
@@ -81,6 +82,16 @@ class Plate:
 
     def _length(self, inches: float) -> int:
         return max(1, round(inches * self.dpi))
+
+
+class PlateFigure(Figure):
+    """A figure that a notebook shows by itself: matplotlib's own waits for pyplot, which nothing here needs."""
+
+    def _repr_png_(self) -> bytes:
+        """The figure at its own dots an inch, as a PNG."""
+        stream = io.BytesIO()
+        FigureCanvasAgg(self).print_png(stream)
+        return stream.getvalue()
 
 
 class _Pixels(Artist):

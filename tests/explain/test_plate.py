@@ -82,3 +82,12 @@ def test_a_pdf_is_written_beside_for_print(tmp_path):
     save(draw, tmp_path / "page.png", 100, pdf=True)
     assert drawn == [100, 300]
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_notebook_shows_the_figure_pixel_by_pixel():
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    plate = Plate(1, 0.5, 100)
+    plate.show(picture, left=0.2, top=0.1)
+    shown = cv2.imdecode(np.frombuffer(plate.figure()._repr_png_(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert shown.shape == (50, 100, 3)
+    np.testing.assert_array_equal(shown[10:30, 20:50], picture)
