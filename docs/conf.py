@@ -41,11 +41,23 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
 
+def include_pages_of_the_root(app: Sphinx, docname: str, source: list[str]) -> None:
+    """MyST's own `include` would leave their links as they are: from the root on."""
+
+    def text(match: re.Match[str]) -> str:
+        page = (HERE / match[1]).read_text(encoding="utf-8").replace("](docs/", "](")
+        return re.sub(r"\]\(([A-Z]+)\.md", lambda link: f"]({link[1].lower()}.md", page)
+
+    source[0] = re.sub(r"^```\{include\} (\S+)\n```$", text, source[0], flags=re.M)
+
+
+def begin_with_an_empty_line(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Else Napoleon reads `what it is: how` beside a field as a type and its description."""
+    if what in ("attribute", "data"):
+        lines.insert(0, "")
+
+
 def setup(app: Sphinx) -> None:
-    """Keep Napoleon from reading `what it is: how` beside a field as a type and its description."""
-
-    def begin_with_empty_line(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-        if what in ("attribute", "data"):
-            lines.insert(0, "")
-
-    app.connect("autodoc-process-docstring", begin_with_empty_line, priority=100)
+    """Connect both."""
+    app.connect("source-read", include_pages_of_the_root)
+    app.connect("autodoc-process-docstring", begin_with_an_empty_line, priority=100)  # before Napoleon

@@ -31,7 +31,7 @@ class Plate:
 
     def __init__(self, width: float, height: float, dpi: int):
         self.width, self.height, self.dpi = width, height, dpi
-        self._figure = PlateFigure(figsize=(width, height), dpi=dpi)
+        self._figure = _NotebookFigure(figsize=(width, height), dpi=dpi)
         wide, high = (int(side) for side in self._figure.bbox.size)
         self._pixels = np.full((high, wide, 3), 255, np.uint8)
 
@@ -84,7 +84,7 @@ class Plate:
         return max(1, round(inches * self.dpi))
 
 
-class PlateFigure(Figure):
+class _NotebookFigure(Figure):
     """A figure that a notebook shows by itself: matplotlib's own waits for pyplot, which nothing here needs."""
 
     def _repr_png_(self) -> bytes:
