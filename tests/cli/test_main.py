@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import pkgutil
 
 import pandas as pd
 import pytest
 
-from tests.conftest import run_command
+from medcap_tf.cli.main import main
+from tests.conftest import ROOT, run_command
 
 
 def medcap(*arguments, check=True):
@@ -17,6 +20,13 @@ def medcap(*arguments, check=True):
 def write(path, *rows):
     path.write_text("ID,Caption\n" + "".join(f"{row}\n" for row in rows))
     return path
+
+
+def test_the_installed_command_is_the_same():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    name, _, target = settings["options.entry_points"]["console_scripts"].strip().partition(" = ")
+    assert name == "medcap" and pkgutil.resolve_name(target) is main
 
 
 def test_help_teaches_and_starts_without_tensorflow():
