@@ -122,7 +122,7 @@ class TrainingConfig:
     explain_every: int = _number(0, 0)  # epochs between tf-explain pictures; 0: never
     explain_images: int = _number(4, 1)
     precision: str = _choice("auto", "float32", "mixed_bfloat16", "mixed_float16")
-    xla: bool = False
+    xla: bool = False  # for the visual stage's steps
     deterministic: bool = False
     seed: int = _number(0, 0, 2**32 - 1)
 
@@ -158,6 +158,11 @@ class Config:
     def __post_init__(self) -> None:
         for section in dataclasses.fields(self):
             _check_section(section.name, getattr(self, section.name))
+        if self.training.xla and self.training.deterministic:
+            raise InputError(
+                "settings training.xla and training.deterministic: XLA has no deterministic gradient of max pooling; "
+                "set one of them alone"
+            )
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """The sections as plain dictionaries."""

@@ -30,7 +30,7 @@ SMALL = {
 
 def pytest_collection_modifyitems(items):
     """Skip what needs a GPU, saying so, where there is none; TensorFlow is asked only if such a test was chosen."""
-    marked = [item for item in items if "gpu" in item.keywords]
+    marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
     import tensorflow as tf

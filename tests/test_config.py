@@ -72,6 +72,11 @@ def test_no_switch_is_made_of_what_is_none(value):
         Config().replace({"training.xla": value})
 
 
+def test_xla_is_not_deterministic():
+    with pytest.raises(InputError, match=r"training\.xla and training\.deterministic: .* set one of them alone"):
+        Config().replace({"training.xla": True, "training.deterministic": "true"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(args: argparse.Namespace) -> None:
+    # TensorFlow would reserve the whole of a GPU's memory, also for one caption.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if not getattr(args, "verbose", False):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         warnings.simplefilter("ignore")

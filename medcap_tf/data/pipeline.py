@@ -74,6 +74,7 @@ def batches(
     skip: int = 0,
     visual: tuple[Loader, tuple[int, ...], Any] | None = None,
     drop_remainder: bool = False,
+    words: bool = True,
 ) -> tf.data.Dataset:
     """Batches of rows in the given order, the same for the same arguments.
 
@@ -85,6 +86,7 @@ def batches(
         skip: batches to leave out at the beginning, as a resumed epoch does.
         visual: a loader with the shape and type of one of its items; None for text alone.
         drop_remainder: leave out a last short batch.
+        words: whether batches hold captions; without them all have one shape, so that XLA compiles a step once.
 
     Returns:
         `rows` int64 [B], `inputs` int32 [B, T + 1] (`<start>` and words), `targets` int32 [B, T + 1] (words and
@@ -99,10 +101,11 @@ def batches(
     def gather(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = {
             "rows": rows,
-            "inputs": tf.gather(inputs, rows).to_tensor(),
-            "targets": tf.gather(targets, rows).to_tensor(),
             "concepts": tf.gather(concepts, rows),
         }
+        if words:
+            batch["inputs"] = tf.gather(inputs, rows).to_tensor()
+            batch["targets"] = tf.gather(targets, rows).to_tensor()
         if visual is not None:
             loader, shape, dtype = visual
 

@@ -25,11 +25,11 @@ class ResumableDropout(keras.layers.Layer):
         self.rate, self.seed, self.run_seed = rate, seed, 0
 
     def build(self, input_shape: Any) -> None:
-        """Create the counter: int32 []."""
+        """Create the counter: int64 []. TensorFlow keeps int32 variables off GPUs, where XLA does not reach them."""
         self.calls = self.add_weight(
             name="calls",
             shape=(),
-            dtype="int32",
+            dtype="int64",
             initializer="zeros",
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
@@ -40,7 +40,7 @@ class ResumableDropout(keras.layers.Layer):
         if not training or self.rate == 0:
             return inputs
         seed = (self.run_seed % _SEEDS) * _PLACES + self.seed
-        pair = tf.stack([seed + replica() * _REPLICA, tf.cast(self.calls, tf.int64)])
+        pair = tf.stack([seed + replica() * _REPLICA, self.calls])
         masked = tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=pair)
         self.calls.assign_add(1)
         return masked

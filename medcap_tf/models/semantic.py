@@ -38,14 +38,12 @@ class SemanticEncoder(NamedTuple):
         Returns:
             float [B, T + 1, G]: the steps of T words and `<end>`.
         """
-        # The GRU cannot read no word at all, as at the first step of a caption of one.
-        count = tf.shape(words)[1]
-        some = tf.pad(words, [[0, 0], [0, tf.cast(count == 0, tf.int32)]])
-        encodings = self.reader(some)["encoding"][:, :count]
+        encodings = self.reader(words)["encoding"]
         if not whole:
             return tf.pad(encodings, [[0, 0], [1, 0], [0, 0]])
         last = tf.maximum(tf.math.count_nonzero(words, axis=1, dtype=tf.int32) - 1, 0)
-        return tf.repeat(tf.gather(encodings, last, batch_dims=1)[:, None], count + 1, axis=1)
+        encodings = tf.pad(encodings, [[0, 0], [0, 1], [0, 0]])  # a caption may have no word at all
+        return tf.repeat(tf.gather(encodings, last, batch_dims=1)[:, None], tf.shape(words)[1] + 1, axis=1)
 
     def initial_cache(self, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
         """`gru` [B, K, G], `keys` [B, K, L, A] and `states` [B, K, L, G] before the first word, with L = `length`."""
@@ -81,6 +79,20 @@ class SemanticEncoder(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("medcap_tf")
+class EmptySafeGRU(keras.layers.GRU):
+    """A GRU over no caption and over no word too: cuDNN refuses both, Keras' own loop the latter. An answer to no image
+    holds no caption, and the first step of a caption follows no word."""
+
+    def call(
+        self, sequences: tf.Tensor, mask: Any = None, training: bool | None = None, initial_state: Any = None
+    ) -> tf.Tensor:
+        """float [B, T, E] -> float [B, T, G]; B and T may be 0."""
+        rows, steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
+        more = [[0, tf.cast(rows == 0, tf.int32)], [0, tf.cast(steps == 0, tf.int32)], [0, 0]]
+        return super().call(tf.pad(sequences, more), mask, training, initial_state)[:rows, :steps]
+
+
+@keras.saving.register_keras_serializable("medcap_tf")
 class CausalView(keras.layers.Layer):
     """words int32 [B, T] -> bool [B, T, T]: position t may see words 0..t that are not padding (id 0)."""
 
@@ -97,7 +109,8 @@ class LastWord(keras.layers.Layer):
     def call(self, sequence: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         """Gather."""
         length = tf.math.count_nonzero(words, axis=1, dtype=tf.int32)
-        last = tf.gather(sequence, tf.maximum(length - 1, 0), batch_dims=1)
+        some = tf.pad(sequence, [[0, 0], [0, 1], *[[0, 0]] * (len(sequence.shape) - 2)])  # T may be 0
+        last = tf.gather(some, tf.maximum(length - 1, 0), batch_dims=1)
         return last * tf.cast(length > 0, sequence.dtype)[:, None]
 
 
@@ -148,7 +161,7 @@ def build_semantic(
     """
     shared = _Layers(
         keras.layers.Embedding(vocabulary, config.embedding_size, name="semantic_embedding", dtype=precision),
-        keras.layers.GRU(config.units, return_sequences=True, name="semantic_gru", dtype=precision),
+        EmptySafeGRU(config.units, return_sequences=True, name="semantic_gru", dtype=precision),
         keras.layers.Dense(config.attention_units, use_bias=False, name="semantic_keys", dtype=precision),
         BahdanauAttention(config.attention_units, name="semantic_attention", dtype=precision),
         keras.layers.Dense(config.units, activation="tanh", name="meaning", dtype=precision),

@@ -97,7 +97,8 @@ def _run_elsewhere(folder: Path, requests: Sequence[Request]) -> list[dict[str, 
             capture_output=True,
             timeout=_SECONDS,
             check=False,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": paths},
+            # Without TensorFloat-32, as the model in memory answered.
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": paths, "NVIDIA_TF32_OVERRIDE": "0"},
         )
     except subprocess.TimeoutExpired:
         raise InputError(f"the export gave no answer through TensorFlow's C API in {_SECONDS} s") from None

@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +95,8 @@ def export(
         require_stock_ops(beside)
         write_warmup(beside, base.name, _warmup_inputs(captioner, samples), BATCH_SIZES)
         requests = _requests(captioner, samples)
-        answers = [_answer(signatures, request) for request in requests]
+        with _full_float32():
+            answers = [_answer(signatures, request) for request in requests]
         _say(f"checking {len(requests)} requests through TensorFlow's C API")
         compare(beside, requests, answers, _WITHIN[precision])
         equal, compared = _agreement(captioner, signatures, samples.files)
@@ -160,6 +162,18 @@ def _samples(data: Path, captioner: RunCaptioner) -> Samples:
     paths = (record.image_path for record in splits.valid if record.image_path is not None)
     files = ((path, content) for path in paths if isinstance(content := try_read(path, size), bytes))
     return Samples([record.caption for record in splits.train], list(itertools.islice(files, _COMPARED)))
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Without TensorFloat-32, in which GPUs since Ampere multiply float32: there the algorithm that cuDNN happens to
+    choose decides the fourth digit, and two processes may choose differently."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _save(captioner: RunCaptioner, folder: Path, captions: Sequence[str], layers: Any, precision: str) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -35,16 +36,32 @@ def prepare_device(config: TrainingConfig) -> Device:
         tf.config.experimental.set_memory_growth(gpu, True)
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     precision, encoder_precision = _precisions(config.precision, gpus)
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-    hardware = f"{len(gpus)} GPU ({', '.join(names)})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
+    names = ", ".join(map(_described, gpus))
+    hardware = f"{len(gpus)} GPU ({names})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
     kind = "MirroredStrategy" if len(gpus) > 1 else "one device"
     return Device(
         strategy,
         precision,
         encoder_precision,
         f"TensorFlow {tf.__version__}: {hardware}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
-        f"XLA {'on' if config.xla else 'off'}; {'deterministic, ' if config.deterministic else ''}seed {config.seed}",
+        f"XLA {'for the visual stage' if config.xla else 'off'}; "
+        f"{'deterministic, ' if config.deterministic else ''}seed {config.seed}",
     )
+
+
+def _described(gpu: Any) -> str:
+    details = tf.config.experimental.get_device_details(gpu)
+    name, capability = details.get("device_name", "GPU"), details.get("compute_capability", (0, 0))
+    if runs_as_built(capability, tf.sysconfig.get_build_info().get("cuda_compute_capabilities", [])):
+        return name
+    return f"{name}, for which kernels are compiled on first use: minutes once, then they are cached"
+
+
+def runs_as_built(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Whether code built for any of `built`, as in `sm_75` or `compute_80`, runs on a GPU without being compiled again:
+    binaries run within their major version, from their minor version on."""
+    versions = [divmod(int(name.rpartition("_")[2]), 10) for name in built]
+    return any(major == capability[0] and minor <= capability[1] for major, minor in versions)
 
 
 def _precisions(wanted: str, gpus: list) -> tuple[str, str]:

@@ -47,6 +47,7 @@ class Stage:
     monitor: str  # the validation score that chooses the best epoch; higher is better
     keep_best: Callable[[Path], None]  # saves what it trains into a folder, after the best epoch so far
     row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
+    xla: bool = False  # whether XLA compiles a step; it cannot where gradients pass through a loop over words
     epoch_start: Callable[[int], None] = lambda epoch: None
     epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
 
@@ -134,7 +135,7 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFold
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
     spec = device.strategy.experimental_distribute_dataset(stage.batches(0, 0)).element_spec
-    train_step = _compile(stage, optimizer, config, device, spec)
+    train_step = _compile(stage, optimizer, device, spec)
     with _signals() as stopped:
         while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
             _train_epoch(stage, progress, train_step, device, manager, stopped)
@@ -199,13 +200,11 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
     return optimizer
 
 
-def _compile(
-    stage: Stage, optimizer: Any, config: TrainingConfig, device: Device, spec: Any
-) -> Callable[[Any], tf.Tensor]:
+def _compile(stage: Stage, optimizer: Any, device: Device, spec: Any) -> Callable[[Any], tf.Tensor]:
     replicas = device.strategy.num_replicas_in_sync
     scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
 
-    @tf.function(jit_compile=config.xla or None)
+    @tf.function(jit_compile=stage.xla or None)
     def replica_step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = stage.loss(batch, optimizer.iterations)

@@ -69,7 +69,8 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
         validate=lambda: _concept_scores(context, _predict(predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
-        **_epochs(context.train.with_concepts(), context, 1, source),
+        xla=config.training.xla,
+        **_epochs(context.train.with_concepts(), context, 1, source, words=False),
     )
 
 
@@ -179,7 +180,9 @@ def _concepts_of_words(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tenso
     return predict
 
 
-def _epochs(examples: Examples, context: TrainingContext, number: int, source: VisualInput | None) -> dict[str, Any]:
+def _epochs(
+    examples: Examples, context: TrainingContext, number: int, source: VisualInput | None, words: bool = True
+) -> dict[str, Any]:
     """The data half of a stage: epochs in an order that depends on (seed, stage, epoch) alone."""
     size, count = context.config.training.batch_size, len(examples.records)
     whole = context.device.strategy.num_replicas_in_sync > 1  # every replica gets the same share
@@ -195,7 +198,8 @@ def _epochs(examples: Examples, context: TrainingContext, number: int, source: V
         seed = (context.config.training.seed, number, epoch)
         order = np.random.default_rng(seed).permutation(count)
         visual = None if source is None else (load_from(source.train), source.shape, source.dtype)
-        return batches(examples, size, order=order, seed=seed, skip=skip, visual=visual, drop_remainder=whole)
+        options = {"visual": visual, "drop_remainder": whole, "words": words}
+        return batches(examples, size, order=order, seed=seed, skip=skip, **options)
 
     return {
         "steps": max(1, count // size if whole else -(-count // size)),

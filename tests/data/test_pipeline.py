@@ -45,6 +45,14 @@ def test_batches_are_padded_to_their_longest_caption(records):
     assert first["concepts"].numpy().tolist() == [[1, 0], [0, 0], [1, 0]]
 
 
+def test_batches_without_words_have_one_shape(records):
+    with_words, without = (list(batches(examples(records[:4]), 2, words=words)) for words in (True, False))
+    assert {name for batch in without for name in batch} == {"rows", "concepts"}
+    for one, other in zip(with_words, without):
+        np.testing.assert_array_equal(one["rows"], other["rows"])
+        np.testing.assert_array_equal(one["concepts"], other["concepts"])
+
+
 def test_skipping_gives_the_rest_of_the_same_epoch(records):
     config = DataConfig(crop=0.5)
     visual = (image_loader(records, 16, config, augment=True), (16, 16, 3), np.uint8)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.config import SemanticConfig
-from medcap_tf.models.semantic import build_semantic
+from medcap_tf.models.semantic import EmptySafeGRU, build_semantic
 
 CONFIG = SemanticConfig(embedding_size=8, units=10, attention_units=6)
 WORDS = np.array([[4, 5, 6, 7, 8], [9, 8, 7, 0, 0]], np.int32)
@@ -47,6 +47,30 @@ def test_an_empty_caption_has_no_weights(semantic):
     found = semantic.classifier(np.zeros((1, 3), np.int32))
     assert not found["word_importance"].numpy().any()
     assert np.isfinite(found["concept_logits"]).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0), (2, 3)])
+def test_no_caption_and_no_word_can_be_read(semantic, shape):
+    words = tf.ones(shape, tf.int32)
+    read, classified, prefix = semantic.reader(words), semantic.classifier(words), semantic.prefix_encodings(words)
+    assert read["encoding"].shape == (*shape, 10)
+    assert read["weights"].shape == (*shape, shape[1])
+    assert classified["concept_logits"].shape == (shape[0], 5)
+    assert classified["word_importance"].shape == shape
+    assert prefix.shape == semantic.prefix_encodings(words, whole=True).shape == (shape[0], shape[1] + 1, 10)
+    # No word at all is what padding alone is.
+    padding = semantic.classifier(tf.zeros([shape[0], 1], tf.int32))["concept_logits"]
+    if not shape[1]:
+        np.testing.assert_array_equal(classified["concept_logits"], padding)
+
+
+def test_the_gru_is_that_of_keras():
+    sequences = tf.random.stateless_normal([2, 4, 3], seed=[1, 2])
+    ours, theirs = EmptySafeGRU(5, return_sequences=True), tf.keras.layers.GRU(5, return_sequences=True)
+    theirs(sequences)
+    ours(sequences)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_allclose(ours(sequences), theirs(sequences), rtol=1e-6)
 
 
 def test_one_step_at_a_time_is_the_same_reading(semantic):
