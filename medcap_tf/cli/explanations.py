@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,10 @@ from medcap_tf.cli import options
 from medcap_tf.errors import InputError
 
 if TYPE_CHECKING:
+    from medcap_tf.captioner import RunCaptioner
+    from medcap_tf.explain.clock import Clock
+    from medcap_tf.explain.explainer import Explainer
+    from medcap_tf.explain.explanation import Explanation
     from medcap_tf.explain.references import Pictured
 
 _BEGAN = time.perf_counter()
@@ -65,55 +69,69 @@ def _add_explain(commands: Any) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     explained = _explained(args)
-    paths, references = [image.path for image in explained], {i.image_id: i.reference for i in explained}
     captioner = options.load(args)
     from tqdm import tqdm
 
     from medcap_tf.explain.clock import Clock
-    from medcap_tf.explain.explainer import Explainer, layer_by
-    from medcap_tf.explain.methods import METHODS
-    from medcap_tf.explain.pictures import write_pictures
     from medcap_tf.explain.references import with_ids
     from medcap_tf.explain.report import write_report
     from medcap_tf.explain.worst import SCORE, worst
 
-    layers = [layer_by(captioner, name) for name in args.layers]
-    methods = METHODS if args.methods == ["all"] else args.methods
-    if set(methods) - set(METHODS):
-        raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
-    audited, names = args.model / "audit.json", captioner.concept_names
+    explainer = _explainer(args, captioner)
     args.out.mkdir(parents=True, exist_ok=True)
-    clock, failed = Clock(), 0
+    clock, count = Clock(), len(explained)
     clock.seconds["start-up"] = time.perf_counter() - _BEGAN
-    captions = clock.each("captions", with_ids(captioner.caption(paths), explained))
-    count = len(paths)
+    captions = clock.each("captions", with_ids(captioner.caption([image.path for image in explained]), explained))
+    references = {image.image_id: image.reference for image in explained}
     if args.worst:
         bar = tqdm(captions, total=count, desc="captions", unit="image", leave=False)
         lowest = worst(bar, references, args.limit or count)
         captions, count = iter(lowest), len(lowest)
-
-    def each() -> Iterator[Any]:
-        nonlocal failed
-        explainer = Explainer(captioner, layers, methods)
-        explanations = (explainer.explain(caption, references.get(caption.key, "")) for caption in captions)
-        for explanation in tqdm(clock.each("explanations", explanations), total=count, unit="image", leave=False):
-            if explanation.caption.error:
-                failed += 1
-                tqdm.write(f"error: {explanation.caption.error}", file=sys.stderr)
-            if not args.no_pictures:
-                with clock.part("pictures"):
-                    written = write_pictures(explanation, args.out, args.dpi, args.pdf, names)
-                print(*written, sep="\n", end="\n" if written else "")
-            yield explanation
-
-    title = f"Captions of {args.model.resolve().name}, and why"
+    explanations = (explainer.explain(caption, references.get(caption.key, "")) for caption in captions)
+    bar = tqdm(clock.each("explanations", explanations), total=count, unit="image", leave=False)
+    errors: list[str] = []
+    drawn = _drawn(args, bar, captioner.concept_names, clock, errors)
+    audited, title = args.model / "audit.json", f"Captions of {args.model.resolve().name}, and why"
     audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
     worst_by = SCORE if args.data or args.worst else ""
     with clock.part("report"):
-        print(write_report(args.out / "report.html", each(), title, audit, names, worst_by))
+        print(write_report(args.out / "report.html", drawn, title, audit, captioner.concept_names, worst_by))
     print(clock, file=sys.stderr)
-    if failed:
-        raise InputError(f"{failed} of {count} images could not be read")
+    if errors:
+        raise InputError(f"{len(errors)} of {count} images could not be read")
+
+
+def _explainer(args: argparse.Namespace, captioner: RunCaptioner) -> Explainer:
+    from medcap_tf.explain.explainer import Explainer, layer_by
+    from medcap_tf.explain.methods import METHODS
+
+    methods = METHODS if args.methods == ["all"] else args.methods
+    if set(methods) - set(METHODS):
+        raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
+    return Explainer(captioner, [layer_by(captioner, name) for name in args.layers], methods)
+
+
+def _drawn(
+    args: argparse.Namespace,
+    explanations: Iterable[Explanation],
+    concept_names: Mapping[str, str],
+    clock: Clock,
+    errors: list[str],
+) -> Iterator[Explanation]:
+    """The explanations, each drawn where pictures are asked for; those of unreadable images are listed in `errors`."""
+    from tqdm import tqdm
+
+    from medcap_tf.explain.pictures import write_pictures
+
+    for explanation in explanations:
+        if explanation.caption.error:
+            errors.append(explanation.caption.error)
+            tqdm.write(f"error: {explanation.caption.error}", file=sys.stderr)
+        if not args.no_pictures:
+            with clock.part("pictures"):
+                written = write_pictures(explanation, args.out, args.dpi, args.pdf, concept_names)
+            print(*written, sep="\n", end="\n" if written else "")
+        yield explanation
 
 
 def _explained(args: argparse.Namespace) -> list[Pictured]:
