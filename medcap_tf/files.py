@@ -1,4 +1,4 @@
-"""Files written beside their place and renamed in, so that none is ever found half-written, and read again."""
+"""Files written atomically, so that none is ever found half-written, and read again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from medcap_tf.errors import InputError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file by rename; folders on the way are made."""
+    """Write a UTF-8 text file atomically; folders on the way are made."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file by rename; folders on the way are made."""
+    """Write a file atomically; folders on the way are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}")
     beside.write_bytes(data)

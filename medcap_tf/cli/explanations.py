@@ -178,7 +178,7 @@ def _of_files(paths: Sequence[Path]) -> tuple[list[Pictured], list[str]]:
 
 
 def _add_audit(commands: Any) -> None:
-    parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a ruined model")
+    parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a randomized model")
     parser.add_argument("model", type=Path, metavar="RUN")
     options.add_split(parser)
     parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")

@@ -28,7 +28,7 @@ def write_predictions(folder: Path, records: Sequence[Record], captions: Sequenc
 
 
 def write_scores(folder: Path, scores: dict[str, Any], suffix: str = "") -> None:
-    """`scores.json`, by rename."""
+    """`scores.json`, written atomically."""
     write_text(folder / f"scores{suffix}.json", json.dumps(scores, indent=2) + "\n")
 
 

@@ -114,7 +114,7 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | 
 
 
 def write(folder: Path, kind: str, rows: Sequence[tuple[str, str]], edition: str) -> Path:
-    """Write a run file by rename, if it passes the check; returns its path.
+    """Write a run file atomically, if it passes the check; returns its path.
 
     Raises:
         InputError: it does not pass, and nothing is written.

@@ -38,7 +38,7 @@ def write_report(
     concept_names: Mapping[str, str] | None = None,
     worst_by: str = "",
 ) -> Path:
-    """Write the page, by rename; memory holds one image at a time.
+    """Write the page atomically; memory holds one image at a time.
 
     Args:
         path: the HTML file.

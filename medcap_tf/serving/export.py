@@ -63,7 +63,7 @@ def export(
     layers: Sequence[str] | None = None,
     precision: str = "float32",
 ) -> Export:
-    """Write `base/VERSION/`, by rename, and the server's configuration beside it.
+    """Write `base/VERSION/` atomically, and the server's configuration beside it.
 
     Args:
         run: a finished run folder.

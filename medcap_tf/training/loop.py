@@ -81,7 +81,7 @@ class History:
         self.rows = [r for r in self.rows if r["stage"] != stage or int(r["epoch"]) < epoch]
 
     def add(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Append a row and write the file by rename."""
+        """Append a row and write the file atomically."""
         self.rows.append({"stage": stage, "epoch": epoch, **{name: f"{value:.6g}" for name, value in values.items()}})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()

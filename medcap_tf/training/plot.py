@@ -18,7 +18,7 @@ _SHOWN = {
 
 
 def plot_history(rows: list[dict[str, Any]], path: Path) -> None:
-    """One panel a stage: training loss against the left axis, validation score against the right; PNG by rename."""
+    """A PNG, written atomically: one panel a stage, training loss on the left axis, validation score on the right."""
     stages = [stage for stage in _SHOWN if any(row["stage"] == stage for row in rows)]
     # A Figure of its own, not pyplot: nothing global, and no window system is asked for.
     figure = Figure(figsize=(4.5 * len(stages), 3.4), layout="constrained")
