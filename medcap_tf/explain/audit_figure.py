@@ -7,25 +7,38 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM", "gradient": "gradient", "centre": "center"}
+_TITLES = {
+    "attention": "attention",
+    "grad_cam": "Grad-CAM",
+    "gradient": "gradient",
+    "location_prior": "location\nprior",
+}
 # Okabe and Ito's palette, told apart by color-blind readers; what is chance is gray.
 _COLORS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
 _CHANCE = "#999999"
 
 
 def audit_figure(audit: Mapping[str, Any], dpi: int) -> Figure:
-    """Six panels, one a measure; a measure that was not taken says so."""
-    figure = Figure(figsize=(12, 7), dpi=dpi, layout="constrained")
-    panels = figure.subplots(2, 3).ravel()
-    rates = {key: audit["pointing_game"].get(key) for key in ("attention", "grad_cam", "centre", "random")}
-    _bars(panels[0], "pointing game", rates, "share of peaks inside the finding", "higher is better")
-    _bars(panels[1], "deletion", audit["deletion"], "area under log-probability (nats)", "lower is better")
-    _bars(panels[2], "insertion", audit["insertion"], "area under log-probability (nats)", "higher is better")
-    drops = {key: value for key, value in audit["word_deletion"].items() if key != "captions"}
-    _bars(panels[3], "word deletion", drops, "fall of the right concepts' score", "higher is better")
-    _lines(panels[4], audit["randomised"])
+    """Eight panels, one a measure; a measure that was not taken says so."""
+    figure = Figure(figsize=(16, 7.4), dpi=dpi, layout="constrained")
+    panels = figure.subplots(2, 4).ravel()
+    erasure, pointing = audit["erasure"], audit["pointing_game"]
+    painted = {"whole": "word", "finding\npainted over": "word_painted_over", "equal area": "word_equal_area"}
+    _bars(panels[0], "erasure", {name: erasure.get(key) for name, key in painted.items()},
+          "log-probability of the finding's words (nats)", "the second should fall alone")  # fmt: skip
+    maps = ("attention", "grad_cam", "location_prior", "random", "ceiling")
+    _bars(panels[1], "pointing game", {key: pointing.get(f"finding_{key}") for key in maps},
+          "words with the peak inside the finding", "higher is better")  # fmt: skip
+    for panel, name, wish in ((panels[2], "deletion", "lower is better"), (panels[3], "insertion", "higher is better")):
+        areas = {key: audit[name].get(key) for key in ("attention", "grad_cam", "random", "oracle")}
+        _bars(panel, name, areas, "area under log-probability (nats)", wish)
+    fidelity = {key: audit["mu_fidelity"].get(key) for key in ("attention", "grad_cam")}
+    _bars(panels[4], "MuFidelity", fidelity, "correlation with what regions cost", "higher is better")
+    drops = {key: audit["word_deletion"].get(key) for key in ("attention", "gradient", "random")}
+    _bars(panels[5], "word deletion", drops, "fall of the right concepts' score", "higher is better")
+    _lines(panels[6], audit["randomised"])
     moved = {key: value for key, value in audit["stability"].items() if key in _TITLES}
-    _bars(panels[5], "stability", moved, "share of the map that moves", "lower is better")
+    _bars(panels[7], "stability", moved, "share of the map that moves", "lower is better")
     figure.suptitle(f"{audit['split']}: {audit['images']} images", fontsize=11)
     return figure
 
@@ -41,6 +54,7 @@ def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str
     bars = panel.bar(names, list(shown.values()), color=[_COLORS.get(name, _CHANCE) for name in shown])
     panel.bar_label(bars, fmt="%.3f", fontsize=8)
     panel.set_ylabel(label, fontsize=9)
+    panel.tick_params(axis="x", labelsize=8)
     panel.margins(y=0.12)
     panel.spines[["top", "right"]].set_visible(False)
 

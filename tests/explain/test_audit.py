@@ -56,7 +56,7 @@ class TestOnARun:
         assert 0 <= found["stability"]["same_caption"] <= 1
         assert "Deletion" in done.stdout
         assert (tmp_path / "audit.png").stat().st_size > 10_000
-        assert len(audit_figure(found, dpi=110).axes) == 6
+        assert len(audit_figure(found, dpi=110).axes) == 8
 
     def test_an_unknown_split_is_named(self, small_run, phantoms):
         done = run_command("-m", "medcap_tf", "audit", small_run, "--data", phantoms, "--split", "exam", check=False)
