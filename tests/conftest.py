@@ -1,4 +1,4 @@
-"""What several tests share: TensorFlow kept quiet and off the network, and one small training run."""
+"""What several tests share: TensorFlow kept quiet and off the network, one small run, and a server on its export."""
 
 from __future__ import annotations
 
@@ -79,6 +79,29 @@ def small_run(phantoms, small_config, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "small"
     run_command("train.py", "--data", phantoms, "--out", run, "--config", small_config)
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(small_run, tmp_path_factory):
+    """The folder that `export.py` wrote the small run to; its version is 1."""
+    base = tmp_path_factory.mktemp("served") / "medcap"
+    done = run_command("export.py", small_run, "--out", base)
+    return base, done.stdout
+
+
+@pytest.fixture(scope="session")
+def server(exported):
+    """A running server on the export."""
+    from tests.serving.server import serving
+
+    with serving(exported[0]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def image_paths(phantoms):
+    """The eight test images."""
+    return sorted((phantoms / "test" / "images").iterdir())
 
 
 @pytest.fixture(scope="module")

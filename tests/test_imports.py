@@ -67,6 +67,7 @@ LIGHT = (
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
     *("serving.upload", "webpage"),
 )
+MOST_LINES = 350
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}
 
 SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
@@ -171,10 +172,15 @@ def test_tf_explain_is_in_one_file_of_explain_at_most():
 
 def test_light_modules_load_no_tensorflow():
     script = "import sys, importlib\n" + "".join(
-        f"importlib.import_module('medcap_tf.{name}')\nassert 'tensorflow' not in sys.modules, 'medcap_tf.{name}'\n"
-        for name in LIGHT
+        f"importlib.import_module('{name}')\nassert 'tensorflow' not in sys.modules, '{name}'\n"
+        for name in (PACKAGE, *(f"{PACKAGE}.{light}" for light in LIGHT))
     )
     run_command("-c", script)
+
+
+def test_no_file_is_too_long_to_be_read_at_once():
+    lengths = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
 def test_table_runs_downwards():

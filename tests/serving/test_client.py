@@ -17,7 +17,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.serving.client import connect, in_batches
 from medcap_tf.serving.request import Options, TooLarge, Unavailable, retried
 from tests.conftest import ROOT, run_command
-from tests.serving.conftest import free_port, serving
+from tests.serving.server import free_port, serving
 
 
 def client(*arguments, check=True):

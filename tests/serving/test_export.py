@@ -18,7 +18,7 @@ from medcap_tf.serving.export import data_folder, export
 from medcap_tf.serving.files import find_version
 from medcap_tf.serving.protos import from_proto, message_module
 from tests.conftest import contents, run_command
-from tests.serving.conftest import serving
+from tests.serving.server import serving
 
 pytestmark = pytest.mark.slow
 

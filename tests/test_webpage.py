@@ -23,7 +23,7 @@ from medcap_tf.caption import Caption
 from medcap_tf.explain.explanation import Explanation
 from medcap_tf.webpage import explain_file, framed
 from tests.conftest import ROOT, run_command
-from tests.serving.conftest import free_port
+from tests.serving.server import free_port
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">${document.title='broken'}{{value}}"
 

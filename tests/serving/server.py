@@ -1,4 +1,4 @@
-"""One export of the small run, and a server on it: TensorFlow Serving where it is installed, else its double."""
+"""A server on an export: TensorFlow Serving where it is installed, else its double."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 
 from medcap_tf.serving.client import connect
 from medcap_tf.serving.request import Options
-from tests.conftest import ROOT, run_command
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server(NamedTuple):
@@ -30,21 +31,6 @@ class Server(NamedTuple):
         if isinstance(values, list):
             values = np.array(values, object)
         return connect(self.grpc, Options("medcap")).predict(signature, name, values)
-
-
-@pytest.fixture(scope="session")
-def exported(small_run, tmp_path_factory):
-    """The folder that `export.py` wrote the small run to; its version is 1."""
-    base = tmp_path_factory.mktemp("served") / "medcap"
-    done = run_command("export.py", small_run, "--out", base)
-    return base, done.stdout
-
-
-@pytest.fixture(scope="session")
-def server(exported):
-    """A running server on the export."""
-    with serving(exported[0]) as running:
-        yield running
 
 
 @contextmanager
@@ -89,9 +75,3 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def image_paths(phantoms):
-    """The eight test images."""
-    return sorted((phantoms / "test" / "images").iterdir())
