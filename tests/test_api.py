@@ -36,13 +36,14 @@ def path(phantoms):
     return min((phantoms / "test" / "images").iterdir())
 
 
+@pytest.fixture(scope="module")
+def captioner(small_run):
+    return medcap_tf.load(small_run)
+
+
 @pytest.mark.slow
 class TestARun:
     """The small run."""
-
-    @pytest.fixture(scope="class")
-    def captioner(self, small_run):
-        return medcap_tf.load(small_run)
 
     def test_one_image_has_one_caption_and_a_list_a_list(self, captioner, path):
         one = captioner.caption(path)

@@ -7,6 +7,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.datastore import Datastore
@@ -151,11 +152,10 @@ def test_without_neighbors_nothing_is_copied(captioner, paths):
 
 @pytest.mark.parametrize("form", ["path", "string", "array", "gray array", "PIL"])
 def test_an_image_is_taken_in_any_form(captioner, paths, form):
-    pil = pytest.importorskip("PIL.Image")
     color = cv2.imread(str(paths[0]))[..., ::-1]
     source = {
         "path": paths[0], "string": str(paths[0]), "array": color, "gray array": color[..., 0],
-        "PIL": pil.open(paths[0]),
+        "PIL": Image.fromarray(color),
     }[form]  # fmt: skip
     caption = next(captioner.caption([source]))
     assert caption.text == next(captioner.caption([paths[0]])).text
