@@ -1,4 +1,4 @@
-"""Baselines and thresholds with answers known by hand."""
+"""Thresholds with answers known by hand, and whole evaluations of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
-from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.evaluation.evaluate import (
     best_threshold,
     evaluate,
@@ -29,27 +28,6 @@ from tests.conftest import contents, run_command
 
 def record(*concepts):
     return Record("id", None, "caption", concepts)
-
-
-def test_popular_words_leave_stop_words_out():
-    captions = ["CT of the chest", "CT of the brain", "the chest of the chest"]
-    assert popular_words(captions, 2) == "chest ct"
-
-
-def test_popular_concepts_are_as_many_as_score_best():
-    # A alone: (1 + 1 + 0) / 3; A and B: (2/3 + 2/3 + 2/3) / 3, equal; A, B and C are worse.
-    records = [record("A"), record("A"), record("B")]
-    assert popular_concepts(records) == ("A",)
-    assert popular_concepts([record("A", "B"), record("B", "A")]) == ("A", "B")
-    assert popular_concepts([record()]) == ()
-
-
-def test_nearest_is_by_angle():
-    datastore = np.array([[10.0, 0], [1, 1], [0, 0.1]])
-    queries = np.array([[1.0, 0.1], [0, 9], [2, 2]])
-    assert nearest(queries, datastore).tolist() == [0, 2, 1]
-    own, contents = np.array([4, 7, -1], np.int32), np.array([4, 5, 7], np.int32)
-    assert nearest(queries, datastore, own, contents).tolist() == [1, 1, 1]
 
 
 def test_the_threshold_is_the_best_of_the_official_score():
