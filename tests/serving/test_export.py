@@ -137,7 +137,8 @@ def test_without_the_data_it_is_said_and_exported_all_the_same(small_run, tmp_pa
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     values = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**values, "data": str(tmp_path / "gone")}))
+    places = dict.fromkeys(("data", "data_path"), str(tmp_path / "gone"))
+    (run / "config.json").write_text(json.dumps({**values, **places}))
     done = export(run, tmp_path / "served", precision="bfloat16")
     assert (done.compared, done.equal) == (0, 0)
     assert "not at hand" in capsys.readouterr().err
