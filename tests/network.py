@@ -12,10 +12,12 @@ import functools
 import keras
 import numpy as np
 
+from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever
-from medcap_tf.text import END, START
+from medcap_tf.run_folder import ConceptList
+from medcap_tf.text import END, START, Normalizer, Vocabulary
 
 SETTINGS = {
     "visual.weights": "none", "visual.image_size": 32, "visual.layer": "conv2_block1_out", "visual.concept_epochs": 1,
@@ -41,6 +43,15 @@ def build_network(retrieval=False, **settings):
     features = rng.uniform(0, 1, (2, model.encoder.output_shape[-1]))
     retriever = Retriever(features, tokens, np.eye(2, CONCEPTS), np.arange(2), 2, RetrievalParameters(0.8, 0.3, 0.5))
     return dataclasses.replace(model, retriever=retriever), config
+
+
+def build_captioner(retrieval=False):
+    """The network as a captioner of words and concepts without meaning."""
+    model, config = build_network(retrieval)
+    words = [f"w{token:02}" for token in range(END + 1, VOCABULARY)]
+    vocabulary = Vocabulary.build([" ".join(words)] * 2, Normalizer())
+    assert len(vocabulary) == VOCABULARY
+    return RunCaptioner(config, model, vocabulary, ConceptList(("C1", "C2", "C3"), {"image": 0.5}))
 
 
 @functools.cache

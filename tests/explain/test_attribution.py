@@ -6,21 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.captioner import RunCaptioner
 from medcap_tf.errors import InputError
 from medcap_tf.explain.attribution import Attributor, LayerReader
-from medcap_tf.run_folder import ConceptList
-from medcap_tf.text import Normalizer, Vocabulary
-from tests.network import PIXELS, build_network
+from tests.network import PIXELS, build_captioner
 
 TOKENS = np.array([5, 6, 7, 9], np.int32)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["alone", "with retrieval"])
 def captioner(request):
-    model, config = build_network(request.param)
-    vocabulary = Vocabulary.build(["left kidney cyst"] * 2, Normalizer())
-    return RunCaptioner(config, model, vocabulary, ConceptList(("C1", "C2", "C3"), {"image": 0.5}))
+    return build_captioner(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +34,15 @@ def test_attention_and_shares_of_retrieval_are_those_of_the_network(captioner, a
     np.testing.assert_allclose(maps.attention.sum((1, 2)), 1, atol=1e-5)
     np.testing.assert_allclose(maps.retrieval_share, expected.retrieval_share[0], atol=1e-6)
     assert maps.retrieval_share.any() == (captioner.model.retriever is not None)
+
+
+def test_attention_of_a_given_caption_is_that_of_the_search_that_found_it(captioner):
+    attributor = Attributor(captioner)
+    captions = [caption for caption in captioner.caption(list(PIXELS)) if caption.words]
+    assert captions
+    for caption in captions:
+        maps = attributor.words(captioner.prepare(caption.image), caption.tokens)
+        np.testing.assert_allclose(maps.attention, caption.attention, atol=1e-4)
 
 
 def test_grad_cam_is_that_of_each_word_by_itself(captioner, attributor):

@@ -13,8 +13,12 @@ from tests.conftest import run_command
 pytestmark = pytest.mark.slow
 
 
-def test_every_method_draws_every_concept(small_run):
-    captioner = RunCaptioner.load(small_run)
+@pytest.fixture(scope="module")
+def captioner(small_run):
+    return RunCaptioner.load(small_run)
+
+
+def test_every_method_draws_every_concept(captioner):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
     assert list(pictures) == list(METHODS)
@@ -26,15 +30,13 @@ def test_every_method_draws_every_concept(small_run):
     assert len(figure.axes) == 2 * len(METHODS)
 
 
-def test_an_image_of_one_color_is_drawn_too(small_run):
-    captioner = RunCaptioner.load(small_run)
+def test_an_image_of_one_color_is_drawn_too(captioner):
     pixels = np.zeros((64, 64, 3), np.uint8)
     (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
     assert len(pictures) == len(METHODS)
 
 
-def test_methods_are_drawn_for_the_concepts_named(small_run, phantoms):
-    captioner = RunCaptioner.load(small_run)
+def test_methods_are_drawn_for_the_concepts_named(captioner, phantoms):
     path = min((phantoms / "test" / "images").iterdir())
     caption = next(captioner.caption([path]))
     explanation = Explainer(captioner, methods=["grad_cam"]).explain(caption)

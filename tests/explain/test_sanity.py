@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medcap_tf.explain.attribution import Attributor
 from medcap_tf.explain.sanity import noisy, randomized, rank_correlation, total_variation
-from tests.network import build_network
+from tests.network import PIXELS, build_captioner, build_network
 
 
 def test_rank_correlation_knows_same_reverse_and_monotone():
@@ -81,3 +82,17 @@ class TestRandomized:
         assert any((weight != learned[key]).any() for key, weight in self.weights(model).items())
         cascade.close()
         assert all((weight == learned[key]).all() for key, weight in self.weights(model).items())
+
+    def test_maps_change_from_where_they_are_made(self):
+        captioner = build_captioner()
+        attributor, tokens = Attributor(captioner, folded=False), np.array([4, 5, 6], np.int32)
+        before = attributor.words(PIXELS[0], tokens)
+        cascade = randomized(captioner.model, np.random.default_rng(0))
+        during = {part: attributor.words(PIXELS[0], tokens) for part in cascade}
+        after = attributor.words(PIXELS[0], tokens)
+        # Which word is said comes after attention has been paid.
+        np.testing.assert_array_equal(during["words"].attention, before.attention)
+        assert np.abs(during["words"].grad_cam - before.grad_cam).max() > 1e-4
+        assert np.abs(during["decoder"].attention - before.attention).max() > 1e-4
+        np.testing.assert_array_equal(after.attention, before.attention)
+        np.testing.assert_array_equal(after.grad_cam, before.grad_cam)
