@@ -92,16 +92,15 @@ def training_step(model, config, records, vocabulary, concepts, regions):  # typ
     """A teacher-forced step with gradients and AdamW on one batch."""
     examples = Examples.of(records[: len(regions)], concepts, vocabulary, config.text.max_words)
     batch = next(iter(batches(examples, len(regions))))
-    loss, teacher, reader = caption_loss(0.0), model.decoder.teacher, model.semantic.reader
+    loss, variables = caption_loss(0.0), model.decoder.teacher.trainable_variables
     optimizer = tf.keras.optimizers.AdamW()
-    optimizer.build(teacher.trainable_variables)
+    optimizer.build(variables)
 
     @tf.function
     def step():  # type: ignore[no-untyped-def]
-        meaning = tf.pad(reader(batch["inputs"][:, 1:])["meaning"], [[0, 0], [1, 0], [0, 0]])
         with tf.GradientTape() as tape:
-            value = loss(batch["targets"], teacher([regions, batch["inputs"], meaning], training=True)["logits"])
-        optimizer.apply_gradients(zip(tape.gradient(value, teacher.trainable_variables), teacher.trainable_variables))
+            value = loss(batch["targets"], model.teacher_forced(regions, batch["inputs"], training=True)["logits"])
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
         return value
 
     return lambda: step().numpy()
