@@ -173,7 +173,8 @@ def page(tmp_path_factory):
         yield explanation_of("a-second.png", words=("chest", "clear"), score=-0.05)
         yield explanation_of(
             f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE,
-            retrieval_share=np.array([0.75, 0], np.float32), similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)),
+            retrieval_share=np.array([0.75, 0], np.float32),
+            similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)),
         )  # fmt: skip
         yield Explanation(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
         yield explanation_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
