@@ -119,10 +119,11 @@ class LayerReader:
 
     def __init__(self, captioner: RunCaptioner, layers: Sequence[str]):
         """`layers`: Keras' names; raises InputError on one that gives no grid."""
-        self._model = activations(captioner.model.encoder, list(layers)) if layers else None
+        model = activations(captioner.model.encoder, list(layers)) if layers else None
+        self._read = model and tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False))
 
     def read(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [S, S, 3] -> by layer, float32 [h, w, C]."""
-        if self._model is None:
+        if self._read is None:
             return {}
-        return {name: value.numpy()[0] for name, value in self._model(tf.cast(pixels[None], tf.float32)).items()}
+        return {name: value.numpy()[0] for name, value in self._read(pixels[None]).items()}
