@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from medcap_tf.data.codecs import apart
-from medcap_tf.data.formats import PNG_START, check_png, jpeg_2000_components, tiff_tags
+from medcap_tf.data.formats import PNG_START, jpeg_2000_components, png_chunks, tiff_tags
 from medcap_tf.data.pixels import check_size, composite, scale, three_channels, to_uint8
 
 # What libraries log about a broken file is said again, with the file's name, by the InputError of `decode_image`.
@@ -39,18 +39,24 @@ def decode_with_opencv(data: bytes) -> np.ndarray:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """PNG, of an animated one the default image: from the chunks that tell pixels alone."""
-    chunks = check_png(data)
-    header = dict(chunks[:1])[b"IHDR"]
-    depth, kind = header[8:10]
-    key = next((content for name, content in chunks if name == b"tRNS"), b"")
+    """PNG, of an animated one the default image: from the chunks that tell pixels alone.
+
+    As libpng does, an ancillary chunk of a wrong checksum is passed over, and a key's bits beyond the depth are.
+    """
+    chunks = png_chunks(data)
+    broken = next((chunk.name for chunk in chunks if not chunk.sound and not chunk.name[:1].islower()), None)
+    if broken:
+        raise ValueError(f"the checksum of its chunk {broken!r} is wrong")
+    chunks = [chunk for chunk in chunks if chunk.sound]
+    depth, kind = chunks[0].content[8:10]
+    key = next((chunk.content for chunk in chunks if chunk.name == b"tRNS"), b"")
     kept = (b"IHDR", b"PLTE", b"IDAT", b"IEND", *([b"tRNS"] if kind == 3 else []))
-    bare = PNG_START + b"".join(_png_chunk(name, content) for name, content in chunks if name in kept)
+    bare = PNG_START + b"".join(_png_chunk(name, content) for name, content, _ in chunks if name in kept)
     image = _read_opencv(bare)
     if len(key) != {0: 2, 2: 6}.get(kind, -1):
         return _rgb(image)
     values = np.array(struct.unpack(f">{len(key) // 2}H", key)[::-1])
-    values = values * (255 // (2**depth - 1)) if depth < 8 else values & (2**depth - 1)
+    values = (values & (2**depth - 1)) * (255 // (2**depth - 1) if depth < 8 else 1)
     seen = (image.reshape(*image.shape[:2], -1) != values).any(-1, keepdims=True)
     return _rgb(image * seen.reshape(*image.shape[:2], *[1] * (image.ndim - 2)).astype(image.dtype))
 

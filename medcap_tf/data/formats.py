@@ -82,24 +82,27 @@ def jpeg_frame(data: bytes) -> JpegFrame:
         position += 1 if marker == 0xFFFF else 2 + length
 
 
-def check_png(data: bytes) -> list[tuple[bytes, bytes]]:
-    """A PNG's chunks as (name, content), in order; raises ValueError where it breaks off or a checksum is wrong.
+class PngChunk(NamedTuple):
+    """A chunk of a PNG, and whether its checksum is right."""
 
-    An ancillary chunk of a wrong checksum is left out, as libpng does.
-    """
-    chunks: list[tuple[bytes, bytes]] = []
+    name: bytes
+    content: bytes
+    sound: bool
+
+
+def png_chunks(data: bytes) -> list[PngChunk]:
+    """A PNG's chunks up to its end; raises ValueError where it breaks off, or does not begin with a header."""
+    chunks: list[PngChunk] = []
     place = len(PNG_START)
-    while not chunks or chunks[-1][0] != b"IEND":
+    while not chunks or chunks[-1].name != b"IEND":
         if place + 12 > len(data):
             raise ValueError("it breaks off")
         (length,) = struct.unpack_from(">I", data, place)
         name, content = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
         place += 12 + length
-        if zlib.crc32(name + content).to_bytes(4, "big") == data[place - 4 : place]:
-            chunks.append((name, content))
-        elif not name[:1].islower():
-            raise ValueError(f"the checksum of its chunk {name!r} is wrong")
-    if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+        sound = zlib.crc32(name + content).to_bytes(4, "big") == data[place - 4 : place]
+        chunks.append(PngChunk(name, content, sound))
+    if chunks[0].name != b"IHDR" or len(chunks[0].content) != 13:
         raise ValueError("no header")
     return chunks
 

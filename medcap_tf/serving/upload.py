@@ -13,7 +13,7 @@ import numpy as np
 
 from medcap_tf.caption import ImageInput
 from medcap_tf.data import images
-from medcap_tf.data.formats import jpeg_frame, kind_of, size_of
+from medcap_tf.data.formats import jpeg_frame, kind_of, png_chunks, size_of
 from medcap_tf.errors import InputError
 from medcap_tf.serving.files import MAX_PIXELS
 
@@ -62,18 +62,20 @@ def try_read(source: ImageInput, size: int | None = None) -> bytes | InputError:
 
 
 def read_by_graph(data: bytes) -> bool:
-    """Whether an export's graph is sure to show a file as `images.decode_image` does: a PNG, or a sequential JPEG of
-    eight bits, gray or color, with its end mark.
+    """Whether an export's graph is sure to show a file as `images.decode_image` does: a PNG of right checksums, or a
+    sequential JPEG of eight bits, gray or color, with its end mark.
 
     Sound files of other kinds look the same to both, too, but of broken ones the graph's readers make what they can:
     of BMP and GIF by other rules, and versions of libjpeg smooth a progressive JPEG without its last scans differently.
     """
     kind = kind_of(data)
-    if kind != "JPEG":
-        return kind == "PNG"
     try:
+        if kind == "PNG":
+            return all(chunk.sound for chunk in png_chunks(data))
+        if kind != "JPEG":
+            return False
         frame = jpeg_frame(data)
-    except struct.error:  # it breaks off
+    except (struct.error, ValueError):  # it breaks off
         return False
     ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
     return frame.process <= 1 and frame.bits == 8 and frame.components in (1, 3) and ends

@@ -17,7 +17,7 @@ from medcap_tf.data.formats import kind_of, size_of
 from medcap_tf.errors import InputError
 from medcap_tf.serving import pixels, upload
 from tests.data import image_files
-from tests.data.image_files import KINDS, saved
+from tests.data.image_files import KINDS, chunk, png_file, saved
 
 SIZE = 24
 SEEDS = st.integers(0, 2**32 - 1)
@@ -167,6 +167,28 @@ def test_what_the_export_does_not_read_as_a_run_does_is_converted(read, tmp_path
         np.testing.assert_array_equal(converted, images.decode_image(data))
         assert not raw.any()
     assert sent(tmp_path, plain) == plain
+
+
+@pytest.mark.parametrize(("depth", "key"), [(1, 0x0103), (4, 0x010A), (8, 0xFF0A), (16, 0x000A)])
+def test_bits_of_a_key_beyond_the_depth_say_nothing(read, depth, key):
+    samples = np.full((SIZE, SIZE, 1), key & (2**depth - 1), np.uint16 if depth == 16 else np.uint8)
+    samples[:, : SIZE // 2] = 0
+    data = png_file(samples, depth, 0, chunk(b"tRNS", struct.pack(">H", key)))
+    (served,), (valid,) = read(data)
+    assert valid
+    assert not served.any()
+    assert not images.decode_image(data).any()
+
+
+def test_a_key_of_a_wrong_checksum_is_no_key(read, tmp_path):
+    samples = np.full((SIZE, SIZE, 1), 5, np.uint8)
+    wrong = chunk(b"tRNS", b"\0\5")[:-1] + b"?"
+    data = png_file(samples, 4, 0, wrong)
+    (converted,), (valid,) = read(sent(tmp_path, data))
+    assert valid
+    assert sent(tmp_path, data) != data
+    np.testing.assert_array_equal(converted, np.full((SIZE, SIZE, 3), 85))
+    np.testing.assert_array_equal(images.decode_image(data), converted)
 
 
 def test_size_beyond_the_exports_limit(tmp_path, monkeypatch):
