@@ -48,7 +48,7 @@ class SemanticEncoder(NamedTuple):
     def initial_cache(self, batch: tf.Tensor, width: int, length: int) -> dict[str, tf.Tensor]:
         """`gru` [B, K, G], `keys` [B, K, L, A] and `states` [B, K, L, G] before the first word, with L = `length`."""
         shapes = {name: self.step.input_shape[name][1:] for name in ("gru", "keys", "states")}
-        kind = self.step.compute_dtype
+        kind = self.step.input["gru"].dtype  # the model's own compute type is float32, whatever that of its layers is
         return {
             "gru": tf.zeros([batch, width, *shapes["gru"]], kind),
             "keys": tf.zeros([batch, width, length, shapes["keys"][-1]], kind),

@@ -112,6 +112,17 @@ def test_every_part_comes_back_from_its_configuration(precision):
             np.testing.assert_array_equal(tf.cast(one, tf.float32), tf.cast(two, tf.float32))
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_captions_are_generated_and_scored_in_mixed_precision(precision):
+    config = Config().replace(SETTINGS)
+    model = CaptioningModel.build(config, VOCABULARY, CONCEPTS, precision=precision, encoder_precision=precision)
+    encoded = model.encode(tf.constant(PIXELS))
+    generated = model.generate(encoded, config.decoding)
+    scored = model.score(encoded, generated.tokens)
+    assert generated.score.dtype == scored.log_probs.dtype == tf.float32
+    assert np.isfinite(generated.score).all() and np.isfinite(scored.log_probs).all()
+
+
 def test_precision_is_that_of_the_layers_and_no_global_setting():
     CaptioningModel.build(Config().replace(SETTINGS), VOCABULARY, CONCEPTS, precision="mixed_bfloat16")
     assert keras.mixed_precision.global_policy().name == "float32"
