@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,13 +57,30 @@ def contents(folder):
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """(name, make) -> a folder of that name: the first worker that asks has `make` fill it, and all read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name, make):
+        path, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(made_once):
     """A folder of 32 + 8 + 8 synthetic images."""
     from medcap_tf.phantoms import draw_dataset
 
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    draw_dataset(folder, {"train": 32, "valid": 8, "test": 8}, seed=1)
-    return folder
+    sizes = {"train": 32, "valid": 8, "test": 8}
+    return made_once("data", lambda folder: draw_dataset(folder / "phantoms", sizes, seed=1)) / "phantoms"
 
 
 @pytest.fixture(scope="session")
@@ -74,19 +92,24 @@ def small_config(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_run(phantoms, small_config, tmp_path_factory):
-    """A finished run of `train.py` on the phantoms, all stages."""
-    run = tmp_path_factory.mktemp("runs") / "small"
-    run_command("train.py", "--data", phantoms, "--out", run, "--config", small_config)
-    return run
+def small_run(phantoms, small_config, made_once):
+    """A finished run of `train.py` on the phantoms, all stages; for reading."""
+
+    def train(folder):
+        run_command("train.py", "--data", phantoms, "--out", folder / "small", "--config", small_config)
+
+    return made_once("runs", train) / "small"
 
 
 @pytest.fixture(scope="session")
-def exported(small_run, tmp_path_factory):
-    """The folder that `export.py` wrote the small run to; its version is 1."""
-    base = tmp_path_factory.mktemp("served") / "medcap"
-    done = run_command("export.py", small_run, "--out", base)
-    return base, done.stdout
+def exported(small_run, made_once):
+    """The folder that `export.py` wrote the small run to, its version is 1, and what it printed; for reading."""
+
+    def export(folder):
+        (folder / "printed").write_text(run_command("export.py", small_run, "--out", folder / "medcap").stdout)
+
+    folder = made_once("served", export)
+    return folder / "medcap", (folder / "printed").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,10 @@ from tests.training.test_killed import assert_same_weights, weights
 pytestmark = pytest.mark.slow
 
 
+# Of stages and choices that a test does not look at.
+NO_NEIGHBORS, NO_SEMANTIC = "decoding.neighbors=0", "semantic.epochs=0"
+
+
 def train(data, run, config, *more, check=True):
     return run_command("train.py", "--data", data, "--out", run, "--config", config, *more, check=check)
 
@@ -78,7 +82,8 @@ def test_sigterm_saves_inside_the_epoch_and_says_how_to_go_on(small_run, phantom
 
 def test_mixed_precision_trains_with_loss_scaling(phantoms, small_config, tmp_path):
     run = tmp_path / "mixed"
-    train(phantoms, run, small_config, "--set", "training.precision=mixed_float16", "visual.trainable=last_stage")
+    more = ["training.precision=mixed_float16", "visual.trainable=last_stage", NO_NEIGHBORS]
+    train(phantoms, run, small_config, "--set", *more)
     with open(run / "history.csv") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file) if row["stage"] == "caption"]
     assert np.isfinite(losses).all()
@@ -88,7 +93,7 @@ def test_mixed_precision_trains_with_loss_scaling(phantoms, small_config, tmp_pa
 
 def test_xla_compiles_the_visual_stage(phantoms, small_config, tmp_path):
     run, more = tmp_path / "xla", ["training.deterministic=false", "semantic.epochs=1", "training.epochs=1"]
-    done = train(phantoms, run, small_config, "--set", "training.xla=true", *more)
+    done = train(phantoms, run, small_config, "--set", "training.xla=true", *more, NO_NEIGHBORS)
     assert "XLA for the visual stage" in done.stderr
     with open(run / "history.csv") as file:
         assert [row["stage"] for row in csv.DictReader(file)] == ["visual", "semantic", "caption"]
@@ -98,7 +103,8 @@ def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
     """Scheduled sampling, no semantic encoder, tf-explain's pictures."""
     run = tmp_path / "other"
     more = ["training.scheduled_sampling=0.5", "decoder.semantic_source=none", "training.explain_every=1"]
-    train(phantoms, run, small_config, "--set", *more, "training.label_smoothing=0.1", "data.equalize=true")
+    more += ["training.label_smoothing=0.1", "data.equalize=true", NO_NEIGHBORS, NO_SEMANTIC]
+    train(phantoms, run, small_config, "--set", *more)
     pictures = {path.name for path in (run / "logs" / "tf_explain").glob("*.png")}
     assert {
         "visual_epoch_001_grad_cam.png",
@@ -123,7 +129,7 @@ def test_a_test_split_without_captions_is_captioned_and_validation_scored(phanto
     for table in ("captions.xlsx", "concepts.xlsx"):
         (data / "test" / table).unlink()
     run = tmp_path / "run"
-    done = train(data, run, small_config)
+    done = train(data, run, small_config, "--set", NO_NEIGHBORS, NO_SEMANTIC, "training.epochs=1")
     assert "no captions to score against: scores are those of the validation split" in done.stderr
     assert set(pd.read_csv(run / "predictions.csv").ID) == {f"test{i:05}" for i in range(8)}
     assert set(pd.read_csv(run / "predictions_valid.csv").ID) == {f"valid{i:05}" for i in range(8)}
@@ -170,7 +176,7 @@ from medcap_tf import config
 from medcap_tf.training import device, run
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 run.prepare_device = lambda c: device.Device(mirrored, "float32", "float32", "two")
-settings = {"training.deterministic": False}
+settings = {"training.deterministic": False, "decoding.neighbors": 0}
 scores = run.train(config.load(Path(sys.argv[1])).replace(settings), Path(sys.argv[2]), Path(sys.argv[3]))
 print(scores["model"]["bleu_1"])
 """
