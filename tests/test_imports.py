@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "caption": set(),
     "decoding": set(),
+    "gpu": set(),
     "phantoms": set(),
     "run_folder": {"config", "text"},
     "data": {"caption", "config", "run_folder", "text"},
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/weights": {"models/captioning"},
     "captioner": LOW | MODELS | {"data"},
     "evaluation": LOW | {"captioner", "data"},
-    "training": LOW | MODELS | {"models/dropout", "captioner", "data", "evaluation"},
+    "training": LOW | MODELS | {"gpu", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
     "explain": LOW | MODELS | {"captioner", "data", "evaluation", "phantoms"},
     "serving": LOW | MODELS | {"captioner", "data"},
@@ -65,7 +66,7 @@ LIGHT = (
     *("api", "caption", "cli.main", "data.datastore", "data.doctor", "data.images", "data.records", "data.tables"),
     *("evaluation.metrics", "evaluation.subgroups", "evaluation.submission", "explain.entries", "explain.explanation"),
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
-    *("serving.upload", "webpage"),
+    *("gpu", "serving.upload", "webpage"),
 )
 MOST_LINES = 350
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}

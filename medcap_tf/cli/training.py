@@ -1,4 +1,4 @@
-"""`train`."""
+"""`train`, and `gpu`: what it would run on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 
 from medcap_tf import config as configuration
 from medcap_tf.cli import options
+from medcap_tf.errors import InputError
 
 
 def add_commands(commands: Any) -> None:
-    """`train`."""
+    """`train` and `gpu`."""
+    _add_train(commands)
+    _add_gpu(commands)
+
+
+def _add_train(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a captioner on a folder of images and tables",
@@ -51,3 +57,25 @@ def _train(args: argparse.Namespace) -> None:
     print(format_scores(scores))
     names = ("config", "history", "history_plot", "predictions", "predicted_concepts", "scores", "subgroups")
     print(f"\n{args.out}: {', '.join(RunFolder(args.out).listed([*names, 'subgroups_plot']))}")
+
+
+def _add_gpu(commands: Any) -> None:
+    parser = commands.add_parser(
+        "gpu",
+        help="NVIDIA cards, driver and libraries, and why TensorFlow does not use them where it does not",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Print NVIDIA's driver and cards, CUDA's libraries where TensorFlow looks for them, and the\n"
+        "precision that a training would choose.\n\n"
+        "Exit code 1: there is a card that TensorFlow does not use; the error says why, and what to do.",
+    )
+    options.add_verbose(parser)
+    parser.set_defaults(run=_gpu)
+
+
+def _gpu(args: argparse.Namespace) -> None:
+    from medcap_tf.training.device import examine_gpus
+
+    report = examine_gpus()
+    print("\n".join(report.lines))
+    if report.remedy:
+        raise InputError(f"TensorFlow does not use the NVIDIA card of this machine: {report.remedy}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from medcap_tf import gpu
 from medcap_tf.config import TrainingConfig
 
 
@@ -20,24 +20,24 @@ class Device(NamedTuple):
     precision: str  # Keras policy of semantic encoder and decoder
     encoder_precision: str  # Keras policy of the visual encoder
     description: str  # one line for people
+    gpus: gpu.Report = gpu.Report([], "")  # NVIDIA cards, driver, libraries, and what keeps TensorFlow from them
 
 
 def prepare_device(config: TrainingConfig) -> Device:
     """Seed everything, let GPU memory grow, and choose the strategy and the precision.
 
-    On GPUs mixed precision is the default; on a CPU with bfloat16 instructions the encoder alone uses it, where nearly
-    all of the time goes.
+    On GPUs with tensor cores mixed precision is the default; on a CPU with bfloat16 instructions the encoder alone uses
+    it, where nearly all of the time goes.
     """
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    for one in gpus:
+        tf.config.experimental.set_memory_growth(one, True)
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     precision, encoder_precision = _precisions(config.precision, gpus)
-    names = ", ".join(map(_described, gpus))
-    hardware = f"{len(gpus)} GPU ({names})" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
+    hardware = f"{len(gpus)} GPU" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
     kind = "MirroredStrategy" if len(gpus) > 1 else "one device"
     return Device(
         strategy,
@@ -46,29 +46,25 @@ def prepare_device(config: TrainingConfig) -> Device:
         f"TensorFlow {tf.__version__}: {hardware}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
         f"XLA {'for the visual stage' if config.xla else 'off'}; "
         f"{'deterministic, ' if config.deterministic else ''}seed {config.seed}",
+        examine_gpus(),
     )
 
 
-def _described(gpu: Any) -> str:
-    details = tf.config.experimental.get_device_details(gpu)
-    name, capability = details.get("device_name", "GPU"), details.get("compute_capability", (0, 0))
-    if runs_as_built(capability, tf.sysconfig.get_build_info().get("cuda_compute_capabilities", [])):
-        return name
-    return f"{name}, for which kernels are compiled on first use: minutes once, then they are cached"
-
-
-def runs_as_built(capability: tuple[int, int], built: Sequence[str]) -> bool:
-    """Whether code built for any of `built`, as in `sm_75` or `compute_80`, runs on a GPU without being compiled again:
-    binaries run within their major version, from their minor version on."""
-    versions = [divmod(int(name.rpartition("_")[2]), 10) for name in built]
-    return any(major == capability[0] and minor <= capability[1] for major, minor in versions)
+def examine_gpus() -> gpu.Report:
+    """NVIDIA's cards, driver and libraries beside what TensorFlow was built for and sees."""
+    built = tf.sysconfig.get_build_info()
+    used = len(tf.config.list_physical_devices("GPU"))
+    cuda, cudnn = (built.get(name, "") if built["is_cuda_build"] else "" for name in ("cuda_version", "cudnn_version"))
+    capabilities = tuple(built.get("cuda_compute_capabilities", ()))
+    return gpu.examine(gpu.Build(tf.__version__, cuda, cudnn, capabilities, used))
 
 
 def _precisions(wanted: str, gpus: list) -> tuple[str, str]:
     if wanted != "auto":
         return wanted, wanted
     if gpus:
-        return "mixed_float16", "mixed_float16"
+        capabilities = [tf.config.experimental.get_device_details(one).get("compute_capability") for one in gpus]
+        return (gpu.precision(capabilities),) * 2
     return "float32", "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
 
 

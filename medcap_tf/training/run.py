@@ -72,7 +72,10 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     claim_folder(folder, config, written, data, identity)
     _list_problems(folder, [*dataset.problems, *problems])
     write_text(folder.vocabulary, vocabulary_text(context.vocabulary))
-    _say(device.description)
+    for line in (device.description, *device.gpus.lines):
+        _say(line)
+    if device.gpus.remedy:
+        _say(f"warning: TensorFlow does not use the NVIDIA card of this machine: {device.gpus.remedy}")
     count = len(dataset.problems) + len(problems)
     _say(
         f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
