@@ -11,6 +11,7 @@ from typing import Any
 from medcap_tf.errors import InputError
 
 RESEARCH = "Software for research, not a medical device."
+EDITIONS = ("2021", "2022", "2023", "2024", "2025", "2026")  # of ImageCLEFmed Caption
 _SHOWN = 20  # problems of a table; the same mistake tends to be in every row
 
 
@@ -36,6 +37,20 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     """The split of a data set."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set")
     parser.add_argument("--split", default="test", help="train, valid or test (default: %(default)s)")
+
+
+def add_edition(parser: argparse.ArgumentParser, *older: str, required: bool = False) -> None:
+    """The year of the task, as `args.edition`; under `older` names, too."""
+    parser.add_argument(
+        "--edition", *older, dest="edition", choices=EDITIONS, required=required, help="ImageCLEFmed Caption's year"
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Where the scores of an edition that need a model find its weights."""
+    parser.add_argument(
+        "--weights", type=Path, metavar="DIR", help="of the scores that need a model; without: not computed"
+    )
 
 
 def load(args: argparse.Namespace) -> Any:

@@ -1,25 +1,23 @@
-"""The commands that score: a run on a split, tables against a reference, two tables against each other; run files."""
+"""The commands that score: a run on a split, tables against a reference, two tables against each other."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
 
-_SHOWN = 20  # problems of a run file; the same mistake tends to be in every row
-
 
 def add_commands(commands: Any) -> None:
-    """`evaluate`, `score`, `compare` and `submit`."""
+    """`evaluate`, `score` and `compare`."""
     _add_evaluate(commands)
     _add_score(commands)
     _add_compare(commands)
-    _add_submit(commands)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -36,6 +34,8 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("model", type=Path, metavar="RUN")
     options.add_split(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN)")
+    options.add_edition(parser)
+    options.add_weights(parser)
     options.add_decoding(parser)
     parser.set_defaults(run=_evaluate)
 
@@ -45,6 +45,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     captioner = options.load(args)
     from medcap_tf.data.datastore import Datastore
     from medcap_tf.evaluation.evaluate import evaluate
+    from medcap_tf.evaluation.neural import EditionChoice
     from medcap_tf.evaluation.score_files import file_suffix, format_scores
     from medcap_tf.run_folder import RunFolder
 
@@ -52,7 +53,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     datastore = Datastore.load(RunFolder(args.model))
     own_place = out.resolve() == args.model.resolve()
     suffix = file_suffix(args.split, captioner.config.data.test_split) if own_place else ""
-    scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix)
+    edition = EditionChoice(args.edition, args.weights) if args.edition else None
+    scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix, edition)
     if scores is None:
         print(f"{args.data}: split {args.split!r} has no captions to score against")
     else:
@@ -65,20 +67,71 @@ def _add_score(commands: Any) -> None:
     """`score`, for tables of captions from anywhere."""
     parser = commands.add_parser(
         "score",
-        help="score one table of captions against another",
-        description="Prints every caption score as JSON; under `notes` those that cannot mean anything, and why.",
+        help="score one table of captions or concepts against another",
+        description="Prints every score as JSON; under `notes` those that cannot mean anything, and why. With"
+        " --edition, the scores of that year's ImageCLEFmed Caption stand beside them; one that is null was not"
+        " computed, and its note says for want of what.",
     )
     parser.add_argument("--references", type=Path, required=True, metavar="TABLE", help="ID and caption, any layout")
     parser.add_argument("--predictions", type=Path, required=True, metavar="TABLE")
+    _add_of_edition(parser)
     parser.set_defaults(run=_score)
 
 
-def _score(args: argparse.Namespace) -> None:
-    from medcap_tf.evaluation.metrics import caption_parts, notes_on
+def _add_of_edition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--concepts", action="store_true", help="the tables hold concepts, as concepts.csv")
+    options.add_edition(parser)
+    options.add_weights(parser)
+    parser.add_argument(
+        "--manual", type=Path, metavar="TABLE", help="concepts_manual.csv, for the secondary F1 of an edition"
+    )
 
-    parts = caption_parts(*_read_aligned(args.references, [args.predictions]))
-    notes = notes_on(parts)
-    scores: dict[str, Any] = {name: part.score() for name, part in parts.items()}
+
+class _Scored(NamedTuple):
+    """The scores of one table, by image; of an edition those that were not computed, and why; further notes."""
+
+    parts: dict[str, Any]
+    absent: dict[str, str]
+    notes: dict[str, str]
+
+
+def _parts_of(references: Sequence[Any], system: Sequence[Any], manual: Any, args: argparse.Namespace) -> _Scored:
+    from medcap_tf.evaluation.metrics import caption_parts, concept_parts, edition_concept_parts, score_name
+
+    if args.concepts:
+        parts, year = concept_parts(references, system), args.edition
+        own = edition_concept_parts(year, references, system, manual) if year else {}
+        secondary = score_name(year, "concept_f1_manual")
+        lacking = year and year >= "2023" and secondary not in own
+        absent = {secondary: "not computed: it needs --manual TABLE (concepts_manual.csv)"} if lacking else {}
+        return _Scored({**parts, **own}, absent, {})
+    parts = caption_parts(references, system)
+    if not args.edition:
+        return _Scored(parts, {}, {})
+    from medcap_tf.evaluation.neural import Captioned, edition_scores
+
+    scores = edition_scores(Captioned(args.edition, references, system, [None] * len(system)), args.weights)
+    return _Scored({**parts, **scores.parts}, scores.absent, scores.notes)
+
+
+def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[list[Any]], Any]:
+    """The references and each table of predictions in one order, and the codes of --manual in the same."""
+    if args.manual and not (args.concepts and args.edition):
+        raise InputError("--manual: is for --concepts with --edition")
+    if args.manual:
+        truth, manual, *systems = _read_aligned(args.references, [args.manual, *tables], True)
+        return [truth, *systems], manual
+    return _read_aligned(args.references, tables, args.concepts), None
+
+
+def _score(args: argparse.Namespace) -> None:
+    from medcap_tf.evaluation.metrics import notes_on
+
+    (references, system), manual = _read_tables([args.predictions], args)
+    scored = _parts_of(references, system, manual, args)
+    notes = {**notes_on(scored.parts), **scored.notes, **scored.absent}
+    scores: dict[str, Any] = {name: part.score() for name, part in scored.parts.items()}
+    scores.update(dict.fromkeys(scored.absent))
     print(json.dumps({**scores, **({"notes": notes} if notes else {})}, indent=2, ensure_ascii=False))
 
 
@@ -95,7 +148,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("second", type=Path, metavar="B.csv")
     parser.add_argument("--references", type=Path, required=True, metavar="TABLE")
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="bleu_4, cider, ...; default: all")
-    parser.add_argument("--concepts", action="store_true", help="the tables hold concepts, as concepts.csv")
+    _add_of_edition(parser)
     parser.add_argument(
         "--permutations", type=options.positive, default=10_000, metavar="P", help="default: %(default)s"
     )
@@ -105,16 +158,18 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from medcap_tf.evaluation.metrics import caption_parts, compare, concept_parts
+    from medcap_tf.evaluation.metrics import compare
 
-    references, *systems = _read_aligned(args.references, [args.first, args.second], args.concepts)
-    parts = [(concept_parts if args.concepts else caption_parts)(references, system) for system in systems]
-    unknown = sorted(set(args.metric or ()) - set(parts[0]))
+    (references, *systems), manual = _read_tables([args.first, args.second], args)
+    scored = [_parts_of(references, system, manual, args) for system in systems]
+    unknown = sorted(set(args.metric or ()) - set(scored[0].parts))
     if unknown:
-        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(parts[0])}")
-    first, second = ({name: own[name] for name in args.metric or own} for own in parts)
+        reason = "".join(f"; {name} was {scored[0].absent[name]}" for name in unknown if name in scored[0].absent)
+        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(scored[0].parts)}{reason}")
+    first, second = ({name: own.parts[name] for name in args.metric or own.parts} for own in scored)
     differences = compare(first, second, permutations=args.permutations, seed=args.seed)
     notes = _notes_on_comparison(first, second, args.permutations)
+    notes.update({name: [note] for name, note in ({} if args.metric else scored[0].absent).items()})
     if args.json:
         metrics = {name: difference._asdict() for name, difference in differences.items()}
         extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}
@@ -142,73 +197,6 @@ def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str
     intervals = notes_on_intervals(len(next(iter(first.values())).values))
     notes.update({name: [note] for name, note in intervals.items()})
     return {name: own for name, own in notes.items() if own}
-
-
-def _add_submit(commands: Any) -> None:
-    """`submit`, which writes and checks run files."""
-    parser = commands.add_parser(
-        "submit",
-        help="write ImageCLEFmed Caption run files, or check one",
-        description="Captions a split with a run and writes the run files for captions and concepts, if they pass the"
-        " organizers' checks; with --check FILE, checks a file that exists, whoever wrote it.",
-    )
-    parser.add_argument("model", type=Path, metavar="RUN", nargs="?", help="not needed with --check")
-    options.add_split(parser)
-    parser.add_argument(
-        "--format", required=True, choices=("2021", "2023", "2025"), dest="edition", help="the task's year"
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN/submission)")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="check this file and write nothing")
-    options.add_decoding(parser)
-    parser.set_defaults(run=_submit)
-
-
-def _submit(args: argparse.Namespace) -> None:
-    if (args.model is None) == (args.check is None):
-        raise InputError("submit: give either a RUN to caption the split with, or --check FILE")
-    records, _ = options.read_split(args)
-    if args.check:
-        _check(args.check, [record.image_id for record in records], args.edition)
-        return
-    if any(record.image_path is None for record in records):
-        raise InputError(f"{args.data}: split {args.split!r} has no images to caption")
-    from tqdm import tqdm
-
-    from medcap_tf.evaluation.submission import CAPTIONS, CONCEPTS, MOST_CODES, write
-
-    captioner = options.load(args)
-    generated = captioner.caption([record.image_path for record in records])
-    captions = list(tqdm(generated, total=len(records), desc=f"caption {args.split}", unit="image", leave=False))
-    values = {CAPTIONS: [caption.text for caption in captions]}
-    if captioner.concepts:
-        values[CONCEPTS] = [";".join(code for code, _ in caption.concepts[:MOST_CODES]) for caption in captions]
-    for kind, column in values.items():
-        rows = [(record.image_id, value) for record, value in zip(records, column)]
-        print(write(args.out or args.model / "submission", kind, rows, args.edition))
-    for caption in captions:
-        if caption.error:
-            print(f"its row is empty: {caption.error}", file=sys.stderr)
-
-
-def _check(path: Path, ids: list[str], edition: str) -> None:
-    from medcap_tf.evaluation.submission import check
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
-    checked = check(data, str(path), ids, edition)
-    for problem in checked.problems[:_SHOWN]:
-        print(f"{problem.file}:{problem.row}: {problem.problem}")
-    if len(checked.problems) > _SHOWN:
-        print(f"{path}: and {len(checked.problems) - _SHOWN} problems more")
-    for remark in checked.remarks:
-        print(f"{path}: {remark}")
-    if checked.problems:
-        raise InputError(
-            f"{path}: {len(checked.problems)} problems; as a {edition} run of {checked.kind} it would fail"
-        )
-    print(f"{path}: a valid {edition} run of {checked.kind} for {len(ids)} images")
 
 
 def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[list[Any]]:

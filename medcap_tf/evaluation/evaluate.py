@@ -23,8 +23,10 @@ from medcap_tf.evaluation.metrics import (
     concept_map,
     concept_parts,
     concept_scores,
+    edition_concept_parts,
     intervals,
 )
+from medcap_tf.evaluation.neural import Captioned, EditionChoice, EditionScores, edition_scores
 from medcap_tf.evaluation.notes import attention_statistics, notes_on_captions, notes_on_concepts
 from medcap_tf.evaluation.score_files import write_predictions, write_scores
 from medcap_tf.evaluation.subgroups import find_subgroups, score_subgroups, write_subgroups
@@ -67,11 +69,13 @@ def evaluate(
     folder: Path,
     concept_names: Mapping[str, str] | None = None,
     suffix: str = "",
+    edition: EditionChoice | None = None,
 ) -> dict[str, Any] | None:
     """Caption a split; write `predictions.csv`, `concepts.csv`, `scores.json`, `groups.csv` and `groups.png` into
     `folder`, with `suffix` after each name.
 
-    Images of a split that is part of the datastore do not have their own entries among their neighbors.
+    Images of a split that is part of the datastore do not have their own entries among their neighbors. With `edition`,
+    the scores of that year's task stand beside the others; one that is None was not computed, and `notes` says why.
 
     Returns:
         The scores; None for a split without reference captions, of which the two tables alone are written.
@@ -94,16 +98,29 @@ def evaluate(
         **_baselines(answered, datastore, captioner.concepts, own[scored]),
     }
     truth, training = [records[i] for i in scored], [record.caption for record in datastore.records]
-    parts = {name: _parts(truth, answer) for name, answer in answers.items()}
+    results = {name: _parts(truth, answer, edition) for name, answer in answers.items()}
+    parts = {name: own.parts for name, own in results.items()}
     left_out = {"own_entries_left_out": int((own >= 0).sum())} if (own >= 0).any() else {}
     scores = {
         "split": split,
         "images": len(truth),
         **left_out,
-        **{name: _score(parts[name], truth, answers[name], captioner.concepts, training) for name in answers},
+        **{
+            name: {
+                **_score(parts[name], truth, answers[name], captioner.concepts, training),
+                **dict.fromkeys(results[name].absent),
+            }
+            for name in answers
+        },
         "intervals": {name: intervals(one) for name, one in parts.items()},
         "attention": attention_statistics(answered),
-        **notes_on_captions(parts, truth, answered, captioner.concepts),
+        **notes_on_captions(
+            parts,
+            truth,
+            answered,
+            captioner.concepts,
+            {name: {**own.notes, **own.absent} for name, own in results.items()},
+        ),
     }
     groups = score_subgroups(find_subgroups(truth, training, concept_names), next(iter(parts.values())))
     # All of it, now that nothing can be refused any more.
@@ -160,10 +177,18 @@ def _pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
     return np.zeros(datastore.features.shape[1], np.float32) if caption.pooled is None else caption.pooled
 
 
-def _parts(records: Sequence[Record], answers: Answers) -> dict[str, SufficientStatistics]:
-    parts = caption_parts([record.caption for record in records], answers.captions)
-    truth = [record.concepts for record in records]
-    return {**parts, **concept_parts(truth, answers.concepts)} if any(truth) else parts
+def _parts(records: Sequence[Record], answers: Answers, edition: EditionChoice | None) -> EditionScores:
+    """All scores by image; of an edition those that were not computed, and what there is to say of its means."""
+    references, truth = [record.caption for record in records], [record.concepts for record in records]
+    parts = caption_parts(references, answers.captions)
+    if any(truth):
+        parts.update(concept_parts(truth, answers.concepts))
+    if edition is None:
+        return EditionScores(parts, {}, {})
+    images = [record.image_path for record in records]
+    own = edition_scores(Captioned(edition.year, references, answers.captions, images), edition.weights)
+    of_concepts = edition_concept_parts(edition.year, truth, answers.concepts) if any(truth) else {}
+    return EditionScores({**parts, **own.parts, **of_concepts}, own.absent, own.notes)
 
 
 def _score(

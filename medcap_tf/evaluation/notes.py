@@ -13,10 +13,18 @@ from medcap_tf.evaluation.metrics import SufficientStatistics, concept_map_note,
 
 
 def notes_on_captions(
-    parts: Mapping[str, Any], records: Sequence[Record], captions: Sequence[Caption], concepts: Sequence[str]
+    parts: Mapping[str, Any],
+    records: Sequence[Record],
+    captions: Sequence[Caption],
+    concepts: Sequence[str],
+    of_editions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """`notes` of `scores.json`, by method and score: what cannot mean anything, or little, and why; empty for none."""
-    notes = {name: _notes(one, records, concepts) for name, one in parts.items()}
+    """`notes` of `scores.json`, by method and score: what cannot mean anything, or little, and why; empty for none.
+
+    `of_editions` are those on an edition's scores, by method: not computed, or of how many parts.
+    """
+    further = of_editions or {}
+    notes = {name: {**_notes(one, records, concepts), **further.get(name, {})} for name, one in parts.items()}
     return _under_notes({**notes, "attention": _attention_notes(captions), "all": _notes_on_images(captions)})
 
 

@@ -43,14 +43,12 @@ def _write_table(path: Path, column: str, rows: Any) -> None:
 def format_scores(scores: dict[str, Any]) -> str:
     """`scores.json` as a table for people: a row a metric, a column a method, with 95% intervals where there are."""
     methods = [name for name in ("model", "oracle", "popular_words", "nearest_image") if name in scores]
-    lines = [f"{scores['split']}: {scores['images']} images".ljust(22) + "".join(m.rjust(26) for m in methods)]
+    width = max(22, *(len(metric) + 1 for metric in scores[methods[0]]))
+    lines = [f"{scores['split']}: {scores['images']} images".ljust(width) + "".join(m.rjust(26) for m in methods)]
     for metric in scores[methods[0]]:
         ends = [scores.get("intervals", {}).get(method, {}).get(metric) for method in methods]
-        cells = [
-            f"{scores[method][metric]:.4f}" + (f" [{end[0]:.3f}, {end[1]:.3f}]" if end else " " * 15)
-            for method, end in zip(methods, ends)
-        ]
-        lines.append(metric.ljust(22) + "".join(cell.rjust(26) for cell in cells))
+        cells = [_cell(scores[method].get(metric), end) for method, end in zip(methods, ends)]
+        lines.append(metric.ljust(width) + "".join(cell.rjust(26) for cell in cells))
     if "own_entries_left_out" in scores:
         count = scores["own_entries_left_out"]
         lines.append(f"{count} of these images are in the run's datastore: none was given its own entry as a neighbor")
@@ -59,6 +57,12 @@ def format_scores(scores: dict[str, Any]) -> str:
         lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
     lines += [f"note: {line}" for line in _note_lines(scores.get("notes", {}))]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None:
+        return "not computed" + " " * 15
+    return f"{value:.4f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else " " * 15)
 
 
 def _note_lines(notes: Mapping[str, Mapping[str, str]]) -> list[str]:

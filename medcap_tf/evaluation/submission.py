@@ -2,12 +2,14 @@
 
 A row is an ID and a caption, or an ID and codes joined by `;`.
 
-- 2021: a pipe between them, no header.
-- 2023: a pipe, or a tab; no header, a row with ID in its first field is passed over.
+- 2021, 2022: a pipe between them, no header.
+- 2023, 2024: a pipe, or a tab; no header, a row with ID in its first field is passed over.
 - 2025: a comma, fields quoted where needed; the header is `ID,Caption` or `ID,CUIs`.
+- 2026: the same, and strictly so: rows in the order of the split, no blank around a field, codes that are a C and
+  digits, and at least one of them: a row without any is refused.
 
-The organizers' scripts of 2022, 2023 and 2025 say so, and at most 100 codes an image. For captions in 2021 the layout
-is inferred from that year's concepts and the captions of 2022.
+The organizers' scripts of 2022, 2023, 2025 and 2026 say so, and at most 100 codes an image. For captions in 2021 the
+layout is inferred from that year's concepts and the captions of 2022; that of 2024 from 2023.
 
 The pipe tables know no quoting: their scripts end a caption at its first `|`, silently, and a row at a line break.
 """
@@ -17,16 +19,18 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from medcap_tf.caption import Caption
 from medcap_tf.data.sheets import Problem
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_bytes
 
 MOST_CODES = 100
 CAPTIONS, CONCEPTS = "captions", "concepts"
+CODE = re.compile(r"C\d+")
 _TITLES = {CAPTIONS: "Caption", CONCEPTS: "CUIs"}
 
 
@@ -36,12 +40,17 @@ class Format(NamedTuple):
     separator: str
     header: bool
     file: str  # name for captions or concepts, under the folder of the submission
+    tabs: bool = False  # may separate fields in place of the pipe
+    strict: bool = False  # order, blanks and the form of codes count
 
 
 FORMATS = {
     "2021": Format("|", False, "{}.csv"),
-    "2023": Format("|", False, "{}.csv"),
+    "2022": Format("|", False, "{}.csv"),
+    "2023": Format("|", False, "{}.csv", tabs=True),
+    "2024": Format("|", False, "{}.csv", tabs=True),
     "2025": Format(",", True, "{}/submission.csv"),  # one name for both tasks
+    "2026": Format(",", True, "{}/submission.csv", strict=True),
 }
 
 
@@ -63,7 +72,7 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
     text = io.StringIO()
     if layout.header:
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["ID", _TITLES[kind]])
+        writer.writerow(header_of(kind, edition))
         writer.writerows([image_id, " ".join(value.split())] for image_id, value in rows)
     else:
         for image_id, value in rows:
@@ -71,13 +80,27 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | None = None) -> Checked:
+def codes_of(caption: Caption, concepts: Sequence[str], edition: str) -> list[str]:
+    """The codes to submit for an image: the named ones, and of none the likeliest where an edition refuses none.
+
+    Args:
+        caption: of the image.
+        concepts: the Q codes that `caption.concept_scores` is about.
+        edition: a key of `FORMATS`.
+    """
+    named = [code for code, _ in caption.concepts[:MOST_CODES]]
+    if not named and FORMATS[edition].strict and caption.concept_scores is not None:
+        return [concepts[int(caption.concept_scores.argmax())]]
+    return named
+
+
+def check(data: bytes, name: str, ids: Sequence[str] | None, edition: str, kind: str | None = None) -> Checked:
     """Check a run file's bytes as the organizers would, and name everything that is wrong, not only the first.
 
     Args:
         data: the file.
         name: what problems call it.
-        ids: the IDs of the test images.
+        ids: the IDs of the test images in their order; None where they are not known, and not compared.
         edition: a key of `FORMATS`.
         kind: captions or concepts; None tells them apart by the header, or by spaces, which codes have none of.
     """
@@ -96,36 +119,60 @@ def check(data: bytes, name: str, ids: Sequence[str], edition: str, kind: str | 
     except csv.Error as error:
         return Checked(kind or CAPTIONS, [*problems, Problem(name, 0, f"not a table of commas: {error}")], [])
     header, rows = _split_header(rows, edition)
-    kind = kind or _kind(header, rows)
-    if FORMATS[edition].header and header != ["ID", _TITLES[kind]]:
-        problems.append(Problem(name, 1, f"no header: the first row should be ID,{_TITLES[kind]}"))
-    known, first = set(ids), dict[str, int]()
+    kind = kind or kind_of(header, rows)
+    if FORMATS[edition].header and header != header_of(kind, edition):
+        fault = f"wrong header: {','.join(header)!r} in the first row, which" if header else "no header: the first row"
+        problems.append(Problem(name, 1, f"{fault} should be {','.join(header_of(kind, edition))}"))
+    first: dict[str, int] = {}
+    known = None if ids is None else frozenset(ids)
     for row, fields in rows:
         problems += [Problem(name, row, text) for text in _faults(fields, kind, edition, known, first)]
         first.setdefault(fields[0] if fields else "", row)
+    if ids is None:
+        return Checked(kind, problems, ["the IDs were not compared with those of a split: give --data"])
     missing = [image_id for image_id in ids if image_id not in first]
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         problems.append(Problem(name, 0, f"missing IDs: {len(missing)} of {len(ids)} images have no row ({shown})"))
-    listed = [image_id for image_id in first if image_id in known]
-    in_order = listed == [image_id for image_id in ids if image_id in first]
+    moved = _first_out_of_order([image_id for image_id in first if image_id], ids)
+    if moved and FORMATS[edition].strict:
+        text = f"order: {moved[0]!r} stands where the split has {moved[1]!r}; the rows have to be in the split's order"
+        problems.append(Problem(name, first[moved[0]], text))
     remark = "the rows are not in the order of the split; the organizers' scripts do not mind"
-    return Checked(kind, problems, [] if in_order else [remark])
+    return Checked(kind, problems, [remark] if moved and not FORMATS[edition].strict else [])
 
 
-def write(folder: Path, kind: str, rows: Sequence[tuple[str, str]], edition: str) -> Path:
-    """Write a run file atomically, if it passes the check; returns its path.
+def _first_out_of_order(listed: Sequence[str], ids: Sequence[str]) -> tuple[str, str] | None:
+    """The first ID that stands where the split has another one, and that one; of the IDs that both have."""
+    own, known = frozenset(listed), frozenset(ids)
+    pairs = zip((i for i in listed if i in known), (i for i in ids if i in own))
+    return next(((here, there) for here, there in pairs if here != there), None)
+
+
+def write(folder: Path, runs: Mapping[str, Sequence[tuple[str, str]]], edition: str) -> list[Path]:
+    """Write the run files of one submission atomically, if all of them pass the check; returns their paths.
+
+    Args:
+        folder: of the submission.
+        runs: captions or concepts -> rows of ID and caption, or of ID and codes joined by `;`.
+        edition: a key of `FORMATS`.
 
     Raises:
-        InputError: it does not pass, and nothing is written.
+        InputError: one of them does not pass, and nothing is written.
     """
-    path = folder / FORMATS[edition].file.format(kind)
-    data = render(kind, rows, edition)
-    problems = check(data, str(path), [image_id for image_id, _ in rows], edition, kind).problems
-    if problems:
-        raise InputError(f"{path}: not written, it would be rejected: row {problems[0].row}: {problems[0].problem}")
-    write_bytes(path, data)
-    return path
+    files = {folder / FORMATS[edition].file.format(kind): kind for kind in runs}
+    rendered = {}
+    for path, kind in files.items():
+        rendered[path] = render(kind, runs[kind], edition)
+        ids = [image_id for image_id, _ in runs[kind]]
+        problems = check(rendered[path], str(path), ids, edition, kind).problems
+        if problems:
+            raise InputError(
+                f"{path}: nothing is written, it would be rejected: row {problems[0].row}: {problems[0].problem}"
+            )
+    for path, data in rendered.items():
+        write_bytes(path, data)
+    return list(rendered)
 
 
 def _rows(text: str, edition: str) -> Iterator[tuple[int, list[str]]]:
@@ -135,46 +182,76 @@ def _rows(text: str, edition: str) -> Iterator[tuple[int, list[str]]]:
             yield before + 1, fields
             before = reader.line_num  # quoted fields may span lines
         return
-    lines = re.split("\r\n|\r|\n", text)  # no others: the scripts read a caption over, say, a form feed
-    if not lines[-1]:
-        lines.pop()
-    tabs = edition == "2023" and bool(lines) and "|" not in lines[0]
+    lines = lines_of(text)
+    tabs = FORMATS[edition].tabs and bool(lines) and "|" not in lines[0]
     for row, line in enumerate(lines, 1):
         yield row, line.split("\t" if tabs else "|") if line else []
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a pipe table, at line feeds and carriage returns alone: the scripts read a caption over, say, a form
+    feed."""
+    lines = re.split("\r\n|\r|\n", text)
+    return lines if lines[-1] else lines[:-1]
+
+
 def _split_header(rows: list[tuple[int, list[str]]], edition: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """2021's script takes a header for an image, so that there is none to take off."""
-    if edition != "2021" and rows and rows[0][1][:1] == ["ID"]:
+    """The scripts of 2021 and 2022 take a header for an image, so that there is none to take off."""
+    first = rows[0][1][0].strip() if rows and rows[0][1] else ""
+    if (first == "ID" and edition not in ("2021", "2022")) or (first.lower() == "id" and FORMATS[edition].header):
         return rows[0][1], rows[1:]
     return [], rows
 
 
-def _kind(header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str:
-    """Captions of single words throughout would be taken for codes, and are not to be feared."""
+def header_of(kind: str, edition: str) -> list[str]:
+    """The names of the columns that an edition wants; empty where it wants none."""
+    return ["ID", _TITLES[kind]] if FORMATS[edition].header else []
+
+
+def kind_of(header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str:
+    """Captions or concepts. Captions of single words throughout would be taken for codes, and are not to be feared."""
     if len(header) > 1:
         return CONCEPTS if header[1].lower() in ("cuis", "cui", "concepts") else CAPTIONS
     values = [fields[1] for _, fields in rows if len(fields) > 1]
     return CAPTIONS if any(" " in value.replace("; ", ";").strip() for value in values) else CONCEPTS
 
 
-def _faults(fields: Sequence[str], kind: str, edition: str, known: set[str], first: dict[str, int]) -> Iterator[str]:
-    """What is wrong with one row, given the IDs of the split and those of earlier rows."""
-    separator = FORMATS[edition].separator
+def _faults(
+    fields: Sequence[str], kind: str, edition: str, known: Collection[str] | None, first: Mapping[str, int]
+) -> Iterator[str]:
+    """What is wrong with one row, given the IDs of the split (None: unknown) and those of earlier rows."""
+    layout = FORMATS[edition]
     if not fields:
         yield "empty line: take it out"
         return
-    if fields[0] not in known:
+    if known is not None and fields[0] not in known:
         yield f"unknown ID: {fields[0]!r} is no image of the split"
     elif fields[0] in first:
         yield f"duplicate ID: {fields[0]!r} is in row {first[fields[0]]}"
-    if kind == CAPTIONS and len(fields) < 2:
-        yield f"one field: the ID should be followed by {separator!r} and the caption"
+    if len(fields) < 2 and (kind == CAPTIONS or layout.strict):
+        yield f"one field: the ID should be followed by {layout.separator!r} and the {kind.removesuffix('s')}"
     if len(fields) > 2:
-        yield f"{len(fields)} fields: what follows the second {separator!r} would be lost or rejected"
-    codes = [code.strip() for code in fields[1].split(";")] if kind == CONCEPTS and len(fields) > 1 else []
-    repeated = sorted({code for code in codes if codes.count(code) > 1})
+        advice = "; put the field into double quotes" if layout.separator == "," else ""
+        yield f"{len(fields)} fields: what follows the second {layout.separator!r} would be lost or rejected{advice}"
+    if layout.strict and any(field != field.strip() for field in fields):
+        yield "blank around a field: the ID and what follows should begin and end without any"
+    if layout.strict and any(len(field.splitlines()) > 1 for field in fields):
+        yield "line break: the script reads line by line; write the caption in one"
+    if kind == CONCEPTS and len(fields) > 1:
+        yield from _faults_of_codes([code.strip() for code in fields[1].split(";")], layout.strict)
+
+
+def _faults_of_codes(codes: Sequence[str], strict: bool) -> Iterator[str]:
+    # Two empty codes are one twice to the lax scripts; the strict one has a fault of its own for each.
+    repeated = sorted({code for code in codes if codes.count(code) > 1 and (code or not strict)})
     if repeated:
         yield f"repeated code: {', '.join(map(repr, repeated))}"
     if len(codes) > MOST_CODES:
         yield f"too many codes: {len(codes)}, and at most {MOST_CODES} are allowed"
+    if strict and codes == [""]:
+        yield "no code: a row without any has the file refused; name the likeliest"
+    elif strict and "" in codes:
+        yield "empty code: a ';' too many"
+    wrong = [code for code in codes if strict and code and not CODE.fullmatch(code)]
+    if wrong:
+        yield f"not a code: {', '.join(map(repr, wrong[:5]))}; a CUI is a C and digits"

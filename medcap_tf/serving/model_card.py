@@ -44,7 +44,8 @@ def _score_table(scores: Mapping[str, Any]) -> list[str]:
     head = [f"Split `{scores['split']}`, {scores['images']} images.", "", f"| | {' | '.join(methods)} |"]
     rows = [
         f"| {metric} | " + " | ".join(f"{scores[method][metric]:.4f}" for method in methods) + " |"
-        for metric in scores["model"]
+        for metric, value in scores["model"].items()
+        if value is not None  # a score of an ImageCLEF edition whose weights were not there
     ]
     return [*head, "|---" * (len(methods) + 1) + "|", *rows]
 

@@ -14,11 +14,23 @@ from medcap_tf.evaluation.metrics.concepts import (
     concept_parts,
     concept_scores,
 )
+from medcap_tf.evaluation.metrics.editions import (
+    EDITIONS,
+    MANUAL_CODES,
+    edition_caption_parts,
+    edition_concept_parts,
+    missing_parts,
+    parts_named,
+    score_name,
+    text_of_2023,
+)
 from medcap_tf.evaluation.metrics.resampling import Difference, compare, intervals, notes_on_intervals, notes_on_tests
 from medcap_tf.evaluation.metrics.sufficient_statistics import FEW_IMAGES, SufficientStatistics, notes_on
 
 __all__ = [
+    "EDITIONS",
     "FEW_IMAGES",
+    "MANUAL_CODES",
     "SufficientStatistics",
     "Difference",
     "caption_parts",
@@ -30,10 +42,16 @@ __all__ = [
     "concept_map_note",
     "concept_parts",
     "concept_scores",
+    "edition_caption_parts",
+    "edition_concept_parts",
     "imageclef_2021_bleu",
     "intervals",
+    "missing_parts",
     "notes_on",
     "notes_on_intervals",
     "notes_on_tests",
     "official_tokens",
+    "parts_named",
+    "score_name",
+    "text_of_2023",
 ]

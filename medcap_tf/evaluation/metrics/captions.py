@@ -35,7 +35,7 @@ _OFFICIAL = Normalizer(stemmer="snowball", remove_stop_words=True)
 
 
 class _Cut(NamedTuple):
-    """A caption's official tokens, and how often it has each n-gram of 1 to 4 of them."""
+    """A caption's tokens, and how often it has each n-gram of 1 to 4 of them."""
 
     tokens: list[str]
     ngrams: list[Counter[tuple[str, ...]]]
@@ -66,7 +66,14 @@ def caption_parts(references: Sequence[str], candidates: Sequence[str]) -> dict[
         InputError: no captions, or different numbers of references and candidates.
     """
     check_pairs(references, candidates, "caption")
-    truth, guess = ([_cut(caption) for caption in captions] for captions in (references, candidates))
+    return corpus_parts(*([official_tokens(caption) for caption in side] for side in (references, candidates)))
+
+
+def corpus_parts(
+    references: Sequence[Sequence[str]], candidates: Sequence[Sequence[str]]
+) -> dict[str, SufficientStatistics]:
+    """What `caption_parts` returns, of N captions that are cut into tokens already."""
+    truth, guess = ([_count(tokens) for tokens in side] for side in (references, candidates))
     overlaps = np.array([_overlap(r, c) for r, c in zip(truth, guess)], float)
     matches, totals, lengths = np.split(overlaps, [MAX_ORDER, 2 * MAX_ORDER], axis=1)
     rouge = RougeScorer(["rouge1", "rougeL"], tokenizer=_AlreadyCut())
@@ -105,8 +112,13 @@ def imageclef_2021_bleu(references: Sequence[str], candidates: Sequence[str]) ->
         InputError: no captions, or different numbers of references and candidates.
     """
     check_pairs(references, candidates, "caption")
-    pairs = zip(references, candidates)
-    return mean_of([_bleu_of_nltk_3_2_2(_overlap(_cut(r), _cut(c))) for r, c in pairs]).score()
+    pairs = zip(map(official_tokens, references), map(official_tokens, candidates))
+    return mean_of([sentence_bleu_of_nltk_3_2_2(reference, candidate) for reference, candidate in pairs]).score()
+
+
+def sentence_bleu_of_nltk_3_2_2(reference: Sequence[str], candidate: Sequence[str]) -> float:
+    """Sentence BLEU of one image's tokens, in 0..1, by the rule that `imageclef_2021_bleu` describes."""
+    return _bleu_of_nltk_3_2_2(_overlap(_count(reference), _count(candidate)))
 
 
 def official_tokens(caption: str) -> list[str]:
@@ -146,9 +158,8 @@ def caption_statistics(candidates: Sequence[str], training: Sequence[str]) -> di
     }
 
 
-def _cut(caption: str) -> _Cut:
-    tokens = official_tokens(caption)
-    return _Cut(tokens, [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
+def _count(tokens: Sequence[str]) -> _Cut:
+    return _Cut(list(tokens), [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
 
 
 def _count_ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:

@@ -49,7 +49,7 @@ def concept_parts(references: ConceptSets, predictions: ConceptSets) -> dict[str
         InputError: as `concept_f1`.
     """
     check_pairs(references, predictions, "concept set")
-    pairs = [(_upper(true), _upper(predicted)) for true, predicted in zip(references, predictions)]
+    pairs = [(upper(true), upper(predicted)) for true, predicted in zip(references, predictions)]
     hits, named, true = np.array([(len(t & p), len(p), len(t)) for t, p in pairs], float).T
     if not true.any():
         raise InputError(
@@ -72,7 +72,7 @@ def _few_true(values: np.ndarray) -> str:
 
 def concept_map_note(references: ConceptSets, concepts: Sequence[str]) -> str:
     """Why `concept_map` cannot mean anything: every true concept among the K is true of all images; else empty."""
-    counts = Counter(code for codes in references for code in _upper(codes))
+    counts = Counter(code for codes in references for code in upper(codes))
     known = [counts[concept.upper()] for concept in concepts if counts[concept.upper()]]
     return "its concepts are true of all images, so that any scores have 1" if set(known) == {len(references)} else ""
 
@@ -92,7 +92,7 @@ def concept_map(references: ConceptSets, scores: np.ndarray, concepts: Sequence[
     Returns:
         None where none of the K concepts is true of any image.
     """
-    true = [_upper(codes) for codes in references]
+    true = [upper(codes) for codes in references]
     precisions = []
     for column, concept in enumerate(concepts):
         wanted = np.array([concept.upper() in codes for codes in true])
@@ -109,12 +109,13 @@ def _average_precision(wanted: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _macro_f1(references: ConceptSets, predictions: ConceptSets) -> float:
-    pairs = [(_upper(true), _upper(predicted)) for true, predicted in zip(references, predictions)]
+    pairs = [(upper(true), upper(predicted)) for true, predicted in zip(references, predictions)]
     hits = Counter(concept for true, predicted in pairs for concept in true & predicted)
     mentions = Counter(concept for pair in pairs for concepts in pair for concept in concepts)
     # An exact sum: sets have no order, and the last bits of another sum would depend on it.
     return math.fsum(2 * hits[concept] / count for concept, count in mentions.items()) / len(mentions)
 
 
-def _upper(concepts: Collection[str]) -> set[str]:
+def upper(concepts: Collection[str]) -> set[str]:
+    """Codes as the official scripts compare them."""
     return {concept.upper() for concept in concepts}

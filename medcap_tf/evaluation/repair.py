@@ -1,0 +1,111 @@
+"""A run file as its edition wants it, made of one that would be refused: what is beyond doubt is put right, and said.
+
+What needs a decision is left as it is, for the check to name: unknown and missing IDs, two different answers for one
+image, an image without codes where the edition wants one, codes that are none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from medcap_tf.data.folders import image_stem
+from medcap_tf.data.sheets import Problem
+from medcap_tf.evaluation.submission import CONCEPTS, FORMATS, header_of, kind_of, lines_of, render
+
+
+class Repaired(NamedTuple):
+    """A run file's new content, and what was changed, by row of the old one."""
+
+    data: bytes
+    changes: list[Problem]
+
+
+def repair(data: bytes, name: str, ids: Sequence[str] | None, edition: str) -> Repaired:
+    """Write a run file's rows again as an edition wants them.
+
+    Args:
+        data: the old file.
+        name: what changes call it.
+        ids: the IDs of the test images in their order; None where they are not known.
+        edition: a key of `FORMATS`.
+    """
+    text, changes = _decode(data, name)
+    fields = list(_fields(text, edition))
+    header = fields[0][1] if fields and [field.strip().lower() for field in fields[0][1][:1]] == ["id"] else []
+    fields = fields[bool(header) :]
+    kind = kind_of(header, [(number, own) for number, own in fields if own])
+    changes += _changes_of_header(header, kind, edition, name)
+    rows: dict[tuple[str, str], int] = {}  # ID and value -> number of the row
+    for number, own in fields:
+        row, texts = _mend(own, kind, frozenset(ids or ()))
+        if row in rows:
+            texts = [f"duplicate: of row {rows[row]}, which says the same; left out"]
+        elif row:
+            rows[row] = number
+        changes += [Problem(name, number, text) for text in texts]
+    place = {image_id: i for i, image_id in enumerate(ids or ())}
+    ordered = sorted(rows, key=lambda row: place.get(row[0], len(place)))
+    if ordered != list(rows):
+        changes.append(Problem(name, 0, "order: the rows now stand in the order of the split"))
+    return Repaired(render(kind, ordered, edition), changes)
+
+
+def _changes_of_header(header: Sequence[str], kind: str, edition: str, name: str) -> list[Problem]:
+    wanted = header_of(kind, edition)
+    if list(header) == wanted:
+        return []
+    return [Problem(name, 1, f"header: now {','.join(wanted)}" if wanted else "header: taken off")]
+
+
+def _decode(data: bytes, name: str) -> tuple[str, list[Problem]]:
+    changes = [Problem(name, 1, "byte order mark: taken off")] if data.startswith(b"\xef\xbb\xbf") else []
+    try:
+        return data.decode("utf-8-sig"), changes
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        # Python knows no character for five bytes of it, and a run file has to be read to the end.
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("cp1252", errors="replace")
+        return text, [*changes, Problem(name, row, "encoding: read as Windows-1252, written as UTF-8")]
+
+
+def _fields(text: str, edition: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row's number and its fields, by the separator that stands after the first ID."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    found = re.search(r"[,|\t]", first)
+    separator = found.group() if found else FORMATS[edition].separator
+    if separator != ",":
+        for number, line in enumerate(lines_of(text), 1):
+            yield number, line.split(separator) if line.strip() else []
+        return
+    reader, before = csv.reader(io.StringIO(text, newline="")), 0
+    for fields in reader:
+        yield before + 1, fields
+        before = reader.line_num
+
+
+def _mend(fields: Sequence[str], kind: str, known: Collection[str]) -> tuple[tuple[str, str] | None, list[str]]:
+    """A row's ID and value put right, and what was changed; None for an empty line."""
+    if not any(field.strip() for field in fields):
+        return None, ["empty line: taken out"]
+    changes = []
+    image_id, value = fields[0].strip(), (";" if kind == CONCEPTS else ",").join(fields[1:])
+    if len(fields) > 2:
+        changes.append(f"{len(fields)} fields: joined to one")
+    if image_id not in known and image_stem(image_id) in known:
+        changes.append(f"ID: {image_id!r} is {image_stem(image_id)!r}, without the image's suffix")
+        image_id = image_stem(image_id)
+    tidied = _tidy_codes(value) if kind == CONCEPTS else " ".join(value.split())
+    if tidied != value or fields[0] != fields[0].strip():
+        changes.append("codes: upper case, each once, none empty" if kind == CONCEPTS else "white space: single spaces")
+    return (image_id, tidied), changes
+
+
+def _tidy_codes(value: str) -> str:
+    codes = (
+        code.strip().upper() if re.fullmatch(r"\s*[cC]\d+\s*", code) else code.strip() for code in value.split(";")
+    )
+    return ";".join(dict.fromkeys(filter(None, codes)))

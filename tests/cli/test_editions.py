@@ -1,0 +1,90 @@
+"""Commands with `--edition`: what is computed, what is said not to be, and run files checked and mended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medcap_tf.cli.main import main
+
+
+def table(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.fixture
+def captions(tmp_path):
+    references = table(tmp_path / "r.csv", 'ID,Caption\na,"cyst of the liver, 3 cm"\nb,Left lung\n')
+    predictions = table(tmp_path / "p.csv", "ID,Caption\na,cyst of the liver 4 cm\nb,Right kidney\n")
+    return references, predictions
+
+
+def medcap(capsys, *arguments, code=0):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == code
+    return capsys.readouterr()
+
+
+def test_score_says_what_was_not_computed(captions, capsys):
+    references, predictions = captions
+    out = medcap(capsys, "score", "--references", references, "--predictions", predictions, "--edition", "2026").out
+    scores = json.loads(out)
+    assert scores["imageclef_2026_rouge_1"] == 0.5
+    assert scores["imageclef_2026_overall"] is None and scores["imageclef_2026_bleurt"] is None
+    assert scores["notes"]["imageclef_2026_overall"] == "not computed: 1 of its 6 parts are there (rouge_1)"
+
+
+def test_score_of_concepts_with_the_manual_ones(tmp_path, capsys):
+    references = table(tmp_path / "r.csv", "ID,CUIs\na,C0000001;C1306645\nb,C0000002\n")
+    predictions = table(tmp_path / "p.csv", "ID,CUIs\na,C1306645\nb,C0000002;C0040405\n")
+    manual = table(tmp_path / "concepts_manual.csv", "ID,CUIs\na,C1306645\nb,C1306645\n")
+    arguments = ["score", "--references", references, "--predictions", predictions, "--concepts", "--edition", "2025"]
+    scores = json.loads(medcap(capsys, *arguments).out)
+    assert scores["imageclef_2025_concept_f1"] == pytest.approx(2 / 3)
+    assert scores["imageclef_2025_concept_f1_manual"] is None and "--manual" in str(scores["notes"])
+    scores = json.loads(medcap(capsys, *arguments, "--manual", manual).out)
+    assert scores["imageclef_2025_concept_f1_manual"] == 0.5
+    assert "notes" not in scores or "imageclef_2025_concept_f1_manual" not in scores["notes"]
+
+
+def test_manual_concepts_belong_to_concepts_of_an_edition(captions, capsys):
+    references, predictions = captions
+    arguments = ("score", "--references", references, "--predictions", predictions, "--manual", references)
+    assert "--manual: is for --concepts with --edition" in medcap(capsys, *arguments, code=1).err
+
+
+def test_compare_names_what_it_cannot_test(captions, capsys):
+    references, predictions = captions
+    arguments = ("compare", predictions, predictions, "--references", references, "--edition", "2023")
+    out = medcap(capsys, *arguments, "--permutations", "10").out
+    assert "imageclef_2023_rouge_1" in out and "* imageclef_2023_bertscore: not computed: it needs" in out
+    err = medcap(capsys, *arguments, "--metric", "imageclef_2023_bertscore", code=1).err
+    assert "imageclef_2023_bertscore was not computed: it needs" in err
+
+
+def test_weights_that_are_not_there(captions, tmp_path, capsys):
+    references, predictions = captions
+    arguments = ("score", "--references", references, "--predictions", predictions, "--edition", "2025")
+    assert "no such folder" in medcap(capsys, *arguments, "--weights", str(tmp_path / "w"), code=1).err
+
+
+def test_check_names_every_row(tmp_path, capsys):
+    run = table(tmp_path / "submission.csv", "\ufeffID,CUIs\na,C1;C1\n\nb,\n")
+    done = medcap(capsys, "check", run, "--edition", "2026", code=1)
+    assert [line.removeprefix(run).split(": ")[0] for line in done.out.splitlines()[:4]] == [":1", ":2", ":3", ":4"]
+    assert "4 problems; as a 2026 run of concepts it would fail" in done.err
+
+
+def test_repair_writes_what_passes(tmp_path, capsys):
+    run = table(tmp_path / "submission.csv", "\ufeffa,c1;c1\n\nb,C2\n")
+    out = tmp_path / "new" / "submission.csv"
+    done = medcap(capsys, "check", run, "--edition", "2026", "--repair", str(out))
+    assert out.read_text() == "ID,CUIs\na,C1\nb,C2\n"
+    assert f"{run}:2: empty line: taken out" in done.out and f"{out}: a valid 2026 run of concepts" in done.out
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    assert "cannot be opened" in medcap(capsys, "check", str(tmp_path / "x"), "--edition", "2026", code=1).err
