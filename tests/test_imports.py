@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "caption": set(),
     "decoding": set(),
     "gpu": set(),
-    "phantoms": set(),
+    "phantoms": {"data"},  # which real images there are to draw into
     "run_folder": {"config", "text"},
     "data": {"caption", "config", "run_folder", "text"},
     "models": set(),

@@ -13,6 +13,9 @@ In the order of the pipeline: `findings` and `incidental` choose what to show; `
 `ultrasound` draw it, with what `canvas`, `tomography`, `incidental` and the three `beside_...` hold; `wording` states
 it; `phantom` joins the three; `dataset` writes files.
 
+HALF-SYNTHETIC images are real ones of the user's with findings and devices drawn in: `backgrounds` finds the images,
+`embedding` draws into them, `half_synthetic` joins both; it is not imported here, since it reads data sets.
+
 Axes, in every file here: H, W = height and width of an image in pixels; N = points of an outline.
 Body coordinates: x and y run from -1 (image left, top) to 1 (image right, bottom) over the part that is shown.
 """

@@ -53,7 +53,7 @@ def _film_clip(c: Canvas, contrast: str) -> None:
     """Clips that surgery left in an armpit: short dashes in all directions."""
     side = c.rng.choice([-1, 1])
     x, y = side * c.near(0.8, 0.015), c.near(-0.22, 0.04)
-    c.paint(c.line(_dashes(c, x, y, 8), 0.02), 1.1, 0.5)
+    c.paint(c.line(dashes(c, x, y, 8), 0.02), 1.1, 0.5)
 
 
 def _chest_implant(c: Canvas, contrast: str) -> None:
@@ -116,7 +116,7 @@ def _ring(x: float, y: float, rx: float, ry: float, turn: float) -> list[np.ndar
     return [np.stack([x + a * cos - b * sin, y + a * sin + b * cos], axis=1)]
 
 
-def _dashes(c: Canvas, x: float, y: float, count: int) -> list[np.ndarray]:
+def dashes(c: Canvas, x: float, y: float, count: int) -> list[np.ndarray]:
     """Short lines [2, 2] in all directions, scattered about a place."""
     middles = np.array([x, y]) + c.rng.uniform(-1, 1, (count, 2)) * (0.09, 0.22)
     turns = c.rng.uniform(0, np.pi, count)

@@ -22,10 +22,13 @@ class Canvas:
         self.rng = rng
         self.image = np.zeros((self.height, self.width), np.float32)
         self.mask = np.zeros((self.height, self.width), bool)
-        self.tilt = rng.normal(0, 0.035)
-        size = np.array([self.width, self.height])
-        self.center = size * (0.5 + rng.uniform(-0.02, 0.02, 2))
-        self.half = size / 2 * fill * rng.uniform(0.94, 1.03, 2)
+        tilt, size = rng.normal(0, 0.035), np.array([self.width, self.height])
+        center = size * (0.5 + rng.uniform(-0.02, 0.02, 2))
+        self._lay_out(center, size / 2 * fill * rng.uniform(0.94, 1.03, 2), tilt)
+
+    def _lay_out(self, center: np.ndarray, half: np.ndarray, tilt: float) -> None:
+        """Set body coordinates: their origin and unit in pixels (x, y), and their turn in radians."""
+        self.center, self.half, self.tilt = center, half, tilt
         rows, columns = np.mgrid[: self.height, : self.width].astype(np.float32)
         across, down = columns - np.float32(self.center[0]), rows - np.float32(self.center[1])
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))

@@ -11,6 +11,7 @@ from typing import Callable
 import numpy as np
 
 from medcap_tf.phantoms.beside_abdomen import ABDOMEN, ULTRASOUND
+from medcap_tf.phantoms.beside_any import ANY
 from medcap_tf.phantoms.beside_brain import BRAIN
 from medcap_tf.phantoms.beside_chest import FILM, SECTION
 from medcap_tf.phantoms.canvas import Canvas
@@ -32,14 +33,19 @@ _BRUSHES: Mapping[str, Mapping[str, Callable[[Canvas, str], None]]] = {
     "brain": BRAIN,
     "abdomen": ABDOMEN,
     "ultrasound": ULTRASOUND,
+    "any": ANY,
 }
 
 
 def choose_incidentals(rng: np.random.Generator, modality: str, region: str) -> tuple[str, ...]:
     """The kinds to draw, each with `INCIDENTAL_SHARE`, independent of the others but for a limit: none to four."""
-    kinds = _KINDS[modality, region]
+    return choose_among(rng, _KINDS[modality, region])
+
+
+def choose_among(rng: np.random.Generator, kinds: Sequence[str]) -> tuple[str, ...]:
+    """`choose_incidentals`, of these kinds."""
     draws = rng.random(len(kinds))
-    limit = min(INCIDENTAL_SHARE, np.sort(draws)[_MOST])
+    limit = min([INCIDENTAL_SHARE, *np.sort(draws)[_MOST : _MOST + 1]])
     return tuple(kind for kind, draw in zip(kinds, draws) if draw < limit)
 
 

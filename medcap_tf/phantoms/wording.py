@@ -113,6 +113,9 @@ _PLACES = {
     "liver": ("in the {side} lobe of the liver", "in the {side} hepatic lobe", "within the {side} lobe of the liver"),
     "kidney": ("in the {side} kidney", "within the {side} kidney"),
     "gallbladder": ("in the gallbladder", "within the gallbladder", "in the lumen of the gallbladder"),
+    # In real images, whose organs nobody has outlined:
+    "abdomen": ("in the {side} {zone} abdomen", "in the {zone} abdomen on the {side}"),
+    "picture": ("in the {zone} part of the image", "in the {zone} part"),
 }
 _ZONED_KIDNEY = ("in the {zone} pole of the {side} kidney", "at the {zone} pole of the {side} kidney")
 _PLAIN_LIVER = ("in the liver", "within the liver")
@@ -158,6 +161,9 @@ _INCIDENTALS = {  # by modality where it matters, else by region
     ("abdomen", "screw"): ("pedicle screws", "spinal screws"),
     ("abdomen", "lymphadenopathy"): ("lymphadenopathy", "abdominal lymphadenopathy"),
     ("abdomen", "needle"): ("a needle", "a biopsy needle"),
+    ("ultrasound", "needle"): ("a needle", "a biopsy needle"),
+    ("any", "clip"): ("surgical clips", "metal clips"),
+    ("any", "screw"): ("a screw", "an orthopedic screw"),
 }
 _PLURALS = ("calcifications", "clips", "electrodes", "implants", "screws")
 _BESIDE = (
@@ -202,14 +208,41 @@ def caption_of(
     return sentence + ("" if rng.random() < 0.1 else ".")
 
 
+def extended_caption(
+    rng: np.random.Generator,
+    caption: str,
+    modality: str,
+    region: str,
+    finding: Finding | None,
+    incidentals: Sequence[str],
+) -> str:
+    """A real image's caption, and what was drawn into it; `caption` itself where nothing was."""
+    names = [_pick(rng, _incidental_names(modality, region, kind)) for kind in incidentals]
+    if finding:
+        names.insert(0, _finding_words(rng, "", finding))
+    if not names:
+        return caption
+    return _pick(rng, _BESIDE).format(so_far=caption.strip().rstrip("."), **_incidental_words(names)) + "."
+
+
+def plain_caption(modality: str, region: str, view: str) -> str:
+    """What is known of an image without a caption: "Frontal radiograph of the chest"."""
+    name = {"MR": "MRI"}.get(modality, modality)
+    words = [view if view in ("frontal", "axial") else "", name, f"of the {region}" if region in _CODES else ""]
+    text = " ".join(filter(None, words))
+    return text[0].upper() + text[1:]
+
+
 def _incidental_names(modality: str, region: str, kind: str) -> Sequence[str]:
-    return _INCIDENTALS.get((modality, kind)) or _INCIDENTALS[region, kind]
+    keys = (modality, kind), (region, kind), ("any", kind)
+    return next(_INCIDENTALS[key] for key in keys if key in _INCIDENTALS)
 
 
 def _incidental_words(names: Sequence[str]) -> dict[str, str]:
     """The fields of `_BESIDE` and `_ALONE` that speak of what lies beside a finding."""
     things = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    first_is = "are" if set(_PLURALS) & set(names[0].split()) else "is"  # "there is" agrees with the noun next to it
+    # "there is" agrees with the noun next to it
+    first_is = "are" if set(_PLURALS) & set(names[0].split()) or names[0].startswith("two ") else "is"
     they_are = "are" if len(names) > 1 else first_is
     return {"things": things, "capital": things[0].upper() + things[1:], "first_is": first_is, "they_are": they_are}
 
@@ -231,7 +264,7 @@ def _finding_words(rng: np.random.Generator, modality: str, finding: Finding) ->
 
 def concepts_of(modality: str, region: str, finding: Finding | None, incidentals: Sequence[str]) -> tuple[str, ...]:
     """The UMLS codes, modality first: keys of `CONCEPTS`."""
-    words = [modality, region]
+    words = [word for word in (modality, region) if word in _CODES]
     if finding:
         kind = "gallstone" if (finding.kind, finding.organ) == ("stone", "gallbladder") else finding.kind
         words += [finding.organ, kind] if finding.organ in _CODES and finding.organ != region else [kind]
