@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import html
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,16 @@ def room_modules(room: str) -> list[str]:
 def commands_help() -> dict[str, str]:
     """What `medcap COMMAND --help` prints, by command, in lines of 100 characters."""
     os.environ["COLUMNS"] = "100"
-    parsers = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    return {name: parser.format_help() for name, parser in parsers[0].choices.items()}
+    return dict(_help_of(build_parser(), ""))
+
+
+def _help_of(parser: argparse.ArgumentParser, above: str) -> Iterator[tuple[str, str]]:
+    """Of a parser's commands, and of theirs."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                yield f"{above}{name}", command.format_help()
+                yield from _help_of(command, f"{above}{name} ")
 
 
 def _section(module: str) -> str:

@@ -7,14 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 
-# A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] gray, or PIL's.
-ImageInput = Union[str, Path, np.ndarray, Any]
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file that lies elsewhere than in a folder of this machine: in an object store, in a row of a table."""
+
+    name: str  # what messages call it
+    read: Callable[[], bytes]  # its content; raises InputError where it cannot be had
+
+
+# A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] gray, PIL's, or a file from elsewhere.
+ImageInput = Union[str, Path, np.ndarray, EncodedImage, Any]
+
+
+def name_of(source: ImageInput) -> str:
+    """What messages call an image."""
+    if isinstance(source, EncodedImage):
+        return source.name
+    return str(source) if isinstance(source, (str, Path)) else "image"
 
 
 def no_maps() -> np.ndarray:
@@ -49,8 +66,8 @@ class Caption:
 
     def of(self, source: ImageInput) -> Caption:
         """The same caption with the image that it is of."""
-        if isinstance(source, (str, Path)):
-            return dataclasses.replace(self, path=Path(source))
+        if isinstance(source, (str, Path, EncodedImage)):
+            return dataclasses.replace(self, path=Path(name_of(source)))
         return dataclasses.replace(self, image=None if self.error else source)
 
     def _repr_html_(self) -> str:

@@ -55,11 +55,23 @@ ALLOWED: dict[str, set[str]] = {
 # What stands above the siblings: a server's answer in the report's view, and what people who program call.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}
 ALLOWED["api"] = {"caption", "captioner", "config", "data", "explain", "serving", "training"}
+# Many machines call what one calls.
+ALLOWED["cluster"] = {
+    "api",
+    "caption",
+    "captioner",
+    "config",
+    "data",
+    "evaluation",
+    "run_folder",
+    "serving",
+    "training",
+}
 ALLOWED["cli"] = set(ALLOWED) - {"api"}
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()
 
-FOLDERS = {"cli", "data", "evaluation", "explain", "phantoms", "serving", "training"}  # one unit each
+FOLDERS = {"cli", "cluster", "data", "evaluation", "explain", "phantoms", "serving", "training"}  # one unit each
 FREE_FOR_ALL = {"errors", "files", "__init__"}
 # Commands that need no TensorFlow start at once: so do these modules, with all that they import.
 LIGHT = (
@@ -171,6 +183,17 @@ def test_tf_explain_is_in_one_file_of_explain_at_most():
     assert len(users) <= 1, f"tf_explain is imported in {' and '.join(users)}: one file of explain/ is enough"
 
 
+@pytest.mark.parametrize("path", SOURCES + SCRIPTS, ids=named)
+def test_ray_and_what_comes_with_it_stay_in_cluster(path):
+    if path not in SCRIPTS and unit_of(path) == "cluster":
+        return
+    found = [one for one in read_imports(path) if outside(one.module) in {"ray", "pyarrow", "fsspec"}]
+    assert not found, f"{named(path)}:{found[0].line} imports {found[0].module}: it comes with the extra `cluster`"
+    # And what is in `cluster` is imported when one of its commands is given.
+    early = [one for one in read_imports(path) if one.module.startswith(f"{PACKAGE}.cluster") and not one.deferred]
+    assert not early, f"{named(path)}:{early[0].line} imports {early[0].module} on loading: do it inside a function"
+
+
 def test_light_modules_load_no_tensorflow():
     script = "import sys, importlib\n" + "".join(
         f"importlib.import_module('{name}')\nassert 'tensorflow' not in sys.modules, '{name}'\n"
@@ -208,7 +231,7 @@ def test_no_module_imports_another_in_a_circle():
 def test_siblings_do_not_import_each_other():
     siblings = {"explain", "serving", "training"}
     for unit in siblings:
-        assert not ALLOWED[unit] & (siblings | {"webpage", "api", "cli"})
+        assert not ALLOWED[unit] & (siblings | {"webpage", "api", "cluster", "cli"})
     assert not ALLOWED["models"] & {"data"} and not ALLOWED["data"] & MODELS
 
 

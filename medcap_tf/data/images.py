@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medcap_tf.caption import ImageInput
+from medcap_tf.caption import EncodedImage, ImageInput
 from medcap_tf.data.decoders import DECODERS
 from medcap_tf.data.dicom import decode_dicom
 from medcap_tf.data.formats import NAMES, kind_of, size_of
@@ -168,6 +168,8 @@ def to_array(source: ImageInput) -> np.ndarray:
     """
     if isinstance(source, (str, Path)):
         return read_image(Path(source))
+    if isinstance(source, EncodedImage):
+        return decode_image(source.read(), source.name)
     if hasattr(source, "convert"):
         return np.asarray(source.convert("RGB"))
     values = np.asarray(source)

@@ -6,10 +6,9 @@ Axes: n words of the caption, T tokens, h x w regions, K concepts, M similar tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from medcap_tf.caption import Caption, ImageInput
+from medcap_tf.caption import Caption, ImageInput, name_of
 from medcap_tf.serving.upload import REFUSED
 
 
@@ -24,8 +23,7 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
-        name = source if isinstance(source, (str, Path)) else "image"
-        return Caption(error=f"{name}: {REFUSED}").of(source)
+        return Caption(error=f"{name_of(source)}: {REFUSED}").of(source)
     length = int(row["length"])
     pairs = zip(row["concept"].tolist(), row["concept_score"].tolist())
     # An export of an earlier version tells nothing of similar images.

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medcap_tf.caption import ImageInput
+from medcap_tf.caption import EncodedImage, ImageInput
 from medcap_tf.data import images
 from medcap_tf.data.formats import jpeg_frame, kind_of, png_chunks, size_of
 from medcap_tf.errors import InputError
@@ -27,6 +27,8 @@ def read_for_server(source: ImageInput, size: int | None = None) -> bytes:
     Raises InputError, with the name of the reader that refused, where the file cannot be read here, or has more pixels
     than an export takes and `size` is not known.
     """
+    if isinstance(source, EncodedImage):
+        return for_server(source.read(), source.name, size)
     if not isinstance(source, (str, Path)):
         return _as_png(images.to_array(source), size, "image")
     return for_server(images.read_bytes(Path(source)), str(source), size)

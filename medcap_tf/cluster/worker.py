@@ -1,0 +1,95 @@
+"""What one of many processes does: it loads the model once, and captions part after part."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from medcap_tf.cluster.engine import Resources
+from medcap_tf.cluster.reading import chunks_of
+from medcap_tf.cluster.rows import COLUMNS, to_row, to_table
+from medcap_tf.cluster.sources import Unit
+from medcap_tf.cluster.storage import Folder
+
+_CHUNK = 256  # encoded images in memory at a time; the captioner makes its own batches of them
+
+
+class Part(NamedTuple):
+    """What is captioned and written at a time."""
+
+    number: int
+    units: list[Unit]
+
+    @property
+    def file(self) -> str:
+        """Where its captions go, below the job's folder."""
+        return f"captions/part-{self.number:06d}.parquet"
+
+    def __str__(self) -> str:
+        """For messages: its first and last files."""
+        names = list(dict.fromkeys([self.units[0].path, self.units[-1].path]))
+        return f"part {self.number} ({' to '.join(names)})"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run or an export as every worker loads it."""
+
+    path: Path
+    settings: Mapping[str, Any]
+
+
+def prepare_process(resources: Resources) -> str:
+    """As many threads as the worker has processors, and no GPU that it was not given; returns the worker's name."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(resources.cpus_per_worker)
+    tf.config.threading.set_inter_op_parallelism_threads(resources.cpus_per_worker)
+    gpus = tf.config.list_physical_devices("GPU")
+    if not resources.gpus_per_worker:
+        tf.config.set_visible_devices([], "GPU")
+    for gpu in gpus if resources.gpus_per_worker else []:
+        tf.config.experimental.set_memory_growth(gpu, True)  # several workers may share one
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class CaptionWorker:
+    """Captions parts of a job and writes them."""
+
+    def __init__(self, model: Model, resources: Resources, out: Folder):
+        """Nothing is loaded yet: what goes wrong then has to come out as an answer."""
+        self._model, self._resources, self._out = model, resources, out
+        self._name, self._began = "", time.perf_counter()
+        self._captioner: Any = None
+
+    def load(self) -> None:
+        """Load the model; raises InputError where this machine does not have it."""
+        self._name = prepare_process(self._resources)
+        from medcap_tf.api import load
+
+        self._captioner = load(self._model.path, self._model.settings)
+
+    def run(self, part: Part) -> dict[str, Any]:
+        """Caption and write a part; returns what its file's footer says of it."""
+        began = time.perf_counter()
+        rows = []
+        for chunk in chunks_of(part.units, _CHUNK):
+            captions = self._captioner.caption([item.image for item in chunk])
+            rows += [to_row(item.name, caption) for item, caption in zip(chunk, captions)]
+        seconds = time.perf_counter() - began
+        facts = {"worker": self._name, "seconds": round(seconds, 3), "started": round(began - self._began, 3)}
+        table = to_table(rows, self._schema, facts)
+        self._out.write_table(part.file, table)
+        return {**facts, "images": len(rows)}
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return COLUMNS
