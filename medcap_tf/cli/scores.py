@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,26 +94,34 @@ class _Scored(NamedTuple):
     notes: dict[str, str]
 
 
-def _parts_of(references: Sequence[Any], system: Sequence[Any], manual: Any, args: argparse.Namespace) -> _Scored:
+class _Answers(NamedTuple):
+    """What one table says of each image: as it is read, and as it is written, which the scripts of an edition see."""
+
+    values: list[Any]
+    written: list[str]
+
+
+def _parts_of(truth: _Answers, system: _Answers, manual: _Answers | None, args: argparse.Namespace) -> _Scored:
     from medcap_tf.evaluation.metrics import caption_parts, concept_parts, edition_concept_parts, score_name
 
     if args.concepts:
-        parts, year = concept_parts(references, system), args.edition
-        own = edition_concept_parts(year, references, system, manual) if year else {}
+        parts, year = concept_parts(truth.values, system.values), args.edition
+        own = edition_concept_parts(year, truth.values, system.values, manual and manual.values) if year else {}
         secondary = score_name(year, "concept_f1_manual")
         lacking = year and year >= "2023" and secondary not in own
         absent = {secondary: "not computed: it needs --manual TABLE (concepts_manual.csv)"} if lacking else {}
         return _Scored({**parts, **own}, absent, {})
-    parts = caption_parts(references, system)
+    parts = caption_parts(truth.values, system.values)
     if not args.edition:
         return _Scored(parts, {}, {})
     from medcap_tf.evaluation.neural import Captioned, edition_scores
 
-    scores = edition_scores(Captioned(args.edition, references, system, [None] * len(system)), args.weights)
+    nothing = [None] * len(system.written)
+    scores = edition_scores(Captioned(args.edition, truth.written, system.written, nothing), args.weights)
     return _Scored({**parts, **scores.parts}, scores.absent, scores.notes)
 
 
-def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[list[Any]], Any]:
+def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[_Answers], _Answers | None]:
     """The references and each table of predictions in one order, and the codes of --manual in the same."""
     if args.manual and not (args.concepts and args.edition):
         raise InputError("--manual: is for --concepts with --edition")
@@ -173,9 +180,9 @@ def _compare(args: argparse.Namespace) -> None:
     if args.json:
         metrics = {name: difference._asdict() for name, difference in differences.items()}
         extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}
-        print(json.dumps({"images": len(references), "metrics": metrics, **extra}, indent=2, ensure_ascii=False))
+        print(json.dumps({"images": len(references.values), "metrics": metrics, **extra}, indent=2, ensure_ascii=False))
         return
-    print(f"{len(references)} images; A: {args.first}; B: {args.second}")
+    print(f"{len(references.values)} images; A: {args.first}; B: {args.second}")
     print(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}{'95% interval':>22}{'p':>10}")
     for name, (a, b, difference, low, high, p_value) in differences.items():
         interval, mark = f"[{low:+.4f}, {high:+.4f}]", " *" if name in notes else ""
@@ -199,7 +206,7 @@ def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str
     return {name: own for name, own in notes.items() if own}
 
 
-def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[list[Any]]:
+def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[_Answers]:
     """The values of the references, then of each table of predictions, in one order of IDs.
 
     An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
@@ -217,4 +224,7 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
             if wrong:
                 shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
                 raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
-    return [[table.values.get(i, () if concepts else "") for i in ids] for table in (truth, *tables)]
+    return [
+        _Answers([table.values.get(i, () if concepts else "") for i in ids], [table.written.get(i, "") for i in ids])
+        for table in (truth, *tables)
+    ]

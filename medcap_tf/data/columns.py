@@ -32,6 +32,8 @@ _LIKE_VALUE = {
     "captions": re.compile(r".*(?:caption|report|description|text|finding|impression|sentence|comment|legend).*"),
     "concepts": re.compile(r".*(?:cui|concept|code|umls).*"),
 }
+# What 2025 and 2026 put before the names of columns.
+_TASK = re.compile(r"imageclef(?:med(?:ical)?)?(?:caption)?(?:20\d\d)?(?=id|captions?$|cuis?$|concepts?$)")
 _INDEX_NAMES = re.compile(r"|index|unnamed\d*|no|nr")
 _HEADER_WITHIN = 10  # rows: titles above a header are few
 _PROFILED = 500  # rows
@@ -48,8 +50,8 @@ class Header(NamedTuple):
 
 
 def normalize_names(fields: Sequence[str]) -> list[str]:
-    """Letters and digits in lower case, without the blank names at the end."""
-    names = [re.sub(r"[\W_]", "", clean_code(text).lower()) for text in fields]
+    """Letters and digits in lower case, without the task's name before one, and without the blank names at the end."""
+    names = [_TASK.sub("", re.sub(r"[\W_]", "", clean_code(text).lower())) for text in fields]
     while names and not names[-1]:
         names.pop()
     return names

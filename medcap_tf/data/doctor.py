@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import statistics
@@ -11,12 +12,23 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from medcap_tf.data.images import read_image
+from medcap_tf.data.images import decode_image, read_bytes
+from medcap_tf.data.lookalikes import BITS, difference_hash, lookalikes
 from medcap_tf.data.records import Dataset, Problem, Record
+from medcap_tf.data.symptoms import (
+    concept_tail,
+    differing_modes,
+    disagreeing_manual,
+    junk_captions,
+    nameless_codes,
+    overlong_captions,
+)
 from medcap_tf.errors import InputError
 from medcap_tf.text import Normalizer
 
@@ -43,7 +55,9 @@ def examine(
         counts; lengths are in words, `p95` is the smallest length that 95% of the captions do not exceed;
         `repeated_captions` counts captions equal to an earlier one. `vocabulary`: minimum count -> training stems.
         `shared`: for each pair of splits the distinct captions and concepts in both, and `records`, those of the later
-        split whose caption is in the earlier. `problems`: file (from the root on), row, problem.
+        split whose caption is in the earlier. `concept_tail`: as `symptoms.concept_tail` has it. `near_duplicates`: for
+        each pair the images of the later split that look like one of the earlier (where images are read).
+        `problems`: file (from the root on), row, problem.
     """
     normalized = {
         split: [[token.stem for token in normalizer.tokens(record.caption)] for record in records if record.caption]
@@ -54,9 +68,16 @@ def examine(
         *_wordless(dataset, normalized),
         *_blank_words(dataset),
         *_ids_in_two_splits(dataset),
+        *junk_captions(dataset),
+        *overlong_captions(dataset),
+        *disagreeing_manual(dataset),
+        *nameless_codes(dataset),
     ]
-    if check_images:
-        problems += _unreadable(dataset)
+    seen = _look(dataset) if check_images else {}
+    copies = {f"{a} and {b}": _near_duplicates(dataset, seen, a, b) for a, b in combinations(dataset.splits, 2)}
+    problems += [own.problem for by_path in seen.values() for own in by_path.values() if own.problem]
+    problems += [problem for own in copies.values() for problem in own]
+    problems += differing_modes({s: {str(p): o.mode for p, o in own.items() if o.mode} for s, own in seen.items()})
     counts = Counter(stem for stems in normalized.get("train", []) for stem in stems)
     return {
         "splits": {split: _measure(records, normalized[split]) for split, records in dataset.splits.items()},
@@ -64,6 +85,8 @@ def examine(
         "shared": {
             f"{a} and {b}": _shared(dataset.splits[a], dataset.splits[b]) for a, b in combinations(dataset.splits, 2)
         },
+        "concept_tail": concept_tail(dataset.splits),
+        **({"near_duplicates": {pair: len(own) for pair, own in copies.items()}} if check_images else {}),
         "problems": [{"file": _relative(p.file, dataset.root), "row": p.row, "problem": p.problem} for p in problems],
     }
 
@@ -143,25 +166,51 @@ def _ids_in_two_splits(dataset: Dataset) -> Iterable[Problem]:
                 yield Problem(dataset.tables.get(split, split), record.row, text)
 
 
-def _unreadable(dataset: Dataset) -> list[Problem]:
-    paths = [r.image_path for records in dataset.splits.values() for r in records if r.image_path is not None]
-    if not paths:
-        return []
+class _Seen(NamedTuple):
+    """What one look at an image file shows."""
+
+    problem: Problem | None = None
+    hash: np.ndarray | None = None  # bool [256], see `difference_hash`
+    mode: str = ""  # as Pillow calls it; of files that Pillow does not read, nothing
+
+
+def _look(dataset: Dataset) -> dict[str, dict[Path, _Seen]]:
+    """Read every image once: split -> path -> what it shows."""
+    paths = {s: [r.image_path for r in records if r.image_path is not None] for s, records in dataset.splits.items()}
+    every = list(dict.fromkeys(path for own in paths.values() for path in own))
     # Decoding leaves Python's lock, so threads do.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(tqdm(pool.map(_unreadable_image, paths), desc="images", total=len(paths), unit="image"))
-    return [problem for problem in problems if problem]
+        looks = pool.map(_look_at, every)
+        seen = dict(zip(every, tqdm(looks, desc="images", total=len(every), unit="image") if every else looks))
+    return {split: {path: seen[path] for path in own} for split, own in paths.items()}
 
 
-def _unreadable_image(path: Path) -> Problem | None:
+def _look_at(path: Path) -> _Seen:
     try:
-        read_image(path)
+        data = read_bytes(path)
+        return _Seen(None, difference_hash(decode_image(data, str(path))), _mode_of(data))
     except InputError as error:
-        text = str(error)
-        return Problem(
-            str(path), 0, f"unreadable image: {text[len(f'{path}: ') :] if text.startswith(f'{path}: ') else text}"
-        )
-    return None
+        text = str(error).removeprefix(f"{path}: ")
+        return _Seen(Problem(str(path), 0, f"unreadable image: {text}"))
+
+
+def _mode_of(data: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return str(image.mode)
+    except Exception:  # Pillow raises many kinds on what other libraries read
+        return ""
+
+
+def _near_duplicates(dataset: Dataset, seen: dict[str, dict[Path, _Seen]], earlier: str, later: str) -> list[Problem]:
+    first, second = (list(seen.get(split, {}).items()) for split in (earlier, later))
+    ids = {record.image_path: record.image_id for split in (earlier, later) for record in dataset.splits[split]}
+    found = lookalikes([own.hash for _, own in first], [own.hash for _, own in second])
+    text = "near duplicate: {!r} of {} looks like {!r} of {} ({} of {} bits differ)"
+    return [
+        Problem(str(second[j][0]), 0, text.format(ids[second[j][0]], later, ids[first[i][0]], earlier, bits, BITS))
+        for j, i, bits in found
+    ]
 
 
 def _relative(file: str, root: Path) -> str:
@@ -208,7 +257,24 @@ def render(report: dict[str, Any]) -> str:
         head = ["shared by", "captions", "records", "concepts"]
         rows = [[pair, *(f"{counts[name]:,}" for name in head[1:])] for pair, counts in report["shared"].items()]
         parts.append(_align([head, *rows]) + "\n(records: of the later split, with a caption of the earlier)")
+    parts += _render_tail(report["concept_tail"])
+    if copies := {pair: count for pair, count in report.get("near_duplicates", {}).items() if count}:
+        rows = [[pair, f"{count:,}"] for pair, count in copies.items()]
+        parts.append(_align([["look alike", "images"], *rows]) + "\n(images: of the later split)")
     return "\n\n".join([*parts, _render_problems(report["problems"])])
+
+
+def _render_tail(tail: dict[str, Any]) -> list[str]:
+    if not tail:
+        return []
+    pairs = tail["at_most"].items()
+    lines = [_align([["codes in train at most", *(f"{n} x" for n, _ in pairs)], ["", *(f"{v:,}" for _, v in pairs)]])]
+    lines += [
+        f"{split}: {count:,} codes that train has not, in {tail['unseen_assignments'][split]:,} labels"
+        for split, count in tail["unseen"].items()
+        if count
+    ]
+    return ["\n".join(lines)]
 
 
 def _look_up(values: Any, keys: Sequence[str]) -> str:

@@ -32,6 +32,8 @@ class Record:
     caption: str  # "" only in test splits that have no captions
     concepts: tuple[str, ...]
     row: int = field(default=0, compare=False)  # in the table of captions; 0 where there is none
+    manual: tuple[str, ...] | None = field(default=None, compare=False)  # codes checked by hand; None without a table
+    written: str = field(default="", compare=False)  # the caption as it stands in the table
 
     @property
     def image_file(self) -> Path:
@@ -112,29 +114,31 @@ def _kind_of(path: PurePosixPath) -> str | None:
     words = _words(path.stem)
     if words & {"readme", "license", "licence"}:
         return None
+    of_concepts = words & {"concept", "concepts", "cui", "cuis"}
     if words & {"mapping", "map", "names"}:
-        return "names" if words & {"concept", "concepts", "cui", "cuis"} else None
-    for kind, names in (("concepts", {"concept", "concepts", "cui", "cuis"}), ("captions", {"caption", "captions"})):
-        if words & names:
-            return kind
-    return None
+        return "names" if of_concepts else None
+    if of_concepts:
+        return "manual" if "manual" in words else "concepts"
+    return "captions" if words & {"caption", "captions"} else None
 
 
 def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     captions, problems = _choose_tables(tree, "captions")
     concepts, more = _choose_tables(tree, "concepts")
+    manual, by_hand = _choose_tables(tree, "manual")
     if not captions:
         others = ", ".join(map(str, tree.tables[:8])) or "none"
         raise InputError(f"{tree.root}: no table of captions found (tables there: {others}); {_LAYOUT}")
     with_images = {_split_of(folder, tree.root) for folder in tree.images}
     named = {split for split, names in SPLITS.items() for name in names if (tree.root / name).is_dir()}
-    present = [split for split in SPLITS if split in {*captions, *concepts, *with_images, *named}]
+    present = [split for split in SPLITS if split in {*captions, *concepts, *manual, *with_images, *named}]
     splits: dict[str, list[Record]] = {}
-    problems = [*problems, *more]
+    problems = [*problems, *more, *by_hand]
     available: set[str] = set()
     matched: set[str] = set()
     for split in present:
-        part = _read_split(tree, split, captions.get(split), concepts.get(split), split == all_captions)
+        sheets = captions.get(split), concepts.get(split), manual.get(split)
+        part = _read_split(tree, split, sheets, split == all_captions)
         splits[split] = part.records
         problems += part.problems
         available |= part.available
@@ -176,7 +180,7 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
     problems: list[Problem] = []
 
     def place(path: PurePosixPath, split: str | None) -> None:
-        sheet = read_sheet(tree.root / path, str(path), kind)
+        sheet = read_sheet(tree.root / path, str(path), "captions" if kind == "captions" else "concepts")
         if kind == "concepts" and names_codes(sheet):
             return
         parts = {} if split else by_split(sheet)
@@ -207,16 +211,20 @@ def _has_captions(path: Path) -> bool:
         return False
 
 
-def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet | None, all_captions: bool) -> _Split:
+def _read_split(tree: _Tree, split: str, sheets: tuple[Sheet | None, ...], all_captions: bool) -> _Split:
+    captions, concepts, manual = sheets
     if captions is None and split != "test":
         raise InputError(
             f"{tree.root}: split {split!r} has no table of captions; add it, or move the split away; {_LAYOUT}"
         )
     if captions and not concepts and set(captions.header).intersection(VALUE_COLUMNS["concepts"]):
         concepts = captions  # one table for both
+    concepts = concepts or manual
     index = _index(_image_folders(tree, split, captions))
     texts = captions_of(captions, index) if captions else Table(dict.fromkeys(index, ""), dict.fromkeys(index, 0), [])
     codes, problems = _codes_of(concepts, texts, index)
+    checked, more = _codes_of(manual, texts, index) if manual else ({}, [])
+    problems += more  # what both name is said once in the end
     problems = [problem for problem in problems if not (all_captions and problem.problem.endswith(ONE_IS_KEPT))]
     renamed = alike(texts.rows, index)
     records: list[Record] = []
@@ -235,7 +243,9 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
         if fault.endswith("skipped"):
             continue
         path = tree.root / files[0] if files else None
-        record = Record(image_id, path, texts.values[image_id], codes.get(image_id, ()), row)
+        by_hand = checked.get(image_id, ()) if manual else None
+        values = texts.values[image_id], codes.get(image_id, ()), row, by_hand, texts.written.get(image_id, "")
+        record = Record(image_id, path, *values)
         records.append(record)
         records += _further(record, texts.further.get(image_id, [])) if all_captions else []
     if not records:
@@ -246,7 +256,7 @@ def _read_split(tree: _Tree, split: str, captions: Sheet | None, concepts: Sheet
 def _further(record: Record, captions: list[tuple[int, str]]) -> list[Record]:
     """A record for each further caption of an image, given with their rows."""
     return [
-        replace(record, image_id=f"{record.image_id}#{n}", caption=caption, row=row)
+        replace(record, image_id=f"{record.image_id}#{n}", caption=caption, row=row, written="")
         for n, (row, caption) in enumerate(captions, 1)
     ]
 

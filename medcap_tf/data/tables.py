@@ -29,6 +29,7 @@ class Table(Generic[Value]):
     rows: dict[str, int]
     problems: list[Problem]
     further: dict[str, list[tuple[int, Value]]] = field(default_factory=dict)  # ID -> row and value of its others
+    written: dict[str, str] = field(default_factory=dict)  # ID -> its value as it stands in the file
 
 
 def read_captions(path: Path) -> Table[str]:
@@ -182,6 +183,8 @@ def _by_id(sheet: Sheet, kind: str, images: Container[str]) -> Table[str]:
             table.problems.append(Problem(sheet.name, row, str(error)))
             continue
         faults = [_add(table, image_id, row, _texts(sheet, fields, roles, kind))]
+        if table.rows[image_id] == row:
+            table.written[image_id] = fields[roles.values[0]]
         if more and roles.values[0] < sheet.width - 1:
             faults.append(f"too many fields: {more} more than columns; they are read as part of the {kind[:-1]}")
         table.problems.extend(Problem(sheet.name, row, fault) for fault in faults if fault)

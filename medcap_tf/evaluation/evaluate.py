@@ -186,8 +186,10 @@ def _parts(records: Sequence[Record], answers: Answers, edition: EditionChoice |
     if edition is None:
         return EditionScores(parts, {}, {})
     images = [record.image_path for record in records]
-    own = edition_scores(Captioned(edition.year, references, answers.captions, images), edition.weights)
-    of_concepts = edition_concept_parts(edition.year, truth, answers.concepts) if any(truth) else {}
+    written = [record.written or record.caption for record in records]
+    own = edition_scores(Captioned(edition.year, written, answers.captions, images), edition.weights)
+    manual = [record.manual or () for record in records] if any(record.manual for record in records) else None
+    of_concepts = edition_concept_parts(edition.year, truth, answers.concepts, manual) if any(truth) else {}
     return EditionScores({**parts, **own.parts, **of_concepts}, own.absent, own.notes)
 
 

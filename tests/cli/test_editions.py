@@ -37,6 +37,15 @@ def test_score_says_what_was_not_computed(captions, capsys):
     assert scores["notes"]["imageclef_2026_overall"] == "not computed: 1 of its 6 parts are there (rouge_1)"
 
 
+def test_an_edition_scores_captions_as_they_are_written(tmp_path, capsys):
+    # Elsewhere typographic dashes are those of the keyboard; the scripts delete ASCII punctuation alone.
+    references = table(tmp_path / "r.csv", "ID,Caption\na,disc at L4\u2013L5\n")
+    predictions = table(tmp_path / "p.csv", "ID,Caption\na,disc at L4-L5\n")
+    out = medcap(capsys, "score", "--references", references, "--predictions", predictions, "--edition", "2025").out
+    scores = json.loads(out)
+    assert scores["rouge_1"] == 1 and scores["imageclef_2025_rouge_1"] == pytest.approx(2 * 2 / (4 + 3))
+
+
 def test_score_of_concepts_with_the_manual_ones(tmp_path, capsys):
     references = table(tmp_path / "r.csv", "ID,CUIs\na,C0000001;C1306645\nb,C0000002\n")
     predictions = table(tmp_path / "p.csv", "ID,CUIs\na,C1306645\nb,C0000002;C0040405\n")

@@ -70,6 +70,18 @@ def test_problems_are_those_of_the_data_set_and_those_found(dataset):
     assert problems[2]["problem"].startswith("unreadable image: not a readable image")
 
 
+def test_images_that_look_alike_in_two_splits(dataset, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    large = cv2.resize(image, (96, 96), interpolation=cv2.INTER_CUBIC)
+    for name, side in (("a", 96), ("d", 64)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA))
+    report = examine(dataset, Normalizer())
+    assert report["near_duplicates"] == {"train and test": 1}
+    assert report["problems"][-1]["file"] == "d.png"
+    assert "'d' of test looks like 'a' of train" in report["problems"][-1]["problem"]
+    assert "train and test       1" in render(report)
+
+
 def test_images_need_not_be_decoded(dataset):
     problems = examine(dataset, Normalizer(), check_images=False)["problems"]
     assert not any("unreadable" in p["problem"] for p in problems)

@@ -163,6 +163,32 @@ def test_imageclef_2025_quoted(tmp_path):
     assert kinds(dataset.problems) == [("train/captions.csv", 5, "missing image")]
 
 
+@pytest.mark.parametrize("layout", ["{split}_{kind}.csv", "{split}/{kind}.csv"])
+def test_imageclef_2026_with_the_concepts_checked_by_hand(tmp_path, layout):
+    for split, image in (("train", "x_train_1"), ("test", "x_test_1")):
+        pictures(tmp_path / split, f"{image}.jpg")
+        tables = {"captions": "Caption", "concepts": "CUIs", "concepts_manual": "CUIs"}
+        values = {"captions": '"A CT, L4\u2013L5"', "concepts": "C0040405;C0000001", "concepts_manual": "C0040405"}
+        for kind, column in tables.items():
+            text = f'"ImageCLEFmedical 2026 ID",{column}\n{image},{values[kind]}\n'
+            write(tmp_path / layout.format(split=split, kind=kind), text)
+    write(tmp_path / "cui_mapping.csv", 'CUI,Canonical name\nC0040405,"X-Ray, Computed"\n')
+    dataset = read_dataset(tmp_path)
+    [record] = dataset.splits["test"]
+    assert (record.image_id, record.concepts, record.manual) == ("x_test_1", ("C0040405", "C0000001"), ("C0040405",))
+    # Dashes are those of the keyboard to the model, and as they were to the scripts of an edition.
+    assert (record.caption, record.written) == ("A CT, L4-L5", "A CT, L4\u2013L5")
+    assert dataset.concept_names == {"C0040405": "X-Ray, Computed"} and dataset.problems == []
+
+
+def test_concepts_checked_by_hand_stand_in_where_there_are_no_others(tmp_path):
+    pictures(tmp_path / "train", "a.jpg")
+    write(tmp_path / "train" / "captions.csv", "ID,Caption\na,A film\n")
+    write(tmp_path / "train" / "concepts_manual.csv", "ID,CUIs\na,C0040405\n")
+    [record] = read_dataset(tmp_path).splits["train"]
+    assert record.concepts == record.manual == ("C0040405",)
+
+
 def test_tables_without_a_split_are_for_training(tmp_path):
     pictures(tmp_path / "images", "x1.jpg")
     write(tmp_path / "captions.csv", "x1,caption, with commas\n")
