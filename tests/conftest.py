@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,18 @@ def exported(small_run, made_once):
 
     folder = made_once("served", export)
     return folder / "medcap", (folder / "printed").read_text()
+
+
+@pytest.fixture(scope="session")
+def first_version(made_once):
+    """What the first version wrote, small: `run/`, `served/medcap/1/`, `images/` and what it said of them,
+    `captions.json`; for reading."""
+
+    def unpack(folder):
+        with tarfile.open(ROOT / "tests" / "assets" / "first_version.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+
+    return made_once("first_version", unpack)
 
 
 @pytest.fixture(scope="session")

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-import tarfile
 
 import pytest
 
 import medcap_tf
-from tests.conftest import ROOT, run_command
+from tests.conftest import run_command
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def first_version(tmp_path_factory):
-    """`run/`, `served/medcap/1/`, `images/` and what the first version said of them, `captions.json`."""
-    folder = tmp_path_factory.mktemp("first_version")
-    with tarfile.open(ROOT / "tests" / "assets" / "first_version.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.mark.parametrize("model", ["run", "served/medcap"])

@@ -115,7 +115,7 @@ def _plan(folder: Folder, units: Sequence[Unit], part_size: int, workers: int) -
     if not new:
         return parts
     images = sum(max(1, unit.rows) for unit in new)
-    size = max(_SMALLEST, min(part_size, images // (_PARTS_PER_WORKER * workers)))
+    size = min(part_size, max(_SMALLEST, images // (_PARTS_PER_WORKER * workers)))
     added = [Part(number, own) for number, own in enumerate(parts_of(new, size), len(parts))]
     lines = [{"part": part.number, **unit._asdict()} for part in added for unit in part.units]
     table = pa.Table.from_pylist(lines)

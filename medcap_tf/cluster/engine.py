@@ -10,7 +10,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ INSTALL = "pip install 'medcap_tf[cluster]'"
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _CONNECT_SECONDS = 5.0
+_PATIENCE = 30.0  # seconds, for processors to become free
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,19 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _room(ray: Any, resources: Resources) -> int:
-    """How many workers fit now; an actor that does not fit would wait for ever, without a word."""
-    free, total = ray.available_resources(), ray.cluster_resources()
-    fits = int(free.get("CPU", 0) // resources.cpus_per_worker)
-    if resources.gpus_per_worker:
-        fits = min(fits, int(free.get("GPU", 0) / resources.gpus_per_worker + 1e-9))
-    if fits < (resources.workers or 1):
-        asked = f"{resources.workers or 1} workers of {resources.cpus_per_worker} CPU"
+def _room(ray: Any, resources: Resources, patience: float = _PATIENCE) -> int:
+    """How many workers fit; an actor that does not fit would wait for ever, without a word."""
+    wanted, total = resources.workers or 1, ray.cluster_resources()
+    until = time.monotonic() + patience
+    # Those of a job that was killed are free again within seconds.
+    while _fitting(ray.available_resources(), resources) < wanted <= _fitting(total, resources):
+        if time.monotonic() > until:
+            break
+        time.sleep(1)
+    free = ray.available_resources()
+    fitting = _fitting(free, resources)
+    if fitting < wanted:
+        asked = f"{wanted} workers of {resources.cpus_per_worker} CPU"
         asked += f" and {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
         raise InputError(
             f"{asked} do not fit: {free.get('CPU', 0):g} of {total.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} of "
@@ -121,4 +128,11 @@ def _room(ray: Any, resources: Resources) -> int:
         )
     if total.get("GPU") and not resources.gpus_per_worker:
         print(f"{total['GPU']:g} GPUs stay unused: give each worker one by --gpus-per-worker 1", file=sys.stderr)
-    return resources.workers or fits
+    return resources.workers or fitting
+
+
+def _fitting(available: Mapping[str, float], resources: Resources) -> int:
+    fitting = int(available.get("CPU", 0) // resources.cpus_per_worker)
+    if resources.gpus_per_worker:
+        fitting = min(fitting, int(available.get("GPU", 0) / resources.gpus_per_worker + 1e-9))
+    return fitting

@@ -48,7 +48,7 @@ def test_as_many_workers_as_there_is_room_for(resources, expected):
 )
 def test_what_does_not_fit_is_said_at_once(resources, message):
     with pytest.raises(InputError, match=message):
-        engine._room(Ray(), resources)
+        engine._room(Ray(), resources, patience=0)
 
 
 def test_an_address_where_nobody_answers_is_refused_at_once():
