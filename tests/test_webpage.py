@@ -64,7 +64,10 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
     assert (entry["caption"], entry["name"], entry["path"]) == ("mass", "scan.png", "scan.png")
     assert entry["maps"] == {"attention": [[[1, 1], [1, 1]]]}
     (word,) = entry["words"]
-    assert word == {"word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False}
+    assert word == {
+        "word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False, "finding": True
+    }  # fmt: skip
+    assert entry["regions"] == {"attention": [[]]}  # the map is flat
     assert entry["similar"] == []
     assert entry["concepts"] == [{"code": "C1", "name": "", "score": 0.7, "word_score": None, "contributions": None}]
 

@@ -22,7 +22,9 @@ def _add_caption(commands: Any) -> None:
     parser = commands.add_parser("caption", help="caption image files or folders of them")
     parser.add_argument("model", type=Path, metavar="RUN_OR_EXPORT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--json", action="store_true", help="an object a line, with stems, concepts and word weights")
+    parser.add_argument(
+        "--json", action="store_true", help="an object a line, with stems, concepts, word weights and regions"
+    )
     options.add_decoding(parser)
     parser.set_defaults(run=_caption)
 
@@ -56,6 +58,8 @@ def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
 
 
 def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float]) -> dict[str, Any]:
+    from medcap_tf.explain.regions import word_regions
+
     if caption.error:
         return {"path": str(caption.path), "error": caption.error}
     return {
@@ -64,6 +68,7 @@ def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[s
         "score": caption.score,
         "words": caption.words,
         "stems": caption.stems,
+        "regions": word_regions(caption.attention) if caption.words else [],
         "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
         "concepts": [
             {"code": code, "name": names.get(code, ""), "score": score, "word_score": word_scores.get(code)}

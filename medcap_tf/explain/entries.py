@@ -17,7 +17,9 @@ from medcap_tf.caption import Caption
 from medcap_tf.evaluation.metrics import caption_parts, notes_on
 from medcap_tf.explain.explanation import Explanation, shared_words
 from medcap_tf.explain.figures import MAP_COLORS, active_share, strongest
+from medcap_tf.explain.finding_words import finding_words
 from medcap_tf.explain.plate import colors
+from medcap_tf.explain.regions import word_regions
 
 LONGEST_SIDE = 640  # pixels of the image in the page
 CHANNELS_SHOWN = 8
@@ -35,8 +37,10 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
     Returns:
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
-        tokens' probabilities; `words`; `maps`, `attention` and `grad_cam`, where known, as [n][h][w] in shares of an
-        even spread; `similar`, training images that count: `id` (empty where unknown), `caption`, `weight`;
+        tokens' probabilities; `words`, with `finding` where one names what was found; `maps`, those of
+        `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps for each word, as
+        of `regions.region_values`; `similar`, training images that count: `id` (empty where unknown), `caption`,
+        `weight`;
         `concepts`, each with the model's own `score`, by which it is named (that of `caption --json`); its
         `word_score`, what the classifier reads in the caption's words alone; `contributions`, what each
         word gave to that in logits (None, any of the three: not known); `reference` (None where unknown); `layers`.
@@ -46,15 +50,16 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
     if caption.error:
         return entry
     has_words = len(caption.words) > 0
-    known = {"attention": explanation.attention, "grad_cam": explanation.grad_cam}
+    known = explanation.word_maps() if has_words else {}
     return {
         **entry,
         "notes": _notes(explanation),
         "image": _image(explanation.image),
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if has_words else None,
-        "words": _words(explanation),
-        "maps": {name: _shares(maps) for name, maps in known.items() if maps is not None} if has_words else {},
+        "words": _words(explanation, concept_names or {}),
+        "maps": {name: _shares(maps) for name, maps in known.items()},
+        "regions": {name: word_regions(maps) for name, maps in known.items()},
         "similar": [
             {"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar
         ],
@@ -90,14 +95,15 @@ def _data_uri(kind: str, data: np.ndarray) -> str:
     return f"data:{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
-def _words(explanation: Explanation) -> list[dict[str, Any]]:
+def _words(explanation: Explanation, concept_names: Mapping[str, str]) -> list[dict[str, Any]]:
     words, stems = explanation.caption.words, explanation.caption.stems
     importance = _numbers(explanation.reading.importance) if explanation.reading else [None] * len(words)
     copied = [None] * len(words) if explanation.retrieval_share is None else _numbers(explanation.retrieval_share, 2)
     shared = shared_words(words, explanation.reference)
+    found = finding_words(explanation, concept_names)
     return [
-        {"word": word, "stem": stem, "importance": weight, "copied": share, "shared": known}
-        for word, stem, weight, share, known in zip(words, stems, importance, copied, shared)
+        {"word": word, "stem": stem, "importance": weight, "copied": share, "shared": known, "finding": finding}
+        for word, stem, weight, share, known, finding in zip(words, stems, importance, copied, shared, found)
     ]
 
 

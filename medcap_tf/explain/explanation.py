@@ -46,6 +46,12 @@ class Explanation:
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
     methods: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # concept -> tf-explain method -> picture
 
+    def word_maps(self) -> dict[str, np.ndarray]:
+        """The maps of the caption's words by name, float32 [n, h, w] each, those that say most first: `evidence` where
+        the run has it, `attention`, `grad_cam` where it is known."""
+        known = {name: getattr(self, name, None) for name in ("evidence", "attention", "grad_cam")}
+        return {name: maps for name, maps in known.items() if maps is not None}
+
 
 def from_caption(caption: Caption, image: np.ndarray) -> Explanation:
     """What a caption says by itself, as a server answers it: attention, the words' weights and what of them similar

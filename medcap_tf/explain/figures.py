@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from medcap_tf.explain.explanation import Explanation, WordReading, over_image, shared_words
 from medcap_tf.explain.plate import Plate, colors
+from medcap_tf.explain.regions import Region, find_regions
 
 MAP_COLORS = "cividis"
 RED, _QUIET = "#C00000", "#555555"
@@ -32,7 +33,7 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     """The image, then a panel a word with its map over it (the paper's figures 4 and 5).
 
     A panel is titled with the word as people write it, its stem beneath where that differs; red: the reference caption
-    holds the word too.
+    holds the word too. A box outlines each region of its map.
 
     Args:
         explanation: of one captioned image.
@@ -57,7 +58,8 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     shared = shared_words(words, explanation.reference)
     for place, (word, stem, known, regions) in enumerate(zip(words, stems, shared, maps), start=1):
         name = word if stem == word else f"{word}\n({stem})"
-        grid.show(place, overlay(image, regions * regions.size, most), name, 9, RED if known else "black")
+        picture = outlined(overlay(image, regions * regions.size, most), find_regions(regions))
+        grid.show(place, picture, name, 9, RED if known else "black")
     return grid.finish((0, most), unit, heading)
 
 
@@ -95,6 +97,20 @@ def overlay(image: np.ndarray, regions: np.ndarray, top: float) -> np.ndarray:
     strength = (0.15 + 0.6 * level)[..., None]
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     return np.rint(gray + strength * (colored.astype(np.float32) - gray)).astype(np.uint8)
+
+
+def outlined(picture: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with the boxes of regions: white lines on black ones, seen on any ground."""
+    height, width = picture.shape[:2]
+    thick = max(1, round(max(height, width) / 200))
+    picture = np.ascontiguousarray(picture)
+    for region in regions:
+        left, top, right, bottom = (
+            min(round(end * side), side - 1) for end, side in zip(region.box, (width, height, width, height))
+        )
+        for line, color in ((3 * thick, 0), (thick, 255)):
+            cv2.rectangle(picture, (left, top), (right, bottom), (color,) * 3, line)
+    return picture
 
 
 def strip_figure(

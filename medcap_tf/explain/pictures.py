@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,14 @@ from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.figures import layer_figure, strip_figure, words_figure
 from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.plate import save
+from medcap_tf.explain.regions import CONVENTION, word_regions
+from medcap_tf.files import write_text
+
+_KINDS = {  # title and name of each kind of map
+    "evidence": ("what the image gave each word", "evidence"),
+    "attention": ("where it looked", "attention"),
+    "grad_cam": ("what spoke for each word", "Grad-CAM"),
+}
 
 
 def write_pictures(
@@ -35,9 +44,9 @@ def write_pictures(
         concept_names: what to call the concepts' codes, where known.
 
     Returns:
-        The files: `NAME.attention.png`, `NAME.grad_cam.png`, `NAME.words.png`, `NAME.layer.LAYER.png`,
-        `NAME.methods.png`, and `NAME.maps.npz` (attention and grad_cam, float32 [n, h, w]) and `NAME.attention.csv`
-        (regions x words).
+        The files: `NAME.KIND.png` for each kind of `Explanation.word_maps`, `NAME.words.png`, `NAME.layer.LAYER.png`,
+        `NAME.methods.png`; `NAME.maps.npz` (the maps, float32 [n, h, w]), `NAME.attention.csv` (regions x words) and
+        `NAME.regions.json` (boxes and positions of each word, by kind).
     """
     if explanation.caption.error:
         return []
@@ -52,12 +61,9 @@ def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) 
     """By kind, what draws the figure at given pixels an inch."""
     drawings: dict[str, Callable[[int], Figure]] = {}
     if explanation.caption.words:
-        unit = "{}, in shares of an even spread"
-        looked = ("where it looked", unit.format("attention"))
-        spoke = ("what spoke for each word", unit.format("Grad-CAM"))
-        drawings["attention"] = partial(words_figure, explanation, explanation.attention, *looked)
-        if explanation.grad_cam is not None:
-            drawings["grad_cam"] = partial(words_figure, explanation, explanation.grad_cam, *spoke)
+        for kind, maps in explanation.word_maps().items():
+            title, name = _KINDS[kind]
+            drawings[kind] = partial(words_figure, explanation, maps, title, f"{name}, in shares of an even spread")
     readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
@@ -79,12 +85,15 @@ def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Pa
     if not explanation.caption.words:
         return []
     arrays, table = folder / f"{name}.maps.npz", folder / f"{name}.attention.csv"
-    attention, grad_cam = explanation.attention, explanation.grad_cam
-    maps = {"attention": attention} if grad_cam is None else {"attention": attention, "grad_cam": grad_cam}
-    np.savez_compressed(arrays, words=np.array(explanation.caption.words), **maps)
+    attention = explanation.attention
+    np.savez_compressed(arrays, words=np.array(explanation.caption.words), **explanation.word_maps())
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "column", *explanation.caption.words])
         for (row, column), weights in zip(np.ndindex(attention.shape[1:]), attention.reshape(len(attention), -1).T):
             writer.writerow([row, column, *(f"{weight:.6f}" for weight in weights)])
-    return [arrays, table]
+    regions = {kind: word_regions(grids) for kind, grids in explanation.word_maps().items()}
+    places = folder / f"{name}.regions.json"
+    content = {"convention": CONVENTION, "words": explanation.caption.words, "regions": regions}
+    write_text(places, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return [arrays, table, places]

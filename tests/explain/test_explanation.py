@@ -129,7 +129,11 @@ class TestOnARun:
         written = write_pictures(explanation, tmp_path, pdf=True)
         name = file_name(paths[0])
         kinds = {path.name.removeprefix(f"{name}.") for path in written}
-        words = {"attention.png", "grad_cam.png", "maps.npz", "attention.csv"} if explanation.caption.words else set()
+        words = (
+            {"attention.png", "grad_cam.png", "maps.npz", "attention.csv", "regions.json"}
+            if explanation.caption.words
+            else set()
+        )
         assert kinds == {"words.png", "layer.conv2_block3_out.png"} | words
         assert all(path.stat().st_size > 500 for path in written)
         assert (tmp_path / f"{name}.words.pdf").exists()

@@ -63,6 +63,9 @@ def test_an_entry_holds_what_the_arrays_hold():
     assert entry["words"][2]["importance"] == 0.5
     assert entry["words"][2]["copied"] is None and entry["similar"] == []
     assert entry["maps"]["attention"][0][0] == [0, 0, 0, 16]  # all weight in one of 16 regions
+    ((region,), *_) = entry["regions"]["attention"]
+    assert region["place"] == "upper third, image right" and region["box"][1:3] == [0, 1]
+    assert [word["finding"] for word in entry["words"]] == [False, True, False]
     (concept,) = entry["concepts"]
     assert concept == {
         "code": CUI, "name": "a tumor", "score": None, "word_score": 0.9, "contributions": [0.5, -0.25, 1.0]
@@ -246,7 +249,8 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         row, column = np.unravel_index(level.argmax(), level.shape)
         np.testing.assert_allclose(drawn[row, column, :3], color_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
-    assert said == "“left”, Attention: highest center, 16.0 times an even share."
+    assert said.startswith("“left”, Attention: center; center 0.3")
+    assert said.endswith("of the map. Peak: 16.0 times an even share.")
 
 
 def test_strength_and_kind_of_map_change_the_overlay(opened):
@@ -259,6 +263,47 @@ def test_strength_and_kind_of_map_change_the_overlay(opened):
         "const e = document.querySelector('.show input'); e.value = 0.25; e.dispatchEvent(new Event('input'))"
     )
     np.testing.assert_allclose(overlay(opened)[..., 3], gradient[..., 3] / 3, atol=1.5)
+
+
+def test_the_threshold_hides_what_is_below_a_share_of_the_peak(opened):
+    opened.find_element("css selector", "button.word").click()
+    before = overlay(opened)
+    assert (before[..., 3] > 0).all()
+    opened.execute_script(
+        "const e = document.querySelector('.show .least'); e.value = 0.5; e.dispatchEvent(new Event('input'))"
+    )
+    assert opened.find_element("css selector", ".show output").text == "50%"
+    level = over_image(peak(0, 3), before.shape[:2])
+    hidden = level < 0.5 * level.max()
+    after = overlay(opened)
+    clear = np.abs(level - 0.5 * level.max()) > 0.01  # rounding decides at the threshold itself
+    assert not after[..., 3][hidden & clear].any()
+    np.testing.assert_array_equal(after[~hidden & clear], before[~hidden & clear])
+
+
+def test_boxes_lie_around_the_regions_and_can_be_hidden(opened):
+    opened.find_element("css selector", "button.word").click()
+    frame = opened.find_element("css selector", "article:first-child .frame")
+    (box,) = frame.find_elements("css selector", ".boxes i")
+    left, top, right, bottom = entry_of(explanation_of())["regions"]["attention"][0][0]["box"]
+    wide, high = frame.size["width"], frame.size["height"]
+    assert box.location["x"] - frame.location["x"] == pytest.approx(left * wide, abs=1.5)
+    assert box.location["y"] - frame.location["y"] == pytest.approx(top * high, abs=1.5)
+    assert (box.size["width"], box.size["height"]) == pytest.approx(
+        ((right - left) * wide, (bottom - top) * high), abs=1.5
+    )
+    opened.find_element("css selector", ".show .boxed").click()
+    assert not opened.find_elements("css selector", ".boxes i")
+
+
+def test_each_finding_has_a_map_of_its_own(opened):
+    (finding,) = opened.find_elements("css selector", "article:first-child .finding")
+    assert finding.text.splitlines()[0] == "masses"
+    assert finding.text.splitlines()[1] == entry_of(explanation_of())["regions"]["attention"][1][0]["place"]
+    assert overlay(opened, 1).any()
+    finding.click()
+    assert finding.get_attribute("aria-pressed") == "true"
+    assert opened.find_element("class name", "said").text.startswith("“masses”")
 
 
 def test_keys_move_between_words_and_images(opened):

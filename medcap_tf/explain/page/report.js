@@ -2,11 +2,13 @@
 // Draws the report from the JSON in the page. Whatever comes from outside becomes text, never markup.
 (() => {
   const COLORS = JSON.parse(document.getElementById("colors").textContent);
-  const KINDS = { attention: "Attention", grad_cam: "Grad-CAM" };
+  const KINDS = { evidence: "Evidence", attention: "Attention", grad_cam: "Grad-CAM" };
   const SCORES = { certainty: "the model's certainty", bleu_1: "BLEU-1", rouge_l: "ROUGE-L", meteor: "METEOR" };
   const CANVAS_SIDE = 256; // pixels of the longer side; the browser stretches the smooth map further
   const byId = (id) => document.getElementById(id);
-  const view = { kind: "attention", strength: 0.75, current: null };
+  const SMALL_SIDE = 128; // of the maps of findings, which stand in a row
+  // The first kind of map that an image has, until somebody chooses; `least`: what is hidden, in shares of a map's peak.
+  const view = { kind: "", strength: 0.75, least: 0, boxes: true, current: null };
 
   function element(tag, properties = {}, ...children) {
     const node = document.createElement(tag);
@@ -51,7 +53,10 @@
   function paint(canvas, grid, top) {
     const context = canvas.getContext("2d");
     const picture = context.createImageData(canvas.width, canvas.height);
-    upsample(grid, canvas.height, canvas.width).forEach((value, i) => {
+    const values = upsample(grid, canvas.height, canvas.width);
+    const least = view.least * values.reduce((a, b) => Math.max(a, b), 0);
+    values.forEach((value, i) => {
+      if (value < least) return;
       const level = Math.min(1, value / top);
       picture.data.set(COLORS[Math.round(level * 255)], 4 * i);
       picture.data[4 * i + 3] = 255 * view.strength * (0.2 + 0.8 * level);
@@ -61,13 +66,23 @@
 
   const highest = (maps) => Math.max(1e-9, ...maps.flat(2));
 
-  function whereHighest(grid) {
-    const best = Math.max(...grid.flat());
-    const row = grid.findIndex((line) => line.includes(best));
-    const third = (at, count, names) => names[Math.floor((3 * (at + 0.5)) / count)];
-    const down = third(row, grid.length, ["upper", "middle", "lower"]);
-    const along = third(grid[row].indexOf(best), grid[row].length, ["left", "center", "right"]);
-    return { best, place: down === "middle" && along === "center" ? "center" : `${down} ${along}` };
+  function canvasOf(image, side) {
+    const scale = side / Math.max(image.width, image.height);
+    const canvas = element("canvas", {
+      width: Math.max(1, Math.round(image.width * scale)), height: Math.max(1, Math.round(image.height * scale)),
+    });
+    canvas.setAttribute("aria-hidden", "true");
+    return canvas;
+  }
+
+  // Outlines of regions over an image, in place of those that were there.
+  function outline(layer, regions) {
+    layer.replaceChildren(...(view.boxes ? regions : []).map(({ box: [left, top, right, bottom] }) => {
+      const node = element("i");
+      const share = (value) => `${(100 * value).toFixed(2)}%`;
+      Object.assign(node.style, { left: share(left), top: share(top), width: share(right - left), height: share(bottom - top) });
+      return node;
+    }));
   }
 
   // One image
@@ -110,17 +125,30 @@
       // No taller than the screen, whatever the image's proportions.
       frame.style.aspectRatio = `${image.width} / ${image.height}`;
       frame.style.width = `min(100%, ${((60 * image.width) / image.height).toFixed(3)}vh)`;
-      const scale = CANVAS_SIDE / Math.max(image.width, image.height);
-      this.canvas = element("canvas", {
-        width: Math.max(1, Math.round(image.width * scale)), height: Math.max(1, Math.round(image.height * scale)),
-      });
-      this.canvas.setAttribute("aria-hidden", "true");
-      frame.append(element("img", { src: image.src, alt: `${name}: ${caption || "no caption"}` }), this.canvas);
+      this.canvas = canvasOf(image, CANVAS_SIDE);
+      this.boxes = element("div", { className: "boxes" });
+      frame.append(element("img", { src: image.src, alt: `${name}: ${caption || "no caption"}` }), this.canvas, this.boxes);
       const left = element("div", { className: "where" }, frame);
       if (words.length) left.append(this.buildScale(), this.buildControls());
       this.said = element("p", { className: "said", ariaLive: "polite" });
-      left.append(this.said);
+      left.append(this.said, ...this.buildFindings());
       return left;
+    }
+
+    // A map for each word that names a finding, side by side: one map for all would hide which is where.
+    buildFindings() {
+      const { image, name, words } = this.entry;
+      this.findings = words.flatMap((word, i) => (word.finding ? [{ word: word.word, i }] : [])).map(({ word, i }) => {
+        const canvas = canvasOf(image, SMALL_SIDE);
+        const boxes = element("div", { className: "boxes" });
+        const frame = element("div", { className: "frame" }, element("img", { src: image.src, alt: `${name}: ${word}` }), canvas, boxes);
+        frame.style.aspectRatio = `${image.width} / ${image.height}`;
+        const place = element("small");
+        const node = element("button", { type: "button", className: "finding", onclick: () => this.point(i) }, frame, element("b", {}, word), place);
+        return { node, canvas, boxes, place, i };
+      });
+      if (!this.findings.length) return [];
+      return [element("h3", {}, "A map for each finding"), element("div", { className: "findings" }, ...this.findings.map(({ node }) => node))];
     }
 
     buildScale() {
@@ -138,8 +166,15 @@
       this.strength = element("input", {
         type: "range", min: "0", max: "1", step: "0.05", oninput: (event) => change({ strength: +event.target.value }),
       });
+      this.least = element("input", {
+        type: "range", min: "0", max: "0.95", step: "0.05", className: "least", oninput: (event) => change({ least: +event.target.value }),
+      });
+      this.leastShown = element("output");
+      this.boxed = element("input", { type: "checkbox", className: "boxed", onchange: (event) => change({ boxes: event.target.checked }) });
       const group = element("div", { className: "switch", role: "group", ariaLabel: "Map" }, ...this.kinds);
-      return element("div", { className: "show" }, this.kinds.length > 1 ? group : null, element("label", {}, "Strength", this.strength));
+      return element("div", { className: "show" }, this.kinds.length > 1 ? group : null, element("label", {}, "Strength", this.strength),
+        element("label", { title: "what is below this share of the map's peak" }, "Hide below", this.least, this.leastShown),
+        element("label", {}, this.boxed, "Boxes"));
     }
 
     buildRight() {
@@ -252,10 +287,13 @@
 
     refresh() {
       if (!this.built || !this.words.length) return;
-      const kind = view.kind in this.entry.maps ? view.kind : "attention";
+      const kind = view.kind in this.entry.maps ? view.kind : Object.keys(this.entry.maps)[0];
       const maps = this.entry.maps[kind];
       this.kinds.forEach((node) => { node.ariaPressed = String(node.textContent === KINDS[kind]); });
       this.strength.value = view.strength;
+      this.least.value = view.least;
+      this.leastShown.textContent = `${Math.round(100 * view.least)}%`;
+      this.boxed.checked = view.boxes;
       this.top.textContent = highest(maps).toFixed(1);
       this.words.forEach((node, i) => { node.ariaPressed = String(i === this.word); });
       this.chips?.forEach((node) => { if (node.concept) node.ariaPressed = String(node.concept === this.chip); });
@@ -263,18 +301,29 @@
       const given = this.chip && this.entry.reference?.contributions[this.chip.code];
       shade(this.referenceWords, this.entry.reference?.words, given);
       this.overlay(maps, kind);
+      for (const { node, canvas, boxes, place, i } of this.findings) {
+        const regions = this.entry.regions[kind][i];
+        node.ariaPressed = String(i === this.word);
+        paint(canvas, maps[i], Math.max(1e-9, ...maps[i].flat()));
+        outline(boxes, regions);
+        place.textContent = regions.map((region) => region.place).join("; ") || "nowhere in particular";
+      }
     }
 
     overlay(maps, kind) {
       this.node.classList.toggle("lit", this.word !== null);
       if (this.word === null) {
         this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+        outline(this.boxes, []);
         this.said.textContent = "Point at a word.";
         return;
       }
-      const { best, place } = whereHighest(maps[this.word]);
-      const found = best > 0 ? `highest ${place}, ${best.toFixed(1)} times an even share` : "no region speaks for it";
+      const best = Math.max(...maps[this.word].flat());
+      const regions = this.entry.regions[kind][this.word];
+      const where = regions.map((region) => region.text).join(" · ") || "nowhere in particular";
+      const found = best > 0 ? `${where}. Peak: ${best.toFixed(1)} times an even share` : "no region speaks for it";
       this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[kind]}: ${found}.`;
+      outline(this.boxes, regions);
       paint(this.canvas, maps[this.word], highest(maps));
     }
   }
@@ -322,6 +371,11 @@
   function change(settings) {
     Object.assign(view, settings);
     for (const card of cards) card.refresh();
+  }
+
+  function nextKind() {
+    const kinds = Object.keys((view.current ?? cards.find((card) => card.entry.maps))?.entry.maps ?? {});
+    if (kinds.length) change({ kind: kinds[(Math.max(0, kinds.indexOf(view.kind)) + 1) % kinds.length] });
   }
 
   function setCurrent(card) {
@@ -380,7 +434,7 @@
   const KEYS = {
     ArrowLeft: () => moveToWord(-1), ArrowRight: () => moveToWord(1), j: () => moveToImage(1), k: () => moveToImage(-1),
     ArrowDown: () => moveToImage(1), ArrowUp: () => moveToImage(-1),
-    g: () => change({ kind: view.kind === "attention" ? "grad_cam" : "attention" }),
+    g: () => nextKind(),
     Escape: () => view.current?.words?.length && view.current.point(null),
   };
 

@@ -1,0 +1,27 @@
+"""Which words name what was found: by the concepts' names, without what was taken or where."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from medcap_tf.explain.explanation import Explanation
+from medcap_tf.explain.finding_words import finding_words
+from tests.explain.test_report import explanation_of
+
+NAMES = {"A": "Plain x-ray", "B": "Chest", "C": "Catheters", "D": "Sarcoidosis of the lung"}
+
+
+def explained(words: tuple[str, ...], codes: str) -> Explanation:
+    explanation = explanation_of(words=words)
+    caption = dataclasses.replace(explanation.caption, concepts=tuple((code, 0.9) for code in codes))
+    return dataclasses.replace(explanation, caption=caption)
+
+
+def test_concepts_of_the_image_name_findings():
+    words = ("radiograph", "chest", "sarcoid", "sarcoidosis", "catheter", "left", "lung")
+    assert finding_words(explained(words, "ABCD"), NAMES) == [False, False, False, True, True, False, False]
+    assert finding_words(explained(words, "AB"), NAMES) == [False] * 7
+
+
+def test_without_names_those_of_phantoms_count():
+    assert finding_words(explained(("large", "effusions", "right"), "A"), {}) == [False, True, False]
