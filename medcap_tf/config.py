@@ -6,13 +6,13 @@ import dataclasses
 import difflib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from medcap_tf.errors import InputError
+from medcap_tf.setting_values import read_value, shown, wrong_type
 
 _MOST = 65_536  # units of a layer, images of a batch: far above use, far below what exhausts memory at once
 
@@ -123,8 +123,21 @@ class TrainingConfig:
     explain_images: int = _number(4, 1)
     precision: str = _choice("auto", "float32", "mixed_bfloat16", "mixed_float16")
     xla: bool = False  # for the visual stage's steps
+    profile: str = ""  # first:last, batches that TensorBoard's profiler records; empty: none
     deterministic: bool = False
     seed: int = _number(0, 0, 2**32 - 1)
+
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """The first and the last batch of `profile`, from 1; raises InputError where it does not name them."""
+        if not self.profile:
+            return None
+        first, _, last = self.profile.partition(":")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+            raise InputError(
+                f"setting training.profile: {self.profile!r} should be first:last, the numbers of batches, as in 10:20"
+            )
+        return int(first), int(last)
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,7 @@ class Config:
     def __post_init__(self) -> None:
         for section in dataclasses.fields(self):
             _check_section(section.name, getattr(self, section.name))
+        _ = self.training.profiled_steps  # which checks it
         if self.training.xla and self.training.deterministic:
             raise InputError(
                 "settings training.xla and training.deterministic: XLA has no deterministic gradient of max pooling; "
@@ -188,7 +202,7 @@ def from_json(values: Mapping[str, Any], base: Config | None = None) -> Config:
     flat = {}
     for section, fields in values.items():
         if not isinstance(fields, Mapping):
-            raise InputError(f"configuration: section {section!r} should hold fields, found {_shown(fields)}")
+            raise InputError(f"configuration: section {section!r} should hold fields, found {shown(fields)}")
         flat.update({f"{section}.{key}": value for key, value in fields.items()})
     return (base or Config()).replace(flat)
 
@@ -228,7 +242,7 @@ def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
     if beside:
         raise InputError(f"section {beside[0]!r} stands beside 'config'; move it into 'config'")
     if not isinstance(values["config"], dict):
-        raise InputError(f"'config' should hold sections, found {_shown(values['config'])}")
+        raise InputError(f"'config' should hold sections, found {shown(values['config'])}")
     return values["config"]
 
 
@@ -267,10 +281,7 @@ def _convert(config: Config, section: str, key: str, value: Any) -> Any:
             raise InputError(f"setting {name}: no such field{meant} Section {section} has {', '.join(known[section])}")
         raise InputError(f"setting {name}: no section {section!r}{meant} There are {', '.join(known)}")
     kind = known[section][key]
-    try:
-        return _READERS[kind](value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _wrong_type(name, kind, value) from error
+    return read_value(name, kind, value)
 
 
 def _closest(section: str, key: str, known: list[str]) -> str | None:
@@ -281,52 +292,6 @@ def _closest(section: str, key: str, known: list[str]) -> str | None:
     return next(iter([*(same if len(same) == 1 else ()), *similar, *same]), None)
 
 
-def _wrong_type(name: str, kind: type, value: Any) -> InputError:
-    remedy = "; leave it out for the default" if value is None else ""
-    return InputError(f"setting {name}: {_shown(value)} should be of type {kind.__name__} ({_MEANT[kind]}){remedy}")
-
-
-def _shown(value: Any) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _to_bool(value: Any) -> bool:
-    names = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    return names[str(value).lower()] if str(value).lower() in names else _refuse(value)
-
-
-def _to_int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return _refuse(value)
-    try:
-        return int(value) if isinstance(value, (int, str)) else _whole(value)
-    except ValueError:
-        return _whole(float(value))  # as in 1e3
-
-
-def _whole(value: float) -> int:
-    return int(value) if value == int(value) else _refuse(value)
-
-
-def _to_float(value: Any) -> float:
-    number = _refuse(value) if isinstance(value, bool) else float(value)
-    return number if math.isfinite(number) else _refuse(value)
-
-
-def _to_str(value: Any) -> str:
-    text = os.fspath(value)
-    return text if isinstance(text, str) and "\0" not in text else _refuse(value)
-
-
-def _refuse(value: Any) -> Any:
-    raise ValueError(value)
-
-
-_READERS: dict[type, Callable[[Any], Any]] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
-_MEANT = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
 def _check_section(section: str, values: Any) -> None:
     kinds = get_type_hints(type(values))
     for item in dataclasses.fields(values):
@@ -334,9 +299,9 @@ def _check_section(section: str, values: Any) -> None:
         allowed = (int, float) if kind is float else kind
         fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
         if not fits or (kind is float and not math.isfinite(value)):
-            raise _wrong_type(name, kind, value)
+            raise wrong_type(name, kind, value)
         choices, limits = item.metadata.get("choices"), item.metadata.get("range")
         if choices and value not in choices:
-            raise InputError(f"setting {name}: {_shown(value)} is none of {', '.join(choices)}")
+            raise InputError(f"setting {name}: {shown(value)} is none of {', '.join(choices)}")
         if limits and not limits[0] <= value <= limits[1]:
             raise InputError(f"setting {name}: {value} lies outside {limits[0]} to {limits[1]}")

@@ -43,6 +43,8 @@ def test_a_runs_own_file_is_read(tmp_path):
         ({"decoding.beams": "3"}, r"no such field.*beam_width"),
         ({"search.beam_width": "3"}, r"no section 'search'.*decoding"),
         ({"text.stemmer": "german"}, r"text\.stemmer: 'german' is none of snowball"),
+        ({"training.profile": "20:10"}, r"training\.profile: '20:10' should be first:last"),
+        ({"training.profile": "0:2"}, r"training\.profile: '0:2' should be first:last"),
         ({"data.equalize": "perhaps"}, r"data\.equalize: 'perhaps' should be of type bool"),
     ],
 )

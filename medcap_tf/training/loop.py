@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import shutil
 import signal
 import sys
@@ -25,6 +24,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.device import Device
+from medcap_tf.training.watch import Clock, Profile, UnreadLosses
 
 
 class Interrupted(Exception):
@@ -135,11 +135,12 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFold
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
     spec = device.strategy.experimental_distribute_dataset(stage.batches(0, 0)).element_spec
-    train_step = _compile(stage, optimizer, device, spec)
+    train_step = _compile(stage, optimizer, device, spec, progress)
+    profile = Profile(run.logs / stage.name, config.profiled_steps)
     with _signals() as stopped:
         while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
-            _train_epoch(stage, progress, train_step, device, manager, stopped)
-            _finish_epoch(stage, progress, optimizer, history, folder)
+            seconds = _train_epoch(stage, progress, train_step, device, manager, stopped, profile)
+            _finish_epoch(stage, progress, optimizer, history, folder, seconds)
             manager.save()
             _remove_others(folder, int(progress.best_epoch))
             if stopped:
@@ -191,7 +192,7 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(
-        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=False
+        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=config.xla
     )
     # Biases and normalization weights are not decayed: they hold scales, not evidence.
     optimizer.exclude_from_weight_decay(var_list=[v for v in stage.variables if len(v.shape) < 2])
@@ -200,7 +201,9 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
     return optimizer
 
 
-def _compile(stage: Stage, optimizer: Any, device: Device, spec: Any) -> Callable[[Any], tf.Tensor]:
+def _compile(
+    stage: Stage, optimizer: Any, device: Device, spec: Any, progress: _Progress
+) -> Callable[[Any], tf.Tensor]:
     replicas = device.strategy.num_replicas_in_sync
     scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
 
@@ -219,7 +222,11 @@ def _compile(stage: Stage, optimizer: Any, device: Device, spec: Any) -> Callabl
     @tf.function(input_signature=[spec])
     def train_step(batch: Any) -> tf.Tensor:
         losses = device.strategy.run(replica_step, args=(batch,))
-        return device.strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
+        loss = device.strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
+        # In the graph, where nobody waits for them.
+        progress.step.assign_add(1)
+        progress.loss_sum.assign_add(tf.cast(loss, tf.float64))
+        return loss
 
     return train_step
 
@@ -231,7 +238,9 @@ def _train_epoch(
     device: Device,
     manager: tf.train.CheckpointManager,
     stopped: list[str],
-) -> None:
+    profile: Profile,
+) -> dict[str, float]:
+    """Train the rest of an epoch; returns how long that took."""
     epoch, done = int(progress.epoch), int(progress.step)
     stage.epoch_start(epoch)
     batches = device.strategy.experimental_distribute_dataset(stage.batches(epoch, done))
@@ -239,25 +248,27 @@ def _train_epoch(
         batches, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", total=stage.steps, initial=done, unit="batch",
         mininterval=1.0, leave=False,
     )  # fmt: skip
-    for batch in bar:
-        loss = float(train_step(batch))
-        if not math.isfinite(loss):
-            rows = device.strategy.experimental_local_results(batch["rows"])
-            ids = stage.row_ids([int(row) for part in rows for row in part.numpy()])
-            raise InputError(
-                f"{stage.name}, epoch {epoch + 1}, batch {int(progress.step) + 1}: the loss is {loss}; images "
-                f"{', '.join(ids)}. Look at them, or lower the learning rate; the last whole epoch is saved"
-            )
-        progress.step.assign_add(1)
-        progress.loss_sum.assign_add(loss)
-        bar.set_postfix(loss=f"{float(progress.loss_sum) / int(progress.step):.4f}", refresh=False)
+    clock = Clock()
+    losses = UnreadLosses(stage.name, epoch, done, stage.row_ids, device.strategy.experimental_local_results)
+    for batch in clock.over(bar):
+        done += 1
+        with profile.step(done, losses.check):
+            losses.add(train_step(batch), batch["rows"])
+        if stopped or losses.are_many():
+            losses.check()
+            bar.set_postfix(loss=f"{float(progress.loss_sum) / done:.4f}", refresh=False)
         if stopped:
             bar.close()
             manager.save()
-            raise Interrupted(f"{stopped[0]}: saved at {stage.name} epoch {epoch + 1}, batch {int(progress.step)}")
+            raise Interrupted(f"{stopped[0]}: saved at {stage.name} epoch {epoch + 1}, batch {done}")
+    losses.check()
+    profile.end(losses.check)
+    return clock.seconds()
 
 
-def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: History, folder: Path) -> None:
+def _finish_epoch(
+    stage: Stage, progress: _Progress, optimizer: Any, history: History, folder: Path, seconds: dict[str, float]
+) -> None:
     epoch = int(progress.epoch) + 1
     began = time.perf_counter()
     scores = stage.validate()
@@ -265,6 +276,7 @@ def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: Hi
         "loss": float(progress.loss_sum) / max(1, int(progress.step)),
         "learning_rate": float(optimizer.learning_rate.numpy()),
         **{f"valid_{name}": value for name, value in scores.items()},
+        **seconds,
         "validation_seconds": time.perf_counter() - began,
     }
     # Ties go to the later epoch: a BLEU-4 of zero says nothing, and more training rarely made it worse.
@@ -273,7 +285,7 @@ def _finish_epoch(stage: Stage, progress: _Progress, optimizer: Any, history: Hi
         progress.best_epoch.assign(epoch)
         stage.keep_best(folder / f"best-{epoch}")
     history.add(stage.name, epoch, values)
-    shown = "  ".join(f"{name} {values[name]:.4f}" for name in values if name not in ("validation_seconds",))
+    shown = "  ".join(f"{name} {values[name]:.4f}" for name in values if not name.endswith("_seconds"))
     _say(f"{stage.name} epoch {epoch}/{stage.epochs}  {shown}")
     for callback in stage.epoch_end:
         callback(epoch, values)

@@ -5,6 +5,7 @@ Axes: B examples, T steps, V vocabulary, K concepts.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from types import ModuleType
 from typing import Any, Callable
@@ -40,18 +41,44 @@ def concept_loss(kind: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 def caption_loss(label_smoothing: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """(targets int32 [B, T] padded with 0, logits float32 [B, T, V]) -> float32 [], mean nats a token, padding out."""
     sequence_loss = addons().seq2seq.sequence_loss
-
-    def smoothed(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        size = logits.shape[-1]
-        return tf.nn.softmax_cross_entropy_with_logits(
-            tf.one_hot(labels, size) * (1 - label_smoothing) + label_smoothing / size, logits
-        )
+    smoothed = functools.partial(smoothed_cross_entropy, smoothing=label_smoothing)
 
     def loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         weights = tf.cast(targets != 0, tf.float32)
         return sequence_loss(logits, targets, weights, softmax_loss_function=smoothed if label_smoothing else None)
 
     return loss
+
+
+def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Cross-entropy against 1 - smoothing on the label and smoothing spread over all (Szegedy et al. 2016, section 7).
+
+    In closed form, log sum exp(x) - (1 - s) x_label - s mean(x), and its gradient softmax(x) - (1 - s) [label] - s / V:
+    targets and their copies would be as large as the logits, which are most of a step's memory.
+
+    Args:
+        labels: int32 [N].
+        logits: float32 [N, V].
+        smoothing: s, 0..1.
+
+    Returns:
+        float32 [N], nats.
+    """
+
+    @tf.custom_gradient
+    def loss(logits: tf.Tensor) -> Any:
+        total = tf.reduce_logsumexp(logits, -1)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            rest = tf.exp(logits - total[:, None]) - smoothing / tf.cast(tf.shape(logits)[1], logits.dtype)
+            places = tf.stack([tf.range(tf.shape(labels)[0]), labels], 1)
+            own = tf.fill(tf.shape(labels), tf.constant(smoothing - 1, logits.dtype))
+            return upstream[:, None] * tf.tensor_scatter_nd_add(rest, places, own)
+
+        own = tf.gather(logits, labels, batch_dims=1)
+        return total - (1 - smoothing) * own - smoothing * tf.reduce_mean(logits, -1), gradient
+
+    return loss(logits)
 
 
 def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -20,6 +20,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.device import Device
 from medcap_tf.training.loop import History, Interrupted, Stage, _optimizer, run_stage
+from medcap_tf.training.watch import UnreadLosses
 
 DEVICE = Device(tf.distribute.get_strategy(), "float32", "float32", "this process")
 CONFIG = TrainingConfig(warmup_epochs=0, clip_norm=0, weight_decay=0)
@@ -66,6 +67,10 @@ def run(stage, folder, config=CONFIG):
 def rows(folder):
     with open(folder / "history.csv") as file:
         return list(csv.DictReader(file))
+
+
+def scores(row):
+    return {name: value for name, value in row.items() if not name.endswith("_seconds")}
 
 
 def kept(best):
@@ -152,7 +157,7 @@ class TestResumption:
         assert (kept(best), best.name) == (kept(whole[0]), whole[0].name)
         assert float(weight.w) == whole[1]
         for one, other in zip(rows(folder), whole[2], strict=True):
-            assert {**one, "validation_seconds": ""} == {**other, "validation_seconds": ""}
+            assert scores(one) == scores(other)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_in_the_middle_of_an_epoch(self, whole, tmp_path, capsys, number):
@@ -221,6 +226,29 @@ def test_a_stage_without_epochs_has_no_weights(tmp_path):
     stage.epochs = 0
     assert run(stage, tmp_path) is None
     assert json.loads((tmp_path / "checkpoints" / "tiny" / "done.json").read_text())["epochs"] == 0
+
+
+def test_losses_are_read_every_few_steps_and_each_is_counted(tmp_path, monkeypatch):
+    """45 batches of two: read after the 20th, the 40th and at the end."""
+    read, check = [], UnreadLosses.check
+    monkeypatch.setattr(UnreadLosses, "check", lambda self: (read.append(len(self._unread)), check(self))[1])
+    stage, _ = made([0.5], values=[1.0, 3.0] * 45)
+    run(stage, tmp_path)
+    assert read == [20, 20, 5]
+    (row,) = rows(tmp_path)
+    assert row["loss"] == "2" and 0 <= float(row["waiting_seconds"]) <= float(row["training_seconds"])
+
+
+def test_a_bad_loss_among_good_ones_is_found_when_they_are_read(tmp_path):
+    stage, _ = made([0.5], values=[1.0, 1.0] * 29 + [np.nan, 1.0] + [1.0, 1.0] * 20)
+    with pytest.raises(InputError, match=r"tiny, epoch 1, batch 30: the loss is nan; images image58, image59\."):
+        run(stage, tmp_path)
+
+
+def test_a_profile_of_some_batches_is_written_for_tensorboard(tmp_path):
+    stage, _ = made([0.5, 0.5], epochs=2)
+    run(stage, tmp_path, TrainingConfig(warmup_epochs=0, profile="2:3"))
+    assert len(list((tmp_path / "logs" / "tiny" / "plugins" / "profile").glob("*/*.xplane.pb"))) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

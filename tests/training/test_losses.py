@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.training.losses import caption_loss, concept_loss, scheduled_sampler
+from medcap_tf.training.losses import caption_loss, concept_loss, scheduled_sampler, smoothed_cross_entropy
 
 
 def test_caption_loss_is_the_mean_over_real_tokens():
@@ -23,6 +23,16 @@ def test_label_smoothing_moves_the_target():
     log_probs = np.log(np.exp([0, 5, 0, 0]) / np.exp([0, 5, 0, 0]).sum())
     smooth = np.array([0.05, 0.85, 0.05, 0.05])
     assert float(caption_loss(0.2)(tf.constant([[1]]), logits)) == pytest.approx(-smooth @ log_probs, rel=1e-5)
+
+
+def test_label_smoothing_has_the_gradient_of_spread_targets():
+    """The softmax of [0, ln 2, 0] is [1, 2, 1] / 4; with 0.3 spread over three words the target is [0.1, 0.8, 0.1]."""
+    logits, labels = tf.constant([[0.0, math.log(2), 0.0]]), tf.constant([1])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = 2 * smoothed_cross_entropy(labels, logits, 0.3)
+    np.testing.assert_allclose(loss, [2 * (math.log(4) - 0.8 * math.log(2))], rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[2 * 0.15, 2 * -0.3, 2 * 0.15]], rtol=1e-5)
 
 
 def test_focal_loss_follows_its_equation():
