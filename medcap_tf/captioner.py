@@ -97,9 +97,10 @@ class RunCaptioner:
         self, datastore: Datastore, parameters: RetrievalParameters, count: int | None = None
     ) -> RunCaptioner:
         """The same captioner with similar images; `count` of them, by default `decoding.neighbors`."""
-        tokens, matrix = datastore.encode(self.vocabulary, self.concepts, self.config.text.max_words)
+        tokens, columns = datastore.encode(self.vocabulary, self.concepts, self.config.text.max_words)
         count = self.config.decoding.neighbors if count is None else count
-        retriever = Retriever(datastore.features, tokens, matrix, datastore.contents(), count, parameters)
+        contents, known = datastore.contents(), len(self.concepts)
+        retriever = Retriever(datastore.features, tokens, columns, known, contents, count, parameters)
         model = dataclasses.replace(self.model, retriever=retriever)
         concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
         return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore)

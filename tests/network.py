@@ -41,7 +41,9 @@ def build_network(retrieval=False, **settings):
     rng = np.random.default_rng(1)
     tokens = np.array([[START, 5, 6, 7, END, 0], [START, 5, 8, END, 0, 0]], np.int32)
     features = rng.uniform(0, 1, (2, model.encoder.output_shape[-1]))
-    retriever = Retriever(features, tokens, np.eye(2, CONCEPTS), np.arange(2), 2, RetrievalParameters(0.8, 0.3, 0.5))
+    retriever = Retriever(
+        features, tokens, np.array([[0], [1]]), CONCEPTS, np.arange(2), 2, RetrievalParameters(0.8, 0.3, 0.5)
+    )
     return dataclasses.replace(model, retriever=retriever), config
 
 

@@ -1,6 +1,6 @@
 """The training images as a finished run remembers them: captions, concepts, features; for baselines and retrieval.
 
-Axes: M training images, C channels, L tokens, Q concepts.
+Axes: M training images, C channels, L tokens, E concepts of the image that has most.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
-from medcap_tf.data.splits import concept_matrix
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_bytes, write_text
 from medcap_tf.run_folder import RunFolder
@@ -79,14 +79,15 @@ class Datastore(NamedTuple):
             max_words: after which a caption is cut.
 
         Returns:
-            tokens int32 [M, L], `<start>` and `<end>` included, padded, and concepts uint8 [M, Q].
+            tokens int32 [M, L], `<start>` and `<end>` included, padded with 0, and the columns
+            of each image's concepts, int32 [M, E], padded with -1.
         """
         words = [vocabulary.encode(record.caption) for record in self.records]
         tokens = np.full((len(words), 2 + min(max_words, max(map(len, words)))), PAD, np.int32)
         for row, ids in enumerate(words):
             whole = [START, *ids, END][: tokens.shape[1]]
             tokens[row, : len(whole)] = whole
-        return tokens, concept_matrix(self.records, concepts).astype(np.uint8)
+        return tokens, ConceptMatrix.of(self.records, concepts).padded()
 
 
 def key_without_image(record: Record) -> str:

@@ -5,18 +5,19 @@ Axes: B batch, S pixels a side, T words of the batch's longest caption, K concep
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import DataConfig
 from medcap_tf.data import images
+from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
-from medcap_tf.data.splits import concept_matrix
 from medcap_tf.text import END, START, Vocabulary
 
 # rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
@@ -28,27 +29,52 @@ class Examples:
     """Records as the training loop reads them: each part by row."""
 
     records: list[Record]
-    concepts: np.ndarray  # float32 [N, K]
+    concepts: ConceptMatrix  # [N, K]
     words: list[list[int]]  # ids, without <start> and <end>
 
     @classmethod
     def of(cls, records: Sequence[Record], concepts: Sequence[str], vocabulary: Vocabulary, longest: int) -> Examples:
         """Encode captions and concepts once."""
         encoded = [vocabulary.encode(record.caption, longest) for record in records]
-        return cls(list(records), concept_matrix(records, concepts), encoded)
+        return cls(list(records), ConceptMatrix.of(records, concepts), encoded)
 
     def with_words(self) -> Examples:
         """Without the records whose caption normalizes to nothing."""
-        keep = [i for i, words in enumerate(self.words) if words]
-        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+        keep = np.array([i for i, words in enumerate(self.words) if words], np.int64)
+        return self._take(keep)
 
     def with_concepts(self) -> Examples:
         """Without the records that have none of the learned concepts."""
-        keep = np.flatnonzero(self.concepts.sum(1))
-        return Examples([self.records[i] for i in keep], self.concepts[keep], [self.words[i] for i in keep])
+        return self._take(np.flatnonzero(self.concepts.counts()))
+
+    def _take(self, rows: np.ndarray) -> Examples:
+        return Examples([self.records[i] for i in rows], self.concepts.take(rows), [self.words[i] for i in rows])
+
+    @functools.cached_property
+    def tensors(self) -> ExampleTensors:
+        """All of it but the records, for every epoch and pass the same."""
+        words = np.fromiter((word for words in self.words for word in words), np.int32)
+        ends = np.cumsum([0, *map(len, self.words)])
+        return ExampleTensors(
+            tf.RaggedTensor.from_row_splits(np.insert(words, ends[:-1], START), ends + np.arange(len(ends))),
+            tf.RaggedTensor.from_row_splits(np.insert(words, ends[1:], END), ends + np.arange(len(ends))),
+            tf.RaggedTensor.from_row_splits(self.concepts.columns, self.concepts.ends),
+        )
 
 
-# rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
+class ExampleTensors(NamedTuple):
+    """What batches are gathered from."""
+
+    inputs: tf.RaggedTensor  # int32 [N, (T + 1)], `<start>` and words
+    targets: tf.RaggedTensor  # int32 [N, (T + 1)], words and `<end>`
+    concepts: tf.RaggedTensor  # int32 [N, (E)], the columns of each record's concepts
+
+    def concepts_of(self, rows: tf.Tensor, width: int) -> tf.Tensor:
+        """int64 [B] -> float32 [B, K], 0 or 1."""
+        own = tf.gather(self.concepts, rows)
+        places = tf.stack([own.value_rowids(), tf.cast(own.values, tf.int64)], 1)
+        dense = tf.scatter_nd(places, tf.ones(tf.shape(places)[:1]), [tf.shape(rows, tf.int64)[0], width])
+        return tf.ensure_shape(dense, [None, width])
 
 
 def image_loader(records: Sequence[Record], size: int, config: DataConfig, augment: bool) -> Loader:
@@ -93,19 +119,14 @@ def batches(
         `<end>`), both padded to the batch's longest caption, `concepts` float32 [B, K] and, with a loader, `visual`.
     """
     order = np.arange(len(examples.records)) if order is None else order
-    inputs = tf.ragged.constant([[START, *words] for words in examples.words], dtype=tf.int32)
-    targets = tf.ragged.constant([[*words, END] for words in examples.words], dtype=tf.int32)
-    concepts = tf.constant(examples.concepts)
+    constants = examples.tensors
     numbered = tf.data.Dataset.from_tensor_slices(order.astype(np.int64)).batch(batch_size, drop_remainder).enumerate()
 
     def gather(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = {
-            "rows": rows,
-            "concepts": tf.gather(concepts, rows),
-        }
+        batch = {"rows": rows, "concepts": constants.concepts_of(rows, examples.concepts.width)}
         if words:
-            batch["inputs"] = tf.gather(inputs, rows).to_tensor()
-            batch["targets"] = tf.gather(targets, rows).to_tensor()
+            batch["inputs"] = tf.gather(constants.inputs, rows).to_tensor()
+            batch["targets"] = tf.gather(constants.targets, rows).to_tensor()
         if visual is not None:
             loader, shape, dtype = visual
 

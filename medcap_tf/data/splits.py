@@ -1,7 +1,5 @@
 """Which records a run learns from, chooses by and is scored on, which of their images can be read, and which concepts
 are learned.
-
-Axes: K concepts.
 """
 
 from __future__ import annotations
@@ -127,17 +125,6 @@ def frequent_concepts(records: Sequence[Record], min_count: int) -> list[str]:
     """Concepts with at least `min_count` records, by falling count, then by code."""
     counts = Counter(concept for record in records for concept in record.concepts)
     return sorted((c for c in counts if counts[c] >= min_count), key=lambda c: (-counts[c], c))
-
-
-def concept_matrix(records: Sequence[Record], concepts: Sequence[str]) -> np.ndarray:
-    """float32 [len(records), K], 1 where the record has the concept."""
-    index = {concept: i for i, concept in enumerate(concepts)}
-    matrix = np.zeros((len(records), len(concepts)), np.float32)
-    for row, record in enumerate(records):
-        for concept in record.concepts:
-            if concept in index:
-                matrix[row, index[concept]] = 1
-    return matrix
 
 
 def progress(items: Any, total: int, title: str) -> Any:

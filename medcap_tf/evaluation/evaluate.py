@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from medcap_tf.caption import Caption
 from medcap_tf.captioner import RunCaptioner
+from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.datastore import Datastore, key_without_image
 from medcap_tf.data.records import Record
-from medcap_tf.data.splits import concept_matrix, content_digests
+from medcap_tf.data.splits import content_digests
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words
 from medcap_tf.evaluation.metrics import (
@@ -37,16 +38,17 @@ def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequ
 
     True concepts that are not among the learned ones count as missed.
     """
-    learned = concept_matrix(records, concepts)
+    learned = ConceptMatrix.of(records, concepts)
+    right, rows = scores[learned.rows(), learned.columns], learned.rows()  # of the true concepts alone
     truth = np.array([len({concept.upper() for concept in record.concepts}) for record in records])
     counted = truth > 0
     if not counted.any():
         return 0.5, 0.0
 
     def f1(threshold: float) -> float:
-        named = scores >= threshold
-        hits = (named * learned).sum(1)
-        return float((2 * hits / np.maximum(named.sum(1) + truth, 1))[counted].mean())
+        named = np.count_nonzero(scores >= threshold, axis=1)
+        hits = np.bincount(rows[right >= threshold], minlength=len(scores))
+        return float((2 * hits / np.maximum(named + truth, 1))[counted].mean())
 
     candidates = np.arange(0.02, 0.98, 0.02)
     values = [f1(threshold) for threshold in candidates]
@@ -163,14 +165,21 @@ def _baselines(
 ) -> dict[str, Answers]:
     """Popular words without a look at the image, and the nearest training image's caption and concepts."""
     blind, usual = popular_words([r.caption for r in datastore.records]), popular_concepts(datastore.records)
-    learned = concept_matrix(datastore.records, concepts)
+    learned = ConceptMatrix.of(datastore.records, concepts)
     queries = np.stack([_pooled(caption, datastore) for caption in captions])
     rows = nearest(queries, datastore.features.astype(np.float32), own, datastore.contents())
     neighbors, count = [datastore.records[row] for row in rows], len(captions)
     return {
-        "popular_words": Answers([blind] * count, [usual] * count, np.tile(learned.mean(0), (count, 1))),
-        "nearest_image": Answers([r.caption for r in neighbors], [r.concepts for r in neighbors], learned[rows]),
+        "popular_words": Answers([blind] * count, [usual] * count, _repeated(learned.frequencies(), count)),
+        "nearest_image": Answers(
+            [r.caption for r in neighbors], [r.concepts for r in neighbors], learned.take(rows).dense()
+        ),
     }
+
+
+def _repeated(row: np.ndarray, count: int) -> np.ndarray:
+    """The row [K] for each of N images, without a copy."""
+    return np.broadcast_to(row, (count, len(row)))
 
 
 def _pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
@@ -233,7 +242,7 @@ def score_concepts(
         train: the training records, for the baseline.
     """
     truth, count = [record.concepts for record in records], len(records)
-    frequencies = np.tile(concept_matrix(train, concepts).mean(0), (count, 1))
+    frequencies = _repeated(ConceptMatrix.of(train, concepts).frequencies(), count)
     named: dict[str, tuple[list[Sequence[str]], np.ndarray]] = {
         "model": ([[concepts[i] for i in np.flatnonzero(row >= threshold)] for row in strength], strength),
         "popular_words": ([popular_concepts(train)] * count, frequencies),

@@ -1,7 +1,7 @@
 """Retrieval: what the captions of similar training images say next, interpolated with the decoder.
 
 Axes: B images, K beams, N neighbors, L tokens of their captions, T tokens of a given caption, C channels, V vocabulary,
-Q concepts, M training images.
+Q concepts, E concepts of the training image that has most, M training images.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Retriever(tf.Module):
         features: np.ndarray,
         tokens: np.ndarray,
         concepts: np.ndarray,
+        num_concepts: int,
         contents: np.ndarray,
         count: int,
         parameters: RetrievalParameters,
@@ -56,7 +57,8 @@ class Retriever(tf.Module):
         Args:
             features: float [M, C], mean regions.
             tokens: int32 [M, L], their captions, `<start>` and `<end>` included, padded.
-            concepts: [M, Q], 0 or 1.
+            concepts: int32 [M, E], columns of the concepts that each has, padded with -1.
+            num_concepts: Q.
             contents: int32 [M], a number for what each image shows: equal for equal files.
             count: N; at most M are taken.
             parameters: how much the neighbors count.
@@ -70,7 +72,8 @@ class Retriever(tf.Module):
         unit = _unit(tf.constant(features, tf.float32))
         self._features = tf.Variable(unit, trainable=False, name="features")
         self._tokens = tf.Variable(tokens.astype(np.int32), trainable=False, name="tokens")
-        self._concepts = tf.Variable(concepts.astype(np.uint8), trainable=False, name="concepts")
+        self._concepts = tf.Variable(concepts.astype(np.int32), trainable=False, name="concepts")
+        self._num_concepts = num_concepts
         self._contents = contents
 
     def nearest(self, pooled: tf.Tensor, own: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -88,8 +91,16 @@ class Retriever(tf.Module):
         similarity, rows = self.nearest(pooled, own)
         decoder = tf.fill([tf.shape(similarity)[0], 1], tf.convert_to_tensor(self.decoder_similarity))
         weight = tf.nn.softmax(tf.concat([similarity, decoder], 1) / self.temperature)[:, :-1]
-        concepts = tf.cast(tf.gather(self._concepts, rows), tf.float32)
-        return Neighbors(rows, weight, tf.gather(self._tokens, rows), concepts)
+        return Neighbors(rows, weight, tf.gather(self._tokens, rows), self._dense_concepts(rows))
+
+    def _dense_concepts(self, rows: tf.Tensor) -> tf.Tensor:
+        """int32 [B, N] -> float32 [B, N, Q], 0 or 1."""
+        columns = tf.gather(self._concepts, rows)
+        present = tf.where(columns >= 0)  # int64 [ones, 3]
+        places = tf.concat([present[:, :2], tf.cast(tf.gather_nd(columns, present), tf.int64)[:, None]], 1)
+        shape = tf.concat([tf.shape(rows, tf.int64), [self._num_concepts]], 0)
+        dense = tf.scatter_nd(places, tf.ones(tf.shape(present)[:1]), shape)
+        return tf.ensure_shape(dense, [None, self.count, self._num_concepts])
 
 
 def initial_matches(neighbors: Neighbors, width: int) -> tf.Tensor:

@@ -24,6 +24,8 @@ from medcap_tf.training.device import Device
 from medcap_tf.training.loop import Stage
 from medcap_tf.training.losses import addons, caption_loss, concept_loss, scheduled_sampler
 
+_ROWS = 1024  # records whose concepts are a dense matrix at a time
+
 
 class VisualInput(NamedTuple):
     """The visual side of a split's batches."""
@@ -221,7 +223,9 @@ def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, f
     """Official concept F1 at its best threshold, and micro-averaged F1 at the same."""
     threshold, f1 = best_threshold(scores, context.valid.records, context.concepts)
     micro = addons().metrics.F1Score(len(context.concepts), average="micro", threshold=threshold)
-    micro.update_state(context.valid.concepts, scores)
+    for start in range(0, len(scores), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(scores)))
+        micro.update_state(context.valid.concepts.take(rows).dense(), scores[rows])
     return {"concept_f1": f1, "micro_f1": float(micro.result()), "threshold": threshold}
 
 

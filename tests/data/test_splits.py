@@ -8,7 +8,7 @@ import pytest
 
 from medcap_tf.config import DataConfig
 from medcap_tf.data.records import Dataset, Record
-from medcap_tf.data.splits import check_images, choose_splits, concept_matrix, frequent_concepts
+from medcap_tf.data.splits import check_images, choose_splits, frequent_concepts
 from medcap_tf.errors import InputError
 
 
@@ -60,4 +60,3 @@ def test_an_unreadable_image_is_a_problem_and_every_other_has_a_digest(records, 
 def test_concepts_by_count_then_code(records):
     assert frequent_concepts(records, 1) == ["C0000001", "C0000002"]
     assert frequent_concepts(records, 2) == ["C0000001"]
-    assert concept_matrix(records, ["C0000002"]).ravel().tolist() == [0, 0, 1, 0, 0]

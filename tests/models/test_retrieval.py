@@ -41,7 +41,7 @@ def retriever(datastore, vocabulary, concepts, count, max_words=40):
     """Equal weights at a cosine of 0.5."""
     parameters = RetrievalParameters(decoder_similarity=0.5, temperature=0.5, concept_threshold=0.5)
     encoded = datastore.encode(vocabulary, concepts, max_words)
-    return Retriever(datastore.features, *encoded, datastore.contents(), count, parameters)
+    return Retriever(datastore.features, *encoded, len(concepts), datastore.contents(), count, parameters)
 
 
 def proposals(neighbors, *words):

@@ -6,7 +6,7 @@ Axes: N images, K concepts. Codes are compared in upper case, as the official sc
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -92,11 +92,15 @@ def concept_map(references: ConceptSets, scores: np.ndarray, concepts: Sequence[
     Returns:
         None where none of the K concepts is true of any image.
     """
-    true = [upper(codes) for codes in references]
+    images: dict[str, list[int]] = defaultdict(list)  # that have a concept
+    for image, codes in enumerate(references):
+        for code in upper(codes):
+            images[code].append(image)
     precisions = []
     for column, concept in enumerate(concepts):
-        wanted = np.array([concept.upper() in codes for codes in true])
-        if wanted.any():
+        if concept.upper() in images:
+            wanted = np.zeros(len(references), bool)
+            wanted[images[concept.upper()]] = True
             precisions.append(_average_precision(wanted, scores[:, column]))
     return float(np.mean(precisions)) if precisions else None
 
