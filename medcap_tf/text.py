@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import string
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -45,6 +46,13 @@ def _stem(stemmer: str, word: str) -> str:
     return word if stemmer == "none" else _stemmer(stemmer).stem(word)
 
 
+# A training cuts each caption a dozen times: for the vocabulary, the batches, the datastore, baselines and scores.
+@functools.lru_cache(maxsize=200_000)
+def _words(caption: str) -> tuple[str, ...]:
+    words = word_tokenize(caption.lower().translate(_DELETE_PUNCTUATION), preserve_line=True)
+    return tuple(map(sys.intern, words))
+
+
 @functools.cache
 def _stemmer(name: str) -> Any:
     return _STEMMERS[name]()
@@ -69,13 +77,13 @@ class Normalizer:
 
     def tokens(self, caption: str) -> list[Token]:
         """The caption's words in order; empty where nothing is left."""
-        words = word_tokenize(caption.lower().translate(_DELETE_PUNCTUATION), preserve_line=True)
-        kept = (w for w in words if not (self.remove_stop_words and w in stop_words()))
+        kept = (w for w in _words(caption) if not (self.remove_stop_words and w in stop_words()))
         return [Token(_stem(self.stemmer, word), word) for word in kept]
 
     def stems(self, caption: str) -> list[str]:
         """The stems alone."""
-        return [token.stem for token in self.tokens(caption)]
+        words, dropped = _words(caption), stop_words() if self.remove_stop_words else ()
+        return [_stem(self.stemmer, word) for word in words if word not in dropped]
 
 
 class Vocabulary:
