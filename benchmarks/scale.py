@@ -34,6 +34,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from medcap_tf.data.records import Record, read_dataset
+from medcap_tf.memory import peak_megabytes, reset_peak
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 64
@@ -147,14 +148,14 @@ class Ledger:
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure a block under this name."""
-        self._open[-1][1] = max(self._open[-1][1], peak())
+        self._open[-1][1] = max(self._open[-1][1], peak_megabytes())
         self._open.append([0.0, 0.0])
         reset_peak()
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
         within, before = self._open.pop()
-        self.add(name, seconds - within, max(before, peak()))
+        self.add(name, seconds - within, max(before, peak_megabytes()))
         self._open[-1][0] += seconds
         reset_peak()
 
@@ -173,18 +174,6 @@ class Ledger:
                 return original(*arguments, **options)
 
         setattr(module, function, measured)
-
-
-def reset_peak() -> None:
-    """Let the kernel count the peak from here on."""
-    with contextlib.suppress(OSError):  # the peak is then that of the process so far
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> float:
-    """MB of memory at most since `reset_peak`."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def train(data: Path, run: Path, steps: int) -> dict[str, list[float]]:

@@ -21,6 +21,7 @@ from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
+from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever
 from medcap_tf.models.weights import load_weights
@@ -157,7 +158,8 @@ class RunCaptioner:
         for row, ids in enumerate(encoded):
             words[row, : len(ids)] = ids
         numbers = np.array(own if len(own) else [-1] * len(pixels), np.int32)
-        out = {name: value.numpy() for name, value in self._generate(np.stack(pixels), words, numbers).items()}
+        with naming_settings(f"{len(pixels)} images", [f"decoding.batch_size={self.config.decoding.batch_size}"]):
+            out = {name: value.numpy() for name, value in self._generate(np.stack(pixels), words, numbers).items()}
         return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
 
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:

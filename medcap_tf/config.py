@@ -25,8 +25,9 @@ def _choice(default: str, *choices: str) -> Any:
     return field(default=default, metadata={"choices": (default, *choices)})
 
 
-def _number(default: float, low: float, high: float = float("inf")) -> Any:
-    return field(default=default, metadata={"range": (low, high)})
+def _number(default: float, low: float, high: float = float("inf"), **words: float) -> Any:
+    """`words` stand for numbers, as `auto` does for 0."""
+    return field(default=default, metadata={"range": (low, high), "words": words})
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class TrainingConfig:
     """The loop: what it optimizes and when it stops."""
 
     epochs: int = _number(30, 0)
-    batch_size: int = _number(32, 1, _MOST)
+    batch_size: int = _number(32, 0, _MOST, auto=0)  # auto: as many as fit into memory
     learning_rate: float = _number(1e-3, 0)
     weight_decay: float = _number(1e-3, 0)
     warmup_epochs: float = _number(1, 0)
@@ -280,8 +281,8 @@ def _convert(config: Config, section: str, key: str, value: Any) -> Any:
         if section in known:
             raise InputError(f"setting {name}: no such field{meant} Section {section} has {', '.join(known[section])}")
         raise InputError(f"setting {name}: no section {section!r}{meant} There are {', '.join(known)}")
-    kind = known[section][key]
-    return read_value(name, kind, value)
+    words = type(getattr(config, section)).__dataclass_fields__[key].metadata.get("words", {})
+    return read_value(name, known[section][key], words.get(value, value) if isinstance(value, str) else value)
 
 
 def _closest(section: str, key: str, known: list[str]) -> str | None:

@@ -127,7 +127,7 @@ def examine(build: Build, bus: Path = PCI_BUS, wheels: Path = WHEELS) -> Report:
     return Report(lines, "" if build.used else remedy(driver, libraries, build))
 
 
-def read_driver(bus: Path) -> Driver:
+def read_driver(bus: Path = PCI_BUS) -> Driver:
     """What `nvidia-smi` tells; without it, whether the PCI bus has a card."""
     program = shutil.which("nvidia-smi")
     if program is None:

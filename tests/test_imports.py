@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "caption": set(),
     "decoding": set(),
     "gpu": set(),
+    "memory": set(),
     "phantoms": {"data"},  # which real images there are to draw into
     "run_folder": {"config", "text"},
     "data": {"caption", "config", "run_folder", "text"},
@@ -46,9 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     "models/captioning": {"config", "decoding", "text"}
     | {f"models/{name}" for name in ("decoder", "fold", "retrieval", "semantic", "visual")},
     "models/weights": {"models/captioning"},
-    "captioner": LOW | MODELS | {"data"},
+    "captioner": LOW | MODELS | {"data", "memory"},
     "evaluation": LOW | {"captioner", "data"},
-    "training": LOW | MODELS | {"gpu", "models/dropout", "captioner", "data", "evaluation"},
+    "training": LOW | MODELS | {"gpu", "memory", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
     "explain": LOW | MODELS | {"captioner", "data", "evaluation", "phantoms"},
     "serving": LOW | MODELS | {"captioner", "data"},
@@ -79,7 +80,7 @@ LIGHT = (
     *("api", "caption", "cli.main", "data.datastore", "data.doctor", "data.images", "data.records", "data.tables"),
     *("evaluation.metrics", "evaluation.subgroups", "evaluation.submission", "explain.entries", "explain.explanation"),
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
-    *("gpu", "serving.upload", "webpage"),
+    *("gpu", "memory", "serving.upload", "webpage"),
 )
 MOST_LINES = 350
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}

@@ -83,14 +83,18 @@ def _ordered(values: Any) -> Any:
 
 
 def claim_folder(
-    run: RunFolder, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity
+    run: RunFolder, config: Config, written: dict[str, Any] | None, data: Path, identity: Identity, batch_size: int
 ) -> None:
-    """Write `data.csv` and `config.json` into a new run folder; in one to be resumed, where the data lies now."""
+    """Write `data.csv` and `config.json` into a new run folder; in one to be resumed, where the data lies now.
+
+    `batch_size` is what the run trains with, for one to be resumed where it was found and not given.
+    """
     description = describe_data(data, identity)
     if written is None:
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
         versions = {"medcap_tf": __version__, "python": platform.python_version(), **versions}
         values = {"config": config.to_json(), **description, "seed": config.training.seed, "versions": versions}
+        values["batch_size"] = batch_size
     else:
         # What is not known of an older run's first data is not made up now.
         values = {**written, **(description if "data_digest" in written else {})}

@@ -201,6 +201,13 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
     return optimizer
 
 
+def compiled_step(stage: Stage, config: TrainingConfig, device: Device, spec: Any) -> Callable[[Any], tf.Tensor]:
+    """A step with an optimizer of its own, batch -> loss float32 [], as `run_stage` trains it."""
+    optimizer = _optimizer(stage, config, device)
+    optimizer.build(stage.variables)
+    return _compile(stage, optimizer, device, spec, _Progress())
+
+
 def _compile(
     stage: Stage, optimizer: Any, device: Device, spec: Any, progress: _Progress
 ) -> Callable[[Any], tf.Tensor]:

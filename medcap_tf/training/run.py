@@ -23,11 +23,13 @@ from medcap_tf.errors import InputError
 from medcap_tf.evaluation.evaluate import best_threshold, evaluate, score_concepts
 from medcap_tf.evaluation.score_files import file_suffix, write_scores
 from medcap_tf.files import write_text
+from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
+from medcap_tf.training.batch_size import find_batch_size
 from medcap_tf.training.begin import check_data, check_files, claim_folder, read_begun, vocabulary_text
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.identity import Identity
@@ -69,7 +71,8 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     has_images = splits.train[0].image_path is not None
     context = _prepare(config, splits, folder, device, has_images)
     check_files(folder, context.vocabulary, context.concepts)
-    claim_folder(folder, config, written, data, identity)
+    context = _with_batch_size(context, written)
+    claim_folder(folder, config, written, data, identity, context.config.training.batch_size)
     _list_problems(folder, [*dataset.problems, *problems])
     write_text(folder.vocabulary, vocabulary_text(context.vocabulary))
     for line in (device.description, *device.gpus.lines):
@@ -141,6 +144,19 @@ def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has
     return context
 
 
+def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None) -> TrainingContext:
+    """The batch size found, where it was not given: the one that the run was begun with, or else what fits."""
+    config = context.config
+    if config.training.batch_size:
+        return context
+    size = (written or {}).get("batch_size")
+    if not size:
+        replicas = context.device.strategy.num_replicas_in_sync
+        size = find_batch_size(config, len(context.vocabulary), len(context.concepts), replicas)
+        _say(f"training.batch_size=auto: {size} images fit")
+    return context._replace(config=config.replace({"training.batch_size": size}))
+
+
 def _train_concepts(context: TrainingContext, splits: Splits, history: History, has_images: bool) -> dict[str, float]:
     """Both concept stages; returns the thresholds of what was trained."""
     config, thresholds = context.config, {}
@@ -183,9 +199,20 @@ def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], histo
         every = config.training.explain_every
         pictures = tf_explain_callback(context.model, config.visual, pixels, run.logs, every, stage.name)
         stage.epoch_end.append(pictures)
-    best = run_stage(stage, config.training, context.device, run, history)
+    with naming_settings(f"stage {stage.name}", _memory_settings(config, stage.name)):
+        best = run_stage(stage, config.training, context.device, run, history)
     if best:
         load_weights(context.model, best, parts)
+
+
+def _memory_settings(config: Config, stage: str) -> list[str]:
+    """What a step's memory depends on, the most telling first."""
+    size, image = f"training.batch_size={config.training.batch_size}", f"visual.image_size={config.visual.image_size}"
+    if stage == "visual":
+        return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
+    if stage == "caption" and config.visual.trainable != "none":
+        return [size, f"visual.trainable={config.visual.trainable}", image]
+    return [size, f"text.max_words={config.text.max_words}"]
 
 
 def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
