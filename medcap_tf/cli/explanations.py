@@ -61,6 +61,11 @@ def _add_explain(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
     parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
+    parser.add_argument(
+        "--maps", nargs="+", default=[], choices=("png", "npy", "dicom"), metavar="FORMAT",
+        help="the words' maps as files: png (gray, over the image), npy, dicom (of DICOM images: secondary captures "
+        "and a segmentation that viewers lay over the image)",
+    )  # fmt: skip
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
     parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
     options.add_decoding(parser)
@@ -69,6 +74,10 @@ def _add_explain(commands: Any) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     explained = _explained(args)
+    if "dicom" in args.maps:
+        from medcap_tf.explain.dicom_maps import check_sources
+
+        check_sources([image.path for image in explained])
     captioner = options.load(args)
     from tqdm import tqdm
 
@@ -121,6 +130,7 @@ def _drawn(
     """The explanations, each drawn where pictures are asked for; those of unreadable images are listed in `errors`."""
     from tqdm import tqdm
 
+    from medcap_tf.explain.map_files import write_maps
     from medcap_tf.explain.pictures import write_pictures
 
     for explanation in explanations:
@@ -131,6 +141,10 @@ def _drawn(
             with clock.part("pictures"):
                 written = write_pictures(explanation, args.out, args.dpi, args.pdf, concept_names)
             print(*written, sep="\n", end="\n" if written else "")
+        if args.maps:
+            with clock.part("maps"):
+                for path in write_maps(explanation, args.out, args.maps, concept_names):
+                    print(path)
         yield explanation
 
 

@@ -51,16 +51,29 @@ def find_regions(grid: np.ndarray) -> tuple[Region, ...]:
     Returns:
         At most MOST_REGIONS, each with LEAST_MASS of the map; none of a map that is flat or all 0.
     """
-    heat = over_image(grid, (_SIDE, _SIDE))
+    return tuple(region for region, _ in _parts(over_image(grid, (_SIDE, _SIDE))))
+
+
+def region_mask(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels of all regions that `find_regions` tells of, over an image of H x W pixels: bool [H, W]."""
+    mask = np.zeros((_SIDE, _SIDE), np.float32)
+    for _, part in _parts(over_image(grid, (_SIDE, _SIDE))):
+        mask[part] = 1
+    return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _parts(heat: np.ndarray) -> list[tuple[Region, np.ndarray]]:
+    """The regions of a map [S, S], the heaviest first, each with its pixels, bool [S, S]."""
     total, top = float(heat.sum()), float(heat.max())
     if not total > 0 or top < LEAST_PEAK * total / heat.size:
-        return ()
+        return []
     levels = np.rint(255 * heat / top).astype(np.uint8)
     _, bright = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
-    found = [_region(heat * (labels == label), stats[label], total) for label in range(1, count)]
-    heavy = sorted((region for region in found if region.mass >= LEAST_MASS), key=lambda region: -region.mass)
-    return tuple(heavy[:MOST_REGIONS])
+    pixels = [labels == label for label in range(1, count)]
+    found = [(_region(heat * part, own, total), part) for part, own in zip(pixels, stats[1:])]
+    heavy = sorted((pair for pair in found if pair[0].mass >= LEAST_MASS), key=lambda pair: -pair[0].mass)
+    return heavy[:MOST_REGIONS]
 
 
 def _region(heat: np.ndarray, stats: np.ndarray, total: float) -> Region:

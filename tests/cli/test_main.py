@@ -48,6 +48,7 @@ def test_help_teaches_and_starts_without_tensorflow():
         ("phantoms", "x", "--train", "many"),
         ("phantoms", "x", "--seed", "-1"),
         ("audit", "x", "--data", "d", "--seed", "-1"),
+        ("explain", "x", "i.png", "--out", "o", "--maps", "bmp"),
         ("compare", "a", "b", "--references", "c", "--seed", "x"),
     ],
 )

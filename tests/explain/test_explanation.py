@@ -218,7 +218,9 @@ class TestOnARun:
         broken = tmp_path / "broken.png"
         broken.write_text("no image")
         out = tmp_path / "out"
-        done = run_command("-m", "medcap_tf", "explain", small_run, broken, paths[0], "--out", out, check=False)
+        done = run_command(
+            "-m", "medcap_tf", "explain", small_run, broken, paths[0], "--out", out, "--maps", "npy", check=False
+        )
         assert done.returncode == 1
         assert "1 of 2 images could not be read" in done.stderr
         assert len(done.stdout.splitlines()) == len(list(out.iterdir())) > 0

@@ -1,0 +1,71 @@
+"""Maps of words as files for other programs: gray PNG, NumPy, DICOM.
+
+Axes: n words, h x w regions, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medcap_tf.explain.dicom_maps import read_source, write_captures, write_segmentation
+from medcap_tf.explain.explanation import Explanation, over_image
+from medcap_tf.explain.finding_words import finding_words
+from medcap_tf.explain.pictures import file_name
+from medcap_tf.files import write_bytes
+
+FORMATS = ("png", "npy", "dicom")
+
+
+def write_maps(
+    explanation: Explanation, folder: Path, formats: Sequence[str], concept_names: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write the maps of one image's words, those that say most (the first of `Explanation.word_maps`).
+
+    Args:
+        explanation: of one image; one with an error or without words has no files.
+        folder: where to.
+        formats: of FORMATS. `png`: `NAME.map.03-nodule.png` a word, uint8 [H, W] over the image as it is shown, 255
+            where the caption's highest map is; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a
+            DICOM file: `NAME.map.03.dcm`, secondary captures, and `NAME.map.seg.dcm`, a segmentation, of the words that
+            name findings, or of all where none does.
+        concept_names: what to call the concepts' codes, where known.
+
+    Raises:
+        InputError: a package is missing, or a DICOM file lacks what a derived object refers to.
+    """
+    if explanation.caption.error or not explanation.caption.words:
+        return []
+    name = file_name(explanation.caption.path)
+    kind, maps = next(iter(explanation.word_maps().items()))
+    written: list[Path] = []
+    if "png" in formats:
+        written += _write_pngs(explanation, maps, folder, name)
+    if "npy" in formats:
+        buffer = io.BytesIO()
+        np.save(buffer, maps.astype(np.float32))
+        written.append(folder / f"{name}.map.npy")
+        write_bytes(written[-1], buffer.getvalue())
+    source = read_source(explanation.caption.path) if "dicom" in formats else None
+    if source is not None:
+        found = finding_words(explanation, concept_names or {})
+        words = [i for i, finding in enumerate(found) if finding] or list(range(len(found)))
+        written += write_captures(source, explanation, kind, words, folder, name)
+        written += write_segmentation(source, explanation, kind, words, folder / f"{name}.map.seg.dcm")
+    return written
+
+
+def _write_pngs(explanation: Explanation, maps: np.ndarray, folder: Path, name: str) -> list[Path]:
+    heats = [over_image(grid, explanation.image.shape[:2]) for grid in maps]
+    top = max(1e-9, *(float(heat.max()) for heat in heats))
+    paths = []
+    for number, (word, heat) in enumerate(zip(explanation.caption.words, heats), start=1):
+        paths.append(folder / f"{name}.map.{number:02d}-{re.sub(r'[^0-9A-Za-z]+', '_', word)[:40]}.png")
+        levels = np.rint(255 * heat / top).astype(np.uint8)
+        write_bytes(paths[-1], cv2.imencode(".png", levels)[1].tobytes())
+    return paths
