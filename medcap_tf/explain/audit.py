@@ -26,6 +26,7 @@ from medcap_tf.explain.measures import MEASURES, summary
 from medcap_tf.explain.perturbation import concept_drops, heaviest_first, mu_fidelity, region_areas, removal_order
 from medcap_tf.explain.pointing import means, pointing_game
 from medcap_tf.explain.sanity import noisy, randomized, rank_correlation, total_variation
+from medcap_tf.explain.side import side_measure
 from medcap_tf.files import write_text
 from medcap_tf.text import SPECIAL
 
@@ -70,6 +71,7 @@ def audit(
         "images_of_costly_measures": len(few),
         "erasure": erasure(captioner, attributor, captioned, words, rngs[5]),
         **pointing_game(pointing_cases(captioner, attributor, captioned, words, prior)),
+        "side": side_measure(captioner, attributor, captioned, words),
         **_areas(attributor, few, maps, rngs[1]),
         "mu_fidelity": _mu_fidelity(attributor, few, maps, rngs[6]),
         "word_deletion": _word_deletion(captioner, attributor, captioned, rngs[2]),
@@ -93,6 +95,8 @@ def _notes(measures: Mapping[str, Any]) -> dict[str, str]:
         notes["erasure"] = f"of {erased} words alone"
     if words < FEW_IMAGES:
         notes["pointing_game"] = f"of {words} words alone"
+    if measures["side"].get("words", FEW_IMAGES) < FEW_IMAGES:
+        notes["side"] = f"of {measures['side']['words']} words alone"
     if captions < FEW_IMAGES:
         notes["word_deletion"] = f"of {captions} captions alone"
     if images < FEW_IMAGES:

@@ -27,6 +27,13 @@ MEASURES = {
         "Pointing game, how sure",
         "95% bootstrap intervals over images, of the words that name a finding.",
     ),
+    "side": (
+        "Side",
+        "Words that name the patient's left or right, in captions with one side: share whose map lies for more than a "
+        "half on the matching half of the image (mass: the mean share that lies there; random: 0.5). Frontal and axial "
+        "views are assumed, the patient's left on the image's right, where no word says so; other views and "
+        "ultrasound are left out.",
+    ),
     "deletion": (
         "Deletion",
         "A word's log-probability as its heaviest regions are blurred away (area, nats): lower is better; scaled: 0 "
@@ -83,7 +90,10 @@ def _whether_it_looks(erasure: Mapping[str, float]) -> str:
 def _whether_it_points(audit: Mapping[str, Any]) -> str:
     rates, ends = audit["pointing_game"], audit["pointing_intervals"]
     if "finding_random" not in rates:
-        return "Whether maps point at what words name cannot be told: no word of a caption names a finding with a mask."
+        unknown = (
+            "Whether maps point at what words name cannot be told: no word of a caption names a finding with a mask"
+        )
+        return f"{unknown}{_whether_sides_fit(audit.get('side') or {})}."
     best = max(_NAMES, key=lambda name: rates[f"finding_{name}"])
     rate, chance = rates[f"finding_{best}"], rates.get("finding_location_prior", rates["finding_random"])
     other = "knowing where such findings usually are" if "finding_location_prior" in rates else "a random point"
@@ -92,6 +102,19 @@ def _whether_it_points(audit: Mapping[str, Any]) -> str:
         f"Of the words that name a finding {rate:.0%} have the peak of the better map ({_NAMES[best]}) inside it, of "
         f"at most {rates['finding_ceiling']:.0%} on this grid; {other} reaches {chance:.0%}: read a peak as {advice} "
         "of the place."
+    )
+
+
+def _whether_sides_fit(side: Mapping[str, float]) -> str:
+    """What sides tell where no mask does; empty where they tell nothing."""
+    known = [name for name in _NAMES if name in side]
+    if not known:
+        return ""
+    best = max(known, key=lambda name: side[name])
+    low, high = side.get(f"{best}_low", 0.0), side.get(f"{best}_high", 1.0)
+    return (
+        f"; of {side['words']} words that name a side, {side[best]:.0%} ({low:.0%} to {high:.0%}) have the better map "
+        f"({_NAMES[best]}) on that side of the image, and half would by chance"
     )
 
 

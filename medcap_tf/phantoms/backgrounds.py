@@ -30,7 +30,7 @@ _SAID = {
     "brain": r"brain|skull|head|cerebr\w+|cranial|intracranial",
     "abdomen": r"abdom\w+|liver|hepat\w+|renal|kidneys?|spleen|gastrointestinal|genitourinary|pelvi\w+",
     "axial": r"axial|transverse",
-    "frontal": r"frontal|ap|pa|coronal",
+    "frontal": r"frontal(?! (?:lobes?|bone|sinus))|ap|pa|coronal",
     "other": r"lateral|sagittal|oblique|longitudinal|decubitus",
 }
 _PATTERNS = {name: re.compile(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9])", re.IGNORECASE) for name, words in _SAID.items()}
@@ -153,11 +153,11 @@ def _known(
         codes = " ; ".join(names.get(code, code).replace("_", " ") for code in record.concepts)
         folders = " ; ".join([folder.name, *path.relative_to(folder).parts[:-1]])
         sources = [codes, record.caption, re.sub(r"[_\W]+", " ", folders)]
-        modality = _said(sources, MODALITIES) or assumed.modality
+        modality = told(sources, MODALITIES) or assumed.modality
         if not modality:
             continue
-        region = _said(sources, REGIONS[:3]) or assumed.region or "other"
-        view = _said(sources, VIEWS) or assumed.view or "other"
+        region = told(sources, REGIONS[:3]) or assumed.region or "other"
+        view = told(sources, VIEWS) or assumed.view or "other"
         weighting = re.search(r"\b(t[12])\b", record.caption.lower())
         name = record.image_id or path.relative_to(folder).as_posix()
         yield Background(
@@ -166,7 +166,7 @@ def _known(
         )  # fmt: skip
 
 
-def _said(sources: Sequence[str], choices: Sequence[str]) -> str:
+def told(sources: Sequence[str], choices: Sequence[str]) -> str:
     """The one of the choices that the first telling source names; "" where none does, or it names two."""
     for source in sources:
         named = [choice for choice in choices if _PATTERNS[choice].search(source)]

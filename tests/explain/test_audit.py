@@ -24,6 +24,7 @@ class TestOnARun:
         assert {"attention", "grad_cam", "random", "oracle"} <= set(found["deletion"])
         assert len(found["summary"]) == 3 and done.stdout.startswith(found["summary"][0])
         assert found["erasure"] == {} or found["erasure"]["words"] > 0
+        assert found["side"] == {} or 0 <= found["side"]["attention_mass"] <= 1
         assert 0 <= found["stability"]["same_caption"] <= 1
         assert "Deletion" in done.stdout
         assert (tmp_path / "audit.png").stat().st_size > 10_000
