@@ -96,7 +96,7 @@ def _check_image(record: Record) -> ImageFile:
     size, digest = 0, ""
     try:
         content = images.read_bytes(record.image_path)
-        size, digest = len(content), content_digest(content)
+        size, digest = len(content), file_digest(record.image_path, content)
         images.decode_image(content, str(record.image_path))
     except InputError as error:
         return ImageFile(size, digest, Problem(str(record.image_path), 0, str(error)))
@@ -108,7 +108,7 @@ def content_digests(records: Sequence[Record]) -> list[str]:
 
     def digest(record: Record) -> str:
         try:
-            return content_digest(images.read_bytes(record.image_file))
+            return file_digest(record.image_file)
         except InputError:
             return ""
 
@@ -117,8 +117,31 @@ def content_digests(records: Sequence[Record]) -> list[str]:
 
 
 def content_digest(content: bytes) -> str:
-    """What an image is told by wherever its name does not matter."""
+    """What an image is told by wherever its name does not matter: SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+_digests: dict[tuple[str, int, int], str] = {}  # by path, size and time of change: a file is read once a process
+
+
+def file_digest(path: Path, content: bytes | None = None) -> str:
+    """`content_digest` of a file.
+
+    Args:
+        path: of the file.
+        content: what is in it, where that is at hand.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return content_digest(images.read_bytes(path))  # which says why not
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = content_digest(images.read_bytes(path) if content is None else content)
+    return _digests[key]
 
 
 def frequent_concepts(records: Sequence[Record], min_count: int) -> list[str]:

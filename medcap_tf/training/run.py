@@ -72,6 +72,8 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     context = _prepare(config, splits, folder, device, has_images)
     check_files(folder, context.vocabulary, context.concepts)
     context = _with_batch_size(context, written)
+    if written is None and has_images and config.visual.trainable == "none":
+        _region_cache(context, splits)  # whether it will fit, before hours are spent on concepts
     claim_folder(folder, config, written, data, identity, context.config.training.batch_size)
     _list_problems(folder, [*dataset.problems, *problems])
     write_text(folder.vocabulary, vocabulary_text(context.vocabulary))
@@ -226,14 +228,23 @@ def _image_input(context: TrainingContext, splits: Splits, augment: bool) -> Vis
     return VisualInput(load[0], load[1], (size, size, 3), tf.uint8)
 
 
+def _region_cache(context: TrainingContext, splits: Splits) -> FeatureCache:
+    """The cache of a frozen encoder's regions; says what it will write, and refuses what does not fit."""
+    config, encoder = context.config, context.model.encoder
+    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
+    cache = FeatureCache(_cache_folder(context) / name, encoder.output_shape[1:])
+    wanted = dict.fromkeys(views(config.data), splits.train)
+    if size := cache.reserve({**wanted, "identity": [*splits.train, *splits.valid]}):
+        _say(size)
+    return cache
+
+
 def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
     """Cached features where the encoder is frozen, images where it learns along."""
     config, encoder = context.config, context.model.encoder
     if config.visual.trainable != "none":
         return _image_input(context, splits, augment=True)
-    shape = encoder.output_shape[1:]
-    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(_cache_folder(context) / name, shape)
+    cache = _region_cache(context, splits)
     compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
 
     def fill(records: list[Record], view: str) -> np.ndarray:
@@ -241,7 +252,7 @@ def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
 
     train = {view: fill(splits.train, view) for view in views(config.data)}
     valid = {"identity": fill(splits.valid, "identity")}
-    return VisualInput(feature_loader(cache, train), feature_loader(cache, valid), shape, tf.float16)
+    return VisualInput(feature_loader(cache, train), feature_loader(cache, valid), cache.region_shape, tf.float16)
 
 
 def _finish_text_only(context: TrainingContext, splits: Splits, concepts: ConceptList) -> dict[str, Any]:
@@ -303,7 +314,7 @@ def _datastore(context: TrainingContext, records: list[Record], captioner: RunCa
     rows = cache.fill(
         records, "identity", captioner.pooled_features, lambda record, view: _pixels(record, view, config)
     )
-    return Datastore(list(records), np.asarray(cache.features("identity")[rows]), content_digests(records))
+    return Datastore(list(records), cache.features("identity")[rows], content_digests(records))
 
 
 def _cache_folder(context: TrainingContext) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from medcap_tf.config import DataConfig
 from medcap_tf.data.feature_cache import FeatureCache, feature_loader, fingerprint, views
 from medcap_tf.data.records import Record
+from medcap_tf.errors import InputError
 
 
 def test_views_follow_the_settings():
@@ -59,15 +60,37 @@ class TestFeatureCache:
         assert computed == 5
         assert rows[5] == rows[2]
 
-    def test_a_damaged_row_is_computed_again(self, records, tmp_path):
+    @pytest.mark.parametrize("name", ["identity.features", "identity.index"])
+    def test_a_damaged_row_is_computed_again_when_it_is_read(self, records, tmp_path, name):
         self.fill(tmp_path / "cache", records)
-        data = tmp_path / "cache" / "identity.features"
-        content = bytearray(data.read_bytes())
-        content[2 * 12 + 1] ^= 255  # the third row
-        data.write_bytes(bytes(content))
+        path = tmp_path / "cache" / name
+        sound, content = path.read_bytes(), bytearray(path.read_bytes())
+        content[len(content) // 5 * 3 - 2] ^= 1  # of the third row the last value, or the last digit of its checksum
+        path.write_bytes(bytes(content))
         cache, rows, computed = self.fill(tmp_path / "cache", records)
-        assert computed == 3  # the damaged one and those behind it
+        assert computed == 0
         assert cache.features("identity")[rows][:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
+        assert path.read_bytes() == sound
+
+    def test_rows_of_another_view_are_told_apart_when_they_are_mended(self, records, tmp_path):
+        cache, rows, _ = self.fill(tmp_path / "cache", records)
+        (tmp_path / "cache" / "identity.features").write_bytes(bytes(5 * 12))
+        load = feature_loader(cache, {"identity": rows})
+        assert load(np.array([4, 1]), np.random.default_rng(0))[:, 0, 0, 1].tolist() == [201, 51]
+
+    def test_what_will_be_written_is_said(self, records, tmp_path):
+        cache = FeatureCache(tmp_path / "caches" / "one", (1000, 1000, 3))  # 6 MB a row
+        said = cache.reserve({"identity": records, "center_crop": records[:4]})
+        assert said.startswith(f"feature cache: 54.0 MB (5 images in 2 views) to be written to {tmp_path / 'caches'}; ")
+        assert not (tmp_path / "caches").exists()
+        self.fill(tmp_path / "cache", records[:4])
+        assert "(1 images in 1 view)" in FeatureCache(tmp_path / "cache", self.shape).reserve({"identity": records})
+        assert FeatureCache(tmp_path / "cache", self.shape).reserve({"identity": records[:4]}) == ""
+
+    def test_what_does_not_fit_is_refused_with_other_ways(self, records, tmp_path):
+        huge = FeatureCache(tmp_path / "caches" / "one", (10**7, 10**7, 3))
+        with pytest.raises(InputError, match=r"needs 3,000,000\.0 GB \(5 images in 1 view\), and .* another folder"):
+            huge.reserve({"identity": records})
 
     @pytest.mark.parametrize("lost", [1, 5, 40, 80])
     def test_a_torn_end_is_written_again(self, records, tmp_path, lost):
