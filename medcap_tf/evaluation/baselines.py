@@ -11,7 +11,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.evaluation.metrics import concept_f1
 from medcap_tf.text import Normalizer
 
-_CHUNK = 512  # queries compared with the whole datastore at once
+_QUERIES, _BLOCK = 1024, 8192  # of so many rows at a time, so that no matrix is large
 
 POPULAR_WORDS = 10
 """How many words the image-blind baseline says, close to the mean length of a normalized caption."""
@@ -45,17 +45,27 @@ def nearest(
 
     Rows whose number in `contents` int [M] is the query's in `own` int [N] are left out.
     """
-    rows = []
-    for start in range(0, len(queries), _CHUNK):
-        likeness = similarity(queries[start : start + _CHUNK], datastore)
-        if own is not None:
-            likeness[own[start : start + _CHUNK, None] == contents] = -np.inf
-        rows.append(likeness.argmax(1))
-    return np.concatenate(rows)
+    unit, count = _unit_roots(queries), len(queries)
+    best, rows = np.full(count, -np.inf, np.float32), np.zeros(count, np.int64)
+    for first in range(0, len(datastore), _BLOCK):
+        block = _unit_roots(datastore[first : first + _BLOCK]).T
+        for start in range(0, count, _QUERIES):
+            some = slice(start, min(start + _QUERIES, count))
+            likeness = unit[some] @ block
+            if own is not None and contents is not None:
+                likeness[own[some, None] == contents[None, first : first + _BLOCK]] = -np.inf
+            found = likeness.argmax(1)
+            values = likeness[np.arange(len(found)), found]
+            nearer = values > best[some]  # of equals the first, as everywhere
+            best[some], rows[some] = np.where(nearer, values, best[some]), np.where(nearer, first + found, rows[some])
+    return rows
 
 
 def similarity(queries: np.ndarray, datastore: np.ndarray) -> np.ndarray:
     """Cosine of the square roots, as `retrieval.Retriever` compares: float [N, C], float [M, C] -> float32 [N, M]."""
-    roots = [np.sqrt(np.maximum(x.astype(np.float32), 0)) for x in (queries, datastore)]
-    one, other = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in roots)
-    return one @ other.T
+    return _unit_roots(queries) @ _unit_roots(datastore).T
+
+
+def _unit_roots(rows: np.ndarray) -> np.ndarray:
+    roots = np.sqrt(np.maximum(rows.astype(np.float32), 0))
+    return roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-9)

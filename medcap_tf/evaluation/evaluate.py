@@ -167,7 +167,7 @@ def _baselines(
     blind, usual = popular_words([r.caption for r in datastore.records]), popular_concepts(datastore.records)
     learned = ConceptMatrix.of(datastore.records, concepts)
     queries = np.stack([_pooled(caption, datastore) for caption in captions])
-    rows = nearest(queries, datastore.features.astype(np.float32), own, datastore.contents())
+    rows = nearest(queries, datastore.features, own, datastore.contents())
     neighbors, count = [datastore.records[row] for row in rows], len(captions)
     return {
         "popular_words": Answers([blind] * count, [usual] * count, _repeated(learned.frequencies(), count)),

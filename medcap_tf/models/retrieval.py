@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from medcap_tf.text import PAD, UNK
 
+_BLOCK = 8192  # training images at a time, while the retriever is built
 _NEVER = -1e9  # a similarity whose weight is 0 at any temperature
 
 
@@ -69,8 +70,10 @@ class Retriever(tf.Module):
         self.decoder_similarity = _scalar(parameters.decoder_similarity, "decoder_similarity")
         self.temperature = _scalar(parameters.temperature, "temperature")
         # Variables, not constants: a SavedModel's graph may not hold 2 GB.
-        unit = _unit(tf.constant(features, tf.float32))
-        self._features = tf.Variable(unit, trainable=False, name="features")
+        self._features = tf.Variable(tf.zeros(features.shape), trainable=False, name="features")
+        for start in range(0, len(features), _BLOCK):  # whose copies are small
+            block = features[start : start + _BLOCK]
+            self._features[start : start + len(block)].assign(_unit(tf.constant(block, tf.float32)))
         self._tokens = tf.Variable(tokens.astype(np.int32), trainable=False, name="tokens")
         self._concepts = tf.Variable(concepts.astype(np.int32), trainable=False, name="concepts")
         self._num_concepts = num_concepts

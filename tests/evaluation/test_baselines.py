@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medcap_tf.data.records import Record
+from medcap_tf.evaluation import baselines
 from medcap_tf.evaluation.baselines import nearest, popular_concepts, popular_words, similarity
 
 
@@ -32,6 +33,19 @@ def test_nearest_is_by_angle():
     assert nearest(queries, datastore).tolist() == [0, 2, 1]
     own, contents = np.array([4, 7, -1], np.int32), np.array([4, 5, 7], np.int32)
     assert nearest(queries, datastore, own, contents).tolist() == [1, 1, 1]
+
+
+def test_nearest_in_blocks_is_nearest_in_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, datastore = rng.uniform(size=(7, 5)).astype(np.float16), rng.uniform(size=(23, 5)).astype(np.float16)
+    datastore[20] = datastore[3]  # of equals the first
+    queries[0] = datastore[3]
+    expected = similarity(queries, datastore).argmax(1)
+    monkeypatch.setattr(baselines, "_QUERIES", 3)
+    monkeypatch.setattr(baselines, "_BLOCK", 4)
+    found = nearest(queries, datastore)
+    assert found.tolist() == expected.tolist() and found[0] == 3
+    assert nearest(queries, datastore, np.arange(7), np.array([0] * 23)).tolist()[0] == 0  # all of it is its own
 
 
 def test_similarity_is_the_cosine_of_square_roots():
