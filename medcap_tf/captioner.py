@@ -23,6 +23,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.inverted_lists import Lists, load_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever
 from medcap_tf.models.weights import load_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
@@ -92,16 +93,24 @@ class RunCaptioner:
             raise InputError(
                 f"{run.retrieval}: cannot be read ({error}); finish the run again by train.py --resume"
             ) from error
-        return alone.with_retrieval(Datastore.load(run), parameters)
+        datastore = Datastore.load(run)
+        return alone.with_retrieval(
+            datastore, parameters, lists=load_lists(run.datastore_lists, len(datastore.records))
+        )
 
     def with_retrieval(
-        self, datastore: Datastore, parameters: RetrievalParameters, count: int | None = None
+        self,
+        datastore: Datastore,
+        parameters: RetrievalParameters,
+        count: int | None = None,
+        lists: Lists | None = None,
     ) -> RunCaptioner:
-        """The same captioner with similar images; `count` of them, by default `decoding.neighbors`."""
+        """The same captioner with similar images; `count` of them, by default `decoding.neighbors`; `lists` of a
+        datastore too large to be compared whole."""
         tokens, columns = datastore.encode(self.vocabulary, self.concepts, self.config.text.max_words)
         count = self.config.decoding.neighbors if count is None else count
         contents, known = datastore.contents(), len(self.concepts)
-        retriever = Retriever(datastore.features, tokens, columns, known, contents, count, parameters)
+        retriever = Retriever(datastore.features, tokens, columns, known, contents, count, parameters, lists)
         model = dataclasses.replace(self.model, retriever=retriever)
         concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
         return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore)

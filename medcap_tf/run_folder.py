@@ -46,6 +46,7 @@ class RunFolder:
         self.history, self.history_plot = path / "history.csv", path / "history.png"
         self.logs = path / "logs"  # TensorBoard
         self.datastore_records, self.datastore_features = path / "library.json", path / "library.npy"
+        self.datastore_lists = path / "library_lists.npz"  # of large datastores alone
         self.retrieval = path / "neighbours.json"  # absent where similar images do not help
         self.predictions, self.predicted_concepts = path / "predictions.csv", path / "concepts.csv"
         self.scores = path / "scores.json"

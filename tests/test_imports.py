@@ -22,7 +22,15 @@ PACKAGE = "medcap_tf"
 
 # Unit -> the units of ours it may import. Everybody may import `errors`, `files`, and `medcap_tf` itself (the version).
 LOW = {"caption", "config", "text", "run_folder", "decoding"}
-MODELS = {"models", "models/captioning", "models/fold", "models/retrieval", "models/visual", "models/weights"}
+MODELS = {
+    "models",
+    "models/captioning",
+    "models/fold",
+    "models/inverted_lists",
+    "models/retrieval",
+    "models/visual",
+    "models/weights",
+}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
@@ -39,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "models/attention": set(),
     "models/dropout": set(),
-    "models/retrieval": {"text"},
+    "models/inverted_lists": set(),
+    "models/retrieval": {"models/inverted_lists", "text"},
     "models/visual": {"models/dropout", "config"},
     "models/fold": {"models/visual"},
     "models/semantic": {"models/attention", "models/dropout", "config"},

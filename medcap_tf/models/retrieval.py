@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.models.inverted_lists import Lists, ListSearch
 from medcap_tf.text import PAD, UNK
 
 _BLOCK = 8192  # training images at a time, while the retriever is built
@@ -52,6 +53,7 @@ class Retriever(tf.Module):
         contents: np.ndarray,
         count: int,
         parameters: RetrievalParameters,
+        lists: Lists | None = None,
     ):
         """Build over the training images.
 
@@ -63,6 +65,7 @@ class Retriever(tf.Module):
             contents: int32 [M], a number for what each image shows: equal for equal files.
             count: N; at most M are taken.
             parameters: how much the neighbors count.
+            lists: of `unit_rows`, to look into some of them; None: all training images are compared.
         """
         super().__init__()
         self.count, self.parameters = min(count, len(tokens)), parameters
@@ -70,10 +73,8 @@ class Retriever(tf.Module):
         self.decoder_similarity = _scalar(parameters.decoder_similarity, "decoder_similarity")
         self.temperature = _scalar(parameters.temperature, "temperature")
         # Variables, not constants: a SavedModel's graph may not hold 2 GB.
-        self._features = tf.Variable(tf.zeros(features.shape), trainable=False, name="features")
-        for start in range(0, len(features), _BLOCK):  # whose copies are small
-            block = features[start : start + _BLOCK]
-            self._features[start : start + len(block)].assign(_unit(tf.constant(block, tf.float32)))
+        self._lists = ListSearch(unit_rows(features, np.float16), lists, contents) if lists else None
+        self._features = None if lists else tf.Variable(unit_rows(features), trainable=False, name="features")
         self._tokens = tf.Variable(tokens.astype(np.int32), trainable=False, name="tokens")
         self._concepts = tf.Variable(concepts.astype(np.int32), trainable=False, name="concepts")
         self._num_concepts = num_concepts
@@ -84,7 +85,10 @@ class Retriever(tf.Module):
 
         `own` int32 [B] are numbers of `contents` whose images are no neighbors of the row; -1: of none.
         """
-        similarity = tf.matmul(_unit(tf.cast(pooled, tf.float32)), self._features, transpose_b=True)
+        queries = _unit(tf.cast(pooled, tf.float32))
+        if self._lists is not None:
+            return self._lists.nearest(queries, self.count, own, _NEVER)
+        similarity = tf.matmul(queries, self._features, transpose_b=True)
         if own is not None:
             similarity = tf.where(own[:, None] == self._contents[None], _NEVER, similarity)
         return tf.math.top_k(similarity, self.count)
@@ -185,6 +189,14 @@ def interpolate_concepts(scores: tf.Tensor, neighbors: Neighbors) -> tf.Tensor:
     """An image's own concept scores float32 [B, Q] and its neighbors' concepts, by the same weights as words."""
     own = tf.maximum(1 - tf.reduce_sum(neighbors.weight, 1, keepdims=True), 0)
     return own * scores + tf.reduce_sum(neighbors.weight[..., None] * neighbors.concepts, 1)
+
+
+def unit_rows(features: np.ndarray, kind: type = np.float32) -> np.ndarray:
+    """Mean regions float [M, C] as they are compared: unit vectors [M, C]."""
+    rows: np.ndarray = np.empty(features.shape, kind)
+    for start in range(0, len(features), _BLOCK):  # whose copies are small
+        rows[start : start + _BLOCK] = _unit(tf.constant(features[start : start + _BLOCK], tf.float32)).numpy()
+    return rows
 
 
 def _scalar(value: float, name: str) -> tf.Variable:

@@ -79,6 +79,16 @@ def find_batch_size(config: Config, words: int, concepts: int, replicas: int) ->
     return replicas * min(fit if fit < 8 else fit - fit % 8, MOST // replicas)
 
 
+def settings_by_memory(config: Config, stage: str) -> list[str]:
+    """What a step's memory depends on, the most telling first."""
+    size, image = f"training.batch_size={config.training.batch_size}", f"visual.image_size={config.visual.image_size}"
+    if stage == "visual":
+        return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
+    if stage == "caption" and config.visual.trainable != "none":
+        return [size, f"visual.trainable={config.visual.trainable}", image]
+    return [size, f"text.max_words={config.text.max_words}"]
+
+
 def measure(config: Config, words: int, concepts: int, size: int, steps: int = 2) -> Probe:
     """Steps of `size` images on every stage that the settings train, in a process of their own; arguments otherwise as
     of `find_batch_size`.

@@ -5,6 +5,7 @@ Axes: B images, h x w regions of C channels, N neighbors, Q concepts.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
@@ -18,7 +19,9 @@ from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.evaluate import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
-from medcap_tf.models.retrieval import RetrievalParameters, Retriever
+from medcap_tf.models.inverted_lists import EXACT, Lists, build_lists, save_lists
+from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows
+from medcap_tf.run_folder import RunFolder
 
 IMAGES = 500  # enough to choose among seven, and few enough for memory
 _BATCH = 32
@@ -41,7 +44,7 @@ class Trial(NamedTuple):
 
 
 def choose_retrieval(
-    captioner: RunCaptioner, datastore: Datastore, records: Sequence[Record], count: int
+    captioner: RunCaptioner, datastore: Datastore, records: Sequence[Record], count: int, lists: Lists | None = None
 ) -> list[Trial]:
     """Caption validation images with the decoder alone and with similar images that count differently.
 
@@ -50,6 +53,7 @@ def choose_retrieval(
         datastore: its training images.
         records: validation records with images and captions; where there are more than IMAGES, as many are drawn.
         count: N.
+        lists: of a datastore too large to be compared whole.
 
     Returns:
         All trials, the decoder alone first; the best is worth keeping.
@@ -57,7 +61,7 @@ def choose_retrieval(
     drawn = np.random.default_rng(0).permutation(len(records))[:IMAGES]  # tables may be sorted by case
     records = [records[row] for row in sorted(drawn)]
     regions = _regions(captioner, records)
-    together = captioner.with_retrieval(datastore, RetrievalParameters(1.0, 1.0, 0.5), count)
+    together = captioner.with_retrieval(datastore, RetrievalParameters(1.0, 1.0, 0.5), count, lists)
     retriever = together.model.retriever
     assert retriever is not None  # with_retrieval has just given it one
     references = [record.caption for record in records]
@@ -70,6 +74,21 @@ def choose_retrieval(
         threshold = best_threshold(scores, records, captioner.concepts)[0] if captioner.concepts else 0.5
         trials.append(_trial(RetrievalParameters(similarity, temperature, threshold), references, captions))
     return trials
+
+
+def group_large(run: RunFolder, datastore: Datastore) -> Lists | None:
+    """Of a datastore too large to be compared whole: where to look, kept in the run; None for all others."""
+    count = len(datastore.records)
+    if count <= EXACT:
+        return None
+    lists = build_lists(unit_rows(datastore.features, np.float16))
+    save_lists(lists, run.datastore_lists)
+    tqdm.write(
+        f"{count:,} images to compare with: {lists.probes} of {len(lists.centroids):,} lists are searched, which hold "
+        f"{lists.recall:.1%} of the nearest",
+        file=sys.stderr,
+    )
+    return lists
 
 
 def _trial(parameters: RetrievalParameters | None, references: list[str], captions: list[str]) -> Trial:

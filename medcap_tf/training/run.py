@@ -26,17 +26,18 @@ from medcap_tf.files import write_text
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
+from medcap_tf.models.inverted_lists import Lists
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
-from medcap_tf.training.batch_size import find_batch_size
+from medcap_tf.training.batch_size import find_batch_size, settings_by_memory
 from medcap_tf.training.begin import check_data, check_files, claim_folder, read_begun, vocabulary_text
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
-from medcap_tf.training.retrieval import choose_retrieval
+from medcap_tf.training.retrieval import choose_retrieval, group_large
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,
@@ -201,20 +202,10 @@ def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], histo
         every = config.training.explain_every
         pictures = tf_explain_callback(context.model, config.visual, pixels, run.logs, every, stage.name)
         stage.epoch_end.append(pictures)
-    with naming_settings(f"stage {stage.name}", _memory_settings(config, stage.name)):
+    with naming_settings(f"stage {stage.name}", settings_by_memory(config, stage.name)):
         best = run_stage(stage, config.training, context.device, run, history)
     if best:
         load_weights(context.model, best, parts)
-
-
-def _memory_settings(config: Config, stage: str) -> list[str]:
-    """What a step's memory depends on, the most telling first."""
-    size, image = f"training.batch_size={config.training.batch_size}", f"visual.image_size={config.visual.image_size}"
-    if stage == "visual":
-        return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
-    if stage == "caption" and config.visual.trainable != "none":
-        return [size, f"visual.trainable={config.visual.trainable}", image]
-    return [size, f"text.max_words={config.text.max_words}"]
 
 
 def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
@@ -273,7 +264,7 @@ def _score(context: TrainingContext, splits: Splits, concept_names: dict[str, st
     alone = RunCaptioner.from_run(run, context.config.replace({"decoding.neighbors": 0}))
     datastore = _datastore(context, splits.train, alone)
     datastore.save(run)
-    _choose_retrieval(context, splits, alone, datastore)
+    _choose_retrieval(context, splits, alone, datastore, group_large(run, datastore))
     captioner = RunCaptioner.from_run(run, context.config)
     test = [record for record in splits.test if record.image_path]
     if context.config.decoder.semantic_source == "reference":  # which needs the answers
@@ -288,12 +279,14 @@ def _score(context: TrainingContext, splits: Splits, concept_names: dict[str, st
     return scores
 
 
-def _choose_retrieval(context: TrainingContext, splits: Splits, alone: RunCaptioner, datastore: Datastore) -> None:
+def _choose_retrieval(
+    context: TrainingContext, splits: Splits, alone: RunCaptioner, datastore: Datastore, lists: Lists | None
+) -> None:
     """Keep the parameters that give the best validation captions, if any beat the decoder alone."""
     count = context.config.decoding.neighbors
     if not count or context.config.decoder.semantic_source == "reference":
         return
-    trials = choose_retrieval(alone, datastore, splits.valid, count)
+    trials = choose_retrieval(alone, datastore, splits.valid, count, lists)
     best = max(trials, key=lambda trial: trial.score)
     context.run.write_retrieval(best.parameters and best.parameters._asdict())
     if best.parameters is None:
