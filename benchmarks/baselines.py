@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from medcap_tf.decoding import beam_search
 from medcap_tf.evaluation.baselines import popular_words
-from medcap_tf.evaluation.metrics import caption_scores, official_tokens
+from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.text import END, PAD, START, UNK, Vocabulary
 
 
@@ -53,26 +53,6 @@ def language_model(captions: Sequence[str], vocabulary: Vocabulary, epochs: int 
         end=END, forbidden=(PAD, START, UNK), pad=PAD,
     )  # fmt: skip
     return " ".join(vocabulary.readable(vocabulary.decode(found.tokens.numpy()[0])))
-
-
-def consensus(captions: Sequence[str], near: np.ndarray, neighbors: int) -> np.ndarray:
-    """Of the nearest images, the one whose caption is most like the others (Devlin et al. 2015): int64 [N]."""
-    grams = [_ngrams(caption) for caption in captions]
-    chosen = []
-    for row in near:
-        best = np.argsort(-row)[:neighbors]
-        likeness = [np.mean([_overlap(grams[i], grams[j]) for j in best if j != i]) for i in best]
-        chosen.append(best[int(np.argmax(likeness))])
-    return np.array(chosen)
-
-
-def _ngrams(caption: str) -> Counter:
-    words = official_tokens(caption)
-    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
-
-
-def _overlap(one: Counter, other: Counter) -> float:
-    return 2 * sum((one & other).values()) / max(1, sum(one.values()) + sum(other.values()))
 
 
 class PlacedWords:

@@ -38,7 +38,8 @@ from medcap_tf.data.images import read_image
 from medcap_tf.data.records import read_dataset
 from medcap_tf.data.tables import read_captions
 from medcap_tf.evaluation.baselines import popular_concepts, popular_words, similarity
-from medcap_tf.evaluation.metrics import caption_scores, caption_statistics, concept_f1
+from medcap_tf.evaluation.metrics import caption_scores, caption_statistics, concept_f1, official_tokens
+from medcap_tf.evaluation.neighbors import consensus
 from medcap_tf.evaluation.score_files import write_predictions, write_scores
 from medcap_tf.files import write_text
 from medcap_tf.run_folder import RunFolder
@@ -199,12 +200,14 @@ class Study:
         datastore = Datastore.load(RunFolder(self.out / "encoder"))
         features = {split: pooled(captioner, records) for split, records in self.splits.items()}
         known = [record.caption for record in datastore.records]
+        tokens = [official_tokens(caption) for caption in known]
         placed = baselines.PlacedWords(known, datastore.features)
         placed.tune(features["valid"], [record.caption for record in self.splits["valid"]])
         model = baselines.language_model(known, captioner.vocabulary)
         for split, records in self.splits.items():
             near = similarity(features[split], datastore.features)
-            copied = {"nearest_image": near.argmax(1), "consensus": baselines.consensus(known, near, 10)}
+            nearest = np.argsort(-near)[:, :10]
+            copied = {"nearest_image": near.argmax(1), "consensus": consensus(nearest, tokens)}
             captions = {
                 "popular_words": [popular_words(known)] * len(records),
                 "popular_shuffled": baselines.popular_shuffled(known, len(records)),

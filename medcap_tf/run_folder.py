@@ -48,6 +48,7 @@ class RunFolder:
         self.datastore_records, self.datastore_features = path / "library.json", path / "library.npy"
         self.datastore_lists = path / "library_lists.npz"  # of large datastores alone
         self.retrieval = path / "neighbours.json"  # absent where similar images do not help
+        self.baselines = path / "baselines.json"  # what validation images have chosen for them
         self.predictions, self.predicted_concepts = path / "predictions.csv", path / "concepts.csv"
         self.scores = path / "scores.json"
         self.subgroups, self.subgroups_plot = path / "groups.csv", path / "groups.png"
@@ -101,6 +102,23 @@ class RunFolder:
             self.retrieval.unlink(missing_ok=True)
         else:
             write_text(self.retrieval, json.dumps(dict(parameters), indent=2) + "\n")
+
+    def read_baselines(self) -> dict[str, Any] | None:
+        """What validation images have chosen for the baselines, by name; None in runs of earlier versions.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        if not self.baselines.is_file():
+            return None
+        values = read_json(self.baselines)
+        if not isinstance(values, dict):
+            raise InputError(f"{self.baselines}: cannot be read; move it away to leave the tuned baselines out")
+        return values
+
+    def write_baselines(self, values: Mapping[str, Any]) -> None:
+        """What `read_baselines` reads."""
+        write_text(self.baselines, json.dumps(dict(values), indent=2) + "\n")
 
     def read_scores(self) -> dict[str, Any]:
         """The scores of the test split; empty in a run that is not scored."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from medcap_tf import __version__
-from medcap_tf.cli import captions, cluster, data, explanations, scores, serving, submissions, training
+from medcap_tf.cli import captions, claims, cluster, data, explanations, scores, serving, submissions, training
 from medcap_tf.cli.options import RESEARCH
 from medcap_tf.errors import InputError
 
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medcap", description=f"Captions medical images and shows why. {RESEARCH}")
     parser.add_argument("--version", action="version", version=f"medcap_tf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (data, training, captions, explanations, scores, submissions, serving, cluster):
+    for room in (data, training, captions, explanations, scores, claims, submissions, serving, cluster):
         room.add_commands(commands)
     return parser
 

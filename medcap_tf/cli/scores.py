@@ -43,7 +43,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     records, dataset = options.read_split(args)
     captioner = options.load(args)
     from medcap_tf.data.datastore import Datastore
-    from medcap_tf.evaluation.evaluate import evaluate
+    from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate
+    from medcap_tf.evaluation.neighbors import Tuned
     from medcap_tf.evaluation.neural import EditionChoice
     from medcap_tf.evaluation.score_files import file_suffix, format_scores
     from medcap_tf.run_folder import RunFolder
@@ -53,7 +54,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     own_place = out.resolve() == args.model.resolve()
     suffix = file_suffix(args.split, captioner.config.data.test_split) if own_place else ""
     edition = EditionChoice(args.edition, args.weights) if args.edition else None
-    scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix, edition)
+    choices = EvaluationOptions(edition, Tuned.load(RunFolder(args.model), captioner.concepts))
+    scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix, choices)
     if scores is None:
         print(f"{args.data}: split {args.split!r} has no captions to score against")
     else:
@@ -102,15 +104,14 @@ class _Answers(NamedTuple):
 
 
 def _parts_of(truth: _Answers, system: _Answers, manual: _Answers | None, args: argparse.Namespace) -> _Scored:
-    from medcap_tf.evaluation.metrics import caption_parts, concept_parts, edition_concept_parts, score_name
+    from medcap_tf.evaluation.metrics import caption_parts, concept_parts, edition_concept_parts, missing_concepts
 
     if args.concepts:
         parts, year = concept_parts(truth.values, system.values), args.edition
-        own = edition_concept_parts(year, truth.values, system.values, manual and manual.values) if year else {}
-        secondary = score_name(year, "concept_f1_manual")
-        lacking = year and year >= "2023" and secondary not in own
-        absent = {secondary: "not computed: it needs --manual TABLE (concepts_manual.csv)"} if lacking else {}
-        return _Scored({**parts, **own}, absent, {})
+        if not year:
+            return _Scored(parts, {}, {})
+        own = edition_concept_parts(year, truth.values, system.values, manual and manual.values)
+        return _Scored({**parts, **own}, missing_concepts(year, own, "--manual TABLE (concepts_manual.csv)"), {})
     parts = caption_parts(truth.values, system.values)
     if not args.edition:
         return _Scored(parts, {}, {})

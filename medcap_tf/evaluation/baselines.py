@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.metrics import concept_f1
 from medcap_tf.text import Normalizer
@@ -41,24 +42,51 @@ def popular_concepts(records: Sequence[Record]) -> tuple[str, ...]:
 def nearest(
     queries: np.ndarray, datastore: np.ndarray, own: np.ndarray | None = None, contents: np.ndarray | None = None
 ) -> np.ndarray:
-    """Row of the datastore most similar to each query: float [N, C], float [M, C] -> int64 [N].
+    """Row of the datastore most similar to each query, int64 [N]; see `neighbors`."""
+    return neighbors(queries, datastore, 1, own, contents)[0][:, 0]
 
-    Rows whose number in `contents` int [M] is the query's in `own` int [N] are left out.
+
+def neighbors(
+    queries: np.ndarray,
+    datastore: np.ndarray,
+    count: int,
+    own: np.ndarray | None = None,
+    contents: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the datastore most similar to each query, int64 [N, count], the first most, and how similar they are.
+
+    Args:
+        queries: float [N, C].
+        datastore: float [M, C].
+        count: at most M.
+        own: int [N]; rows whose number in `contents` is a query's own are left out: they come last, at -inf.
+        contents: int [M].
     """
-    unit, count = _unit_roots(queries), len(queries)
-    best, rows = np.full(count, -np.inf, np.float32), np.zeros(count, np.int64)
+    unit, total = _unit_roots(queries), len(queries)
+    best, rows = np.full((total, count), -np.inf, np.float32), np.zeros((total, count), np.int64)
     for first in range(0, len(datastore), _BLOCK):
         block = _unit_roots(datastore[first : first + _BLOCK]).T
-        for start in range(0, count, _QUERIES):
-            some = slice(start, min(start + _QUERIES, count))
+        for start in range(0, total, _QUERIES):
+            some = slice(start, min(start + _QUERIES, total))
             likeness = unit[some] @ block
             if own is not None and contents is not None:
                 likeness[own[some, None] == contents[None, first : first + _BLOCK]] = -np.inf
-            found = likeness.argmax(1)
-            values = likeness[np.arange(len(found)), found]
-            nearer = values > best[some]  # of equals the first, as everywhere
-            best[some], rows[some] = np.where(nearer, values, best[some]), np.where(nearer, first + found, rows[some])
-    return rows
+            found = _highest(likeness, count)
+            # Stable, so that of equals the first row is the nearest, as everywhere.
+            values = np.hstack([best[some], np.take_along_axis(likeness, found, 1)])
+            order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+            best[some] = np.take_along_axis(values, order, 1)
+            rows[some] = np.take_along_axis(np.hstack([rows[some], first + found]), order, 1)
+    return rows, best
+
+
+def _highest(likeness: np.ndarray, count: int) -> np.ndarray:
+    """The columns of each row's highest values, ascending: float [N, B] -> int64 [N, at most count]."""
+    if count == 1:
+        return likeness.argmax(1)[:, None]
+    if count >= likeness.shape[1]:
+        return np.broadcast_to(np.arange(likeness.shape[1]), likeness.shape)
+    return np.sort(np.argpartition(-likeness, count - 1, axis=1)[:, :count], axis=1)
 
 
 def similarity(queries: np.ndarray, datastore: np.ndarray) -> np.ndarray:
@@ -69,3 +97,31 @@ def similarity(queries: np.ndarray, datastore: np.ndarray) -> np.ndarray:
 def _unit_roots(rows: np.ndarray) -> np.ndarray:
     roots = np.sqrt(np.maximum(rows.astype(np.float32), 0))
     return roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-9)
+
+
+def best_threshold(scores: np.ndarray, records: Sequence[Record], concepts: Sequence[str]) -> tuple[float, float]:
+    """The threshold of float32 [N, K] concept scores with the highest official F1, and that F1.
+
+    True concepts that are not among the learned ones count as missed.
+    """
+    if not any(record.concepts for record in records):
+        return 0.5, 0.0
+    candidates = np.arange(0.02, 0.98, 0.02)
+    f1 = official_f1(records, concepts)
+    values = [f1(scores >= threshold) for threshold in candidates]
+    return float(candidates[int(np.argmax(values))]), max(values)
+
+
+def official_f1(records: Sequence[Record], concepts: Sequence[str]) -> Callable[[np.ndarray], float]:
+    """The official F1 of N records as a function of which of the K concepts are named, bool [N, K]."""
+    learned = ConceptMatrix.of(records, concepts)
+    rows = learned.rows()
+    truth = np.array([len({concept.upper() for concept in record.concepts}) for record in records])
+    counted = truth > 0
+
+    def f1(named: np.ndarray) -> float:
+        hits = np.bincount(rows[named[rows, learned.columns]], minlength=len(records))
+        values = 2 * hits / np.maximum(np.count_nonzero(named, axis=1) + truth, 1)
+        return float(values[counted].mean()) if counted.any() else 0.0
+
+    return f1

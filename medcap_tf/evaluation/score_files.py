@@ -13,6 +13,8 @@ from medcap_tf.caption import Caption
 from medcap_tf.data.records import Record
 from medcap_tf.files import write_text
 
+METHODS = ("model", "oracle", "thresholds_by_label", "neighbors", "nearest_image", "popular_words")
+
 
 def file_suffix(split: str, test_split: str) -> str:
     """What stands in a run folder after the names of a split's files: nothing for the run's own test split."""
@@ -42,12 +44,12 @@ def _write_table(path: Path, column: str, rows: Any) -> None:
 
 def format_scores(scores: dict[str, Any]) -> str:
     """`scores.json` as a table for people: a row a metric, a column a method, with 95% intervals where there are."""
-    methods = [name for name in ("model", "oracle", "popular_words", "nearest_image") if name in scores]
+    methods = [name for name in METHODS if name in scores]
     width = max(22, *(len(metric) + 1 for metric in scores[methods[0]]))
     lines = [f"{scores['split']}: {scores['images']} images".ljust(width) + "".join(m.rjust(26) for m in methods)]
     for metric in scores[methods[0]]:
         ends = [scores.get("intervals", {}).get(method, {}).get(metric) for method in methods]
-        cells = [_cell(scores[method].get(metric), end) for method, end in zip(methods, ends)]
+        cells = [_cell(scores[method], metric, end) for method, end in zip(methods, ends)]
         lines.append(metric.ljust(width) + "".join(cell.rjust(26) for cell in cells))
     if "own_entries_left_out" in scores:
         count = scores["own_entries_left_out"]
@@ -59,9 +61,10 @@ def format_scores(scores: dict[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value: float | None, ends: Sequence[float] | None) -> str:
+def _cell(own: Mapping[str, float | None], metric: str, ends: Sequence[float] | None) -> str:
+    value = own.get(metric)
     if value is None:
-        return "not computed" + " " * 15
+        return ("not computed" if metric in own else "-") + " " * 15
     return f"{value:.4f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else " " * 15)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from medcap_tf.caption import Caption
 from medcap_tf.evaluation.metrics import caption_parts, notes_on
+from medcap_tf.explain.claims import doubtful_claims
 from medcap_tf.explain.explanation import Explanation, shared_words
 from medcap_tf.explain.figures import MAP_COLORS, active_share, strongest
 from medcap_tf.explain.finding_words import finding_words
@@ -35,7 +36,8 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
         concept_names: what to call the concepts' codes, where known.
 
     Returns:
-        `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `image`
+        `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `doubts`,
+        the claims of the caption that should not be believed as they stand (see `claims`); `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
         tokens' probabilities; `words`, with `finding` where one names what was found; `maps`, those of
         `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps for each word, as
@@ -54,7 +56,8 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
     return {
         **entry,
         "notes": _notes(explanation),
-        "image": _image(explanation.image),
+        "doubts": _doubts(explanation, known, concept_names or {}),
+        "image": image_values(explanation.image),
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if has_words else None,
         "words": _words(explanation, concept_names or {}),
@@ -81,7 +84,15 @@ def _notes(explanation: Explanation) -> list[str]:
     return notes
 
 
-def _image(image: Any) -> dict[str, Any]:
+def _doubts(explanation: Explanation, maps: Mapping[str, np.ndarray], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The claims that the caption's first maps, or the image's own concepts, contradict, or that no model can know."""
+    concepts = [names.get(code, code) for code, _ in explanation.caption.concepts]
+    found = doubtful_claims(explanation.caption.words, next(iter(maps.values()), None), concepts)
+    return [doubt._asdict() for doubt in found]
+
+
+def image_values(image: np.ndarray) -> dict[str, Any]:
+    """uint8 [H, W, 3] as a page shows it: data URI `src`, `width` and `height` for its proportions."""
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     if scale < 1:

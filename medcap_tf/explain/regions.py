@@ -102,3 +102,12 @@ def region_values(region: Region) -> dict[str, Any]:
 def word_regions(maps: np.ndarray) -> list[list[dict[str, Any]]]:
     """The regions of each word of maps float32 [n, h, w], as plain values."""
     return [[region_values(region) for region in find_regions(grid)] for grid in maps]
+
+
+def matching_share(grid: np.ndarray, side: str) -> float:
+    """The share of a map [h, w] on the half of the image where the patient's side is; a middle column counts half; nan
+    of a map that is all 0."""
+    columns = np.clip(np.arange(grid.shape[1]) + 1 - grid.shape[1] / 2, 0, 1)  # how much of each lies right of middle
+    total = float(grid.sum())
+    image_right = float((grid * columns).sum()) / total if total > 0 else float("nan")
+    return image_right if side == "left" else 1 - image_right

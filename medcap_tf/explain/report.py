@@ -83,7 +83,7 @@ def _page(
         loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {}  # keys in the order given
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = page_asset("report.css"), page_asset("report.js")
     return environment.get_template("report.html").generate(
         title=title,
         alone=alone,
@@ -94,16 +94,17 @@ def _page(
         colors=color_table(MAP_COLORS).tolist(),
         style=Markup(style),
         script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=source_hash(style),
+        script_hash=source_hash(script),
     )
 
 
-def _asset(name: str) -> str:
+def page_asset(name: str) -> str:
+    """A style sheet or script of the package's pages."""
     return resources.files("medcap_tf.explain").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
     """The source expression by which a Content-Security-Policy allows this text and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 

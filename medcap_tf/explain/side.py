@@ -18,6 +18,7 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.explain.attribution import Attributor
 from medcap_tf.explain.captioned import MAPS, CaptionedImage, bar
 from medcap_tf.explain.pointing import bootstrap, means
+from medcap_tf.explain.regions import matching_share
 from medcap_tf.phantoms.backgrounds import MODALITIES, VIEWS, told
 
 SIDES = ("left", "right")
@@ -78,15 +79,6 @@ def _cases(attributor: Attributor, captioned: Sequence[CaptionedImage], words: M
             is_finding = words.get(stem) == "finding"
             if is_finding or sides_named([word]):
                 yield SideCase(number, side, is_finding, is_right, {name: getattr(maps, name)[i] for name in MAPS})
-
-
-def matching_share(grid: np.ndarray, side: str) -> float:
-    """The share of a map [h, w] on the half of the image where the patient's side is; a middle column counts half; nan
-    of a map that is all 0."""
-    columns = np.clip(np.arange(grid.shape[1]) + 1 - grid.shape[1] / 2, 0, 1)  # how much of each lies right of middle
-    total = float(grid.sum())
-    image_right = float((grid * columns).sum()) / total if total > 0 else float("nan")
-    return image_right if side == "left" else 1 - image_right
 
 
 def side_rates(cases: Iterable[SideCase]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
-from medcap_tf.evaluation.evaluate import best_threshold
+from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.models.inverted_lists import EXACT, Lists, build_lists, save_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows

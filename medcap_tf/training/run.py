@@ -20,7 +20,9 @@ from medcap_tf.data.pipeline import Examples, image_loader
 from medcap_tf.data.records import Problem, Record, read_dataset
 from medcap_tf.data.splits import ImageFile, Splits, check_images, choose_splits, content_digests, frequent_concepts
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.evaluate import best_threshold, evaluate, score_concepts
+from medcap_tf.evaluation.baselines import best_threshold
+from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate, score_concepts
+from medcap_tf.evaluation.neighbors import TUNED_BY, Tuned, tune
 from medcap_tf.evaluation.score_files import file_suffix, write_scores
 from medcap_tf.files import write_text
 from medcap_tf.memory import naming_settings
@@ -266,17 +268,35 @@ def _score(context: TrainingContext, splits: Splits, concept_names: dict[str, st
     datastore.save(run)
     _choose_retrieval(context, splits, alone, datastore, group_large(run, datastore))
     captioner = RunCaptioner.from_run(run, context.config)
+    tuned = _tune_baselines(context, splits, captioner, datastore)
     test = [record for record in splits.test if record.image_path]
     if context.config.decoder.semantic_source == "reference":  # which needs the answers
         test = [record for record in test if record.caption]
-    scores = evaluate(captioner, test, data.test_split, datastore, run.path, concept_names) if test else None
+    options = EvaluationOptions(tuned=tuned)
+    scores = None
+    if test:
+        scores = evaluate(captioner, test, data.test_split, datastore, run.path, concept_names, options=options)
     if scores is None:
         _say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
         suffix = file_suffix(data.valid_split, data.test_split) if test else ""
-        scores = evaluate(captioner, splits.valid, data.valid_split, datastore, run.path, concept_names, suffix)
+        valid = splits.valid, data.valid_split
+        scores = evaluate(captioner, *valid, datastore, run.path, concept_names, suffix, options)
         assert scores is not None  # a split to train or validate on holds captioned records alone
         write_scores(run.path, scores)
     return scores
+
+
+def _tune_baselines(
+    context: TrainingContext, splits: Splits, captioner: RunCaptioner, datastore: Datastore
+) -> Tuned | None:
+    """Let validation images choose what the baselines have to choose; None where captions need the answer."""
+    if context.config.decoder.semantic_source == "reference":
+        return None
+    valid = splits.valid[:: max(1, len(splits.valid) // TUNED_BY)]
+    captions = list(captioner.caption([record.image_file for record in valid]))
+    tuned = tune(captions, valid, datastore, context.concepts)
+    context.run.write_baselines(tuned._asdict())
+    return tuned
 
 
 def _choose_retrieval(

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from medcap_tf.config import Config
 from medcap_tf.data.pipeline import Examples, Loader, batches
-from medcap_tf.evaluation.evaluate import best_threshold
+from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.visual import set_trainable

@@ -14,8 +14,8 @@ import pytest
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
+from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.evaluate import (
-    best_threshold,
     evaluate,
     own_entries,
     score_concepts,

@@ -104,6 +104,16 @@ def test_a_large_image_is_made_smaller_at_its_own_proportions():
     assert (entry["image"]["width"], entry["image"]["height"]) == (1280, 400)
 
 
+def test_claims_that_should_not_be_believed_are_listed():
+    words = ("arrow", "left", "lung")
+    grid = np.zeros((3, 2, 2), np.float32)
+    grid[:, :, 0] = 0.5  # on the image's left, where by convention the patient's right is
+    caption = Caption(words=words, stems=words, attention=grid, concepts=(("C1", 0.9),))
+    explanation = Explanation(caption, np.arange(48, dtype=np.uint8).reshape(4, 4, 3), attention=grid)
+    found = [(doubt["rule"], doubt["claim"]) for doubt in entry_of(explanation, {"C1": "Chest"})["doubts"]]
+    assert found == [("mark", "arrow"), ("side", "left lung")]
+
+
 @pytest.mark.parametrize(
     ("explanation", "notes"),
     [

@@ -62,6 +62,33 @@ def concept_parts(references: ConceptSets, predictions: ConceptSets) -> dict[str
     }
 
 
+def frequency_parts(
+    references: ConceptSets, predictions: ConceptSets, frequent: Collection[str]
+) -> dict[str, SufficientStatistics]:
+    """Micro F1 of N images' frequent codes, `concept_f1_frequent`, and of all others, `concept_f1_rare`: most of a long
+    tail is invisible in a mean over images.
+
+    Args:
+        references: the true codes of each image.
+        predictions: the named ones.
+        frequent: the codes that count as frequent.
+    """
+    known = upper(frequent)
+    pairs = [(upper(true), upper(named)) for true, named in zip(references, predictions)]
+    cut = {
+        "concept_f1_frequent": [(true & known, named & known) for true, named in pairs],
+        "concept_f1_rare": [(true - known, named - known) for true, named in pairs],
+    }
+    return {
+        name: ratio_of([2 * len(t & p) for t, p in own], [len(t) + len(p) for t, p in own], _none_counted)
+        for name, own in cut.items()
+    }
+
+
+def _none_counted(values: np.ndarray) -> str:
+    return "" if values[:, 1].any() else "no such concept is true or named"
+
+
 def _few_true(values: np.ndarray) -> str:
     """Why concept F1 says little, of its statistics [N, 2]; empty where it says something."""
     count, images = int(values[:, 1].sum()), len(values)

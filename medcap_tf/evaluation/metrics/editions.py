@@ -192,6 +192,18 @@ def missing_parts(year: str, computed: Mapping[str, object], reasons: Mapping[st
     return notes
 
 
+def missing_concepts(year: str, computed: Mapping[str, object], remedy: str) -> dict[str, str]:
+    """The edition's concept scores that were not computed -> why: for want of codes checked by hand.
+
+    Args:
+        year: a key of `EDITIONS`.
+        computed: what was, by the names of `score_name`.
+        remedy: where those codes would come from.
+    """
+    names = [score_name(year, name) for name in EDITIONS[year].concepts]
+    return {name: f"not computed: it needs {remedy}" for name in names if name not in computed}
+
+
 def parts_named(year: str, computed: Mapping[str, object]) -> dict[str, str]:
     """For each mean that was computed, of how many scores it is."""
     notes = {}

@@ -178,9 +178,12 @@
     }
 
     buildRight() {
-      const { words, notes, similar, concepts, reference } = this.entry;
+      const { words, notes, doubts, similar, concepts, reference } = this.entry;
       const right = element("div", { className: "why" });
       for (const note of notes) right.append(element("p", { className: "note" }, note));
+      for (const { claim, rule, reason } of doubts || []) {
+        right.append(element("p", { className: "doubt" }, `Doubtful ${rule}: “${claim}”: ${reason}.`));
+      }
       this.words = words.map((word, i) => this.buildWord(word, "button", i));
       if (words.length) {
         right.append(

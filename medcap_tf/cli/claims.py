@@ -1,0 +1,121 @@
+"""`lint` doubts the claims of captions; `rate` and `ratings` ask people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from medcap_tf.cli import options
+from medcap_tf.errors import InputError
+
+
+def add_commands(commands: Any) -> None:
+    """`lint`, `rate` and `ratings`."""
+    _add_lint(commands)
+    _add_rate(commands)
+    _add_ratings(commands)
+
+
+def _add_lint(commands: Any) -> None:
+    parser = commands.add_parser(
+        "lint",
+        help="claims of captions that nothing supports, or that no model can know",
+        description="Names, caption by caption, a modality that the image's concepts contradict, arrows and their"
+        " colors, measurements, unreadable pieces of words and repetitions. Sides are compared with their maps by"
+        " `explain`, whose report shows the doubts beside each image.",
+    )
+    parser.add_argument("captions", type=Path, metavar="TABLE", help="ID and caption, any layout, as predictions.csv")
+    parser.add_argument("--concepts", type=Path, metavar="TABLE", help="ID and codes of the same images")
+    parser.add_argument("--names", type=Path, metavar="TABLE", help="what the codes are called, as concept_names.csv")
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.set_defaults(run=_lint)
+
+
+def _lint(args: argparse.Namespace) -> None:
+    from medcap_tf.data.tables import read_captions, read_concept_names, read_concepts
+    from medcap_tf.explain.claims import doubtful_claims
+
+    captions = read_captions(args.captions)
+    codes = read_concepts(args.concepts).values if args.concepts else {}
+    names = read_concept_names(args.names).values if args.names else {}
+    options.show_problems(captions.problems)
+    doubts = {
+        image_id: doubtful_claims(text.split(), None, [names.get(code, code) for code in codes.get(image_id, ())])
+        for image_id, text in captions.values.items()
+    }
+    counts = Counter(doubt.rule for own in doubts.values() for doubt in own)
+    if args.json:
+        listed = {image_id: [doubt._asdict() for doubt in own] for image_id, own in doubts.items() if own}
+        print(json.dumps({"captions": len(doubts), "rules": counts, "doubts": listed}, indent=2, ensure_ascii=False))
+        return
+    for image_id, own in doubts.items():
+        for doubt in own:
+            print(f"{image_id}: {doubt}")
+    shown = ", ".join(f"{count} {rule}" for rule, count in counts.most_common()) or "none"
+    print(f"{sum(map(bool, doubts.values()))} of {len(doubts)} captions have doubtful claims: {shown}")
+
+
+def _add_rate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "rate",
+        help="write a form on which people rate captions by five criteria",
+        description="Writes one HTML file with images and captions, in a random order, without references. A rater"
+        " opens it, rates each caption from 1 to 5 for correctness, faithfulness, clinical relevance, clarity and"
+        " completeness, and saves a table for `ratings`. Nothing leaves the page by itself.",
+    )
+    parser.add_argument("captions", type=Path, metavar="TABLE", help="ID and caption, any layout, as predictions.csv")
+    options.add_split(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FORM.html")
+    parser.add_argument("--limit", type=options.positive, default=50, metavar="N", help="images (default: %(default)s)")
+    parser.add_argument("--seed", type=options.natural, default=0, metavar="S", help="of which images, in which order")
+    parser.set_defaults(run=_rate)
+
+
+def _rate(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from medcap_tf.data.tables import read_captions
+    from medcap_tf.explain.rating_form import Rated, write_form
+
+    captions, (records, _) = read_captions(args.captions), options.read_split(args)
+    options.show_problems(captions.problems)
+    known = {record.image_id: record.image_path for record in records if record.image_path is not None}
+    shared = [image_id for image_id in captions.rows if image_id in known]
+    if not shared:
+        raise InputError(f"{args.captions}: none of its IDs has an image in split {args.split!r} of {args.data}")
+    drawn = np.random.default_rng(args.seed).permutation(len(shared))[: args.limit]
+    rated = [Rated(shared[i], known[shared[i]], captions.values.get(shared[i], "")) for i in drawn]
+    print(write_form(args.out, rated, f"Rating captions of {args.captions.name}"))
+
+
+def _add_ratings(commands: Any) -> None:
+    parser = commands.add_parser(
+        "ratings",
+        help="what raters say: means by criterion, and how far they agree",
+        description="Prints the mean of each criterion over images, with a 95% interval, and the mean over pairs of"
+        " raters of Cohen's kappa with quadratic weights.",
+    )
+    parser.add_argument(
+        "tables", type=Path, nargs="+", metavar="RATINGS.csv", help="as the form saves them, one a rater"
+    )
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.set_defaults(run=_ratings)
+
+
+def _ratings(args: argparse.Namespace) -> None:
+    from medcap_tf.evaluation.ratings import read_ratings, summarize
+
+    found = summarize([read_ratings(path) for path in args.tables])
+    if args.json:
+        print(json.dumps({"raters": len(args.tables), "criteria": found}, indent=2))
+        return
+    print(f"{'criterion':<22}{'images':>8}{'mean':>8}{'95% interval':>16}{'kappa':>8}{'pairs':>7}")
+    for name, own in found.items():
+        mean = "-" if own["mean"] is None else f"{own['mean']:.2f}"
+        interval = "" if own["mean"] is None else f"[{own['low']:.2f}, {own['high']:.2f}]"
+        kappa = "-" if own["agreement"] is None else f"{own['agreement']:.2f}"
+        title = name.replace("_", " ")
+        print(f"{title:<22}{own['images']:>8}{mean:>8}{interval:>16}{kappa:>8}{own['pairs']:>7}")

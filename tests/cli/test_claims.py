@@ -1,0 +1,75 @@
+"""`lint`, `rate` and `ratings` on tables."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from medcap_tf.cli.main import main
+
+
+@pytest.fixture
+def tables(tmp_path):
+    texts = {
+        "captions": "ID,Caption\na,Axial CT with a white arrow\nb,Chest film\n",
+        "concepts": "ID,CUIs\na,C0000001\nb,\n",
+        "names": "concept,name\nC0000001,Magnetic Resonance Imaging\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    return [str(tmp_path / f"{name}.csv") for name in texts]
+
+
+def medcap(capsys, *arguments, code=0):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == code
+    return capsys.readouterr()
+
+
+def lint(capsys, *arguments):
+    return medcap(capsys, "lint", *arguments).out
+
+
+def test_every_doubt_has_its_image(tables, capsys):
+    captions, concepts, names = tables
+    lines = lint(capsys, captions, "--concepts", concepts, "--names", names).splitlines()
+    assert lines[0] == "a: modality: 'ct': the image's concepts say MR"
+    assert lines[1].startswith("a: mark: 'white arrow': ")
+    assert lines[2] == "1 of 2 captions have doubtful claims: 1 modality, 1 mark"
+
+
+def test_for_machines(tables, capsys):
+    found = json.loads(lint(capsys, tables[0], "--json"))
+    assert found["captions"] == 2 and found["rules"] == {"mark": 1}
+    assert found["doubts"]["a"][0]["word"] == 4
+
+
+def test_a_form_of_some_images_and_what_its_table_says(tmp_path, capsys):
+    (tmp_path / "train").mkdir()
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / "train" / f"{name}.png"), np.full((8, 8, 3), 50, np.uint8))
+    (tmp_path / "train" / "captions.csv").write_text("ID,Caption\na,one film\nb,two films\nc,a third\n")
+    predictions, form = tmp_path / "p.csv", tmp_path / "form.html"
+    predictions.write_text("ID,Caption\na,said of a\nb,said of b\nz,of no image\n")
+    arguments = ("rate", str(predictions), "--data", str(tmp_path), "--split", "train", "--out", str(form))
+    assert medcap(capsys, *arguments).out.strip() == str(form)
+    text = form.read_text()
+    assert "said of a" in text and "said of b" in text and "of no image" not in text and "one film" not in text
+    medcap(capsys, *arguments, "--limit", "1")
+    assert form.read_text().count("<article") == 1
+    predictions.write_text("ID,Caption\nz,of no image\n")
+    assert "none of its IDs has an image" in medcap(capsys, *arguments, code=1).err
+
+
+def test_ratings_of_two_raters(tmp_path, capsys):
+    header = "ID,correctness,faithfulness,clinical_relevance,clarity,completeness,comment"
+    for name, ratings in (("a", "5,4,3,2,1,"), ("b", "3,4,3,2,1,")):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\nx,{ratings}\n")
+    tables = [str(tmp_path / f"{name}.csv") for name in "ab"]
+    lines = medcap(capsys, "ratings", *tables).out.splitlines()
+    assert lines[1].split()[:3] == ["correctness", "1", "4.00"]
+    assert json.loads(medcap(capsys, "ratings", *tables, "--json").out)["criteria"]["completeness"]["mean"] == 1
