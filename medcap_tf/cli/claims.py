@@ -35,12 +35,12 @@ def _add_lint(commands: Any) -> None:
 
 
 def _lint(args: argparse.Namespace) -> None:
-    from medcap_tf.data.tables import read_captions, read_concept_names, read_concepts
+    from medcap_tf.data.tables import read_captions, read_concepts
     from medcap_tf.explain.claims import doubtful_claims
 
     captions = read_captions(args.captions)
     codes = read_concepts(args.concepts).values if args.concepts else {}
-    names = read_concept_names(args.names).values if args.names else {}
+    names = options.read_names(args.names) if args.names else {}
     options.show_problems(captions.problems)
     doubts = {
         image_id: doubtful_claims(text.split(), None, [names.get(code, code) for code in codes.get(image_id, ())])

@@ -76,6 +76,15 @@ def read_split(args: argparse.Namespace) -> tuple[Any, Any]:
     return dataset.splits[args.split], dataset
 
 
+def read_names(path: Path) -> dict[str, str]:
+    """What codes are called, by a table; its problems are shown."""
+    from medcap_tf.data.tables import read_concept_names
+
+    table = read_concept_names(path)
+    show_problems(table.problems)
+    return table.values
+
+
 def show_problems(problems: Sequence[Any]) -> None:
     """What is wrong with a table's rows, on stderr: a row left out changes what the rest says."""
     for problem in problems[:_SHOWN]:

@@ -86,6 +86,9 @@ def _add_of_edition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manual", type=Path, metavar="TABLE", help="concepts_manual.csv, for the secondary F1 of an edition"
     )
+    parser.add_argument(
+        "--names", type=Path, metavar="TABLE", help="concept_names.csv: which findings, sides and organs are wrong"
+    )
 
 
 class _Scored(NamedTuple):
@@ -104,7 +107,14 @@ class _Answers(NamedTuple):
 
 
 def _parts_of(truth: _Answers, system: _Answers, manual: _Answers | None, args: argparse.Namespace) -> _Scored:
-    from medcap_tf.evaluation.metrics import caption_parts, concept_parts, edition_concept_parts, missing_concepts
+    from medcap_tf.evaluation.metrics import (
+        ConceptNames,
+        caption_parts,
+        concept_parts,
+        edition_concept_parts,
+        finding_parts,
+        missing_concepts,
+    )
 
     if args.concepts:
         parts, year = concept_parts(truth.values, system.values), args.edition
@@ -112,20 +122,27 @@ def _parts_of(truth: _Answers, system: _Answers, manual: _Answers | None, args: 
             return _Scored(parts, {}, {})
         own = edition_concept_parts(year, truth.values, system.values, manual and manual.values)
         return _Scored({**parts, **own}, missing_concepts(year, own, "--manual TABLE (concepts_manual.csv)"), {})
-    parts = caption_parts(truth.values, system.values)
+    parts, absent = caption_parts(truth.values, system.values), {}
+    if args.names:
+        names = ConceptNames(options.read_names(args.names))
+        found = finding_parts(truth.values, system.values, [()] * len(truth.values), names)
+        absent = {name: f"not computed: {part.note()}" for name, part in found.items() if part.note()}
+        parts.update({name: part for name, part in found.items() if name not in absent})
     if not args.edition:
-        return _Scored(parts, {}, {})
+        return _Scored(parts, absent, {})
     from medcap_tf.evaluation.neural import Captioned, edition_scores
 
     nothing = [None] * len(system.written)
     scores = edition_scores(Captioned(args.edition, truth.written, system.written, nothing), args.weights)
-    return _Scored({**parts, **scores.parts}, scores.absent, scores.notes)
+    return _Scored({**parts, **scores.parts}, {**absent, **scores.absent}, scores.notes)
 
 
 def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[_Answers], _Answers | None]:
     """The references and each table of predictions in one order, and the codes of --manual in the same."""
     if args.manual and not (args.concepts and args.edition):
         raise InputError("--manual: is for --concepts with --edition")
+    if args.names and args.concepts:
+        raise InputError("--names: is for captions; leave --concepts out")
     if args.manual:
         truth, manual, *systems = _read_aligned(args.references, [args.manual, *tables], True)
         return [truth, *systems], manual

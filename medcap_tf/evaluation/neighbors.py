@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ from medcap_tf.evaluation.baselines import best_threshold, neighbors, official_f
 from medcap_tf.evaluation.metrics import caption_scores, official_tokens
 from medcap_tf.run_folder import RunFolder
 
-TUNED_BY = 500  # validation images, about: enough for a threshold, and few enough to be captioned once more
+TUNED_BY = 500  # validation images at most: enough for a threshold, and few enough to be captioned once more
 COUNTS = (1, 2, 3, 5, 10, 20, 50)
+MOST_AGREEING = 20  # captions: each is compared with each
 LEAST_TRUE = 10
 """Validation images of a concept below which its threshold is that of all: a few images choose any threshold."""
 
@@ -114,8 +116,10 @@ def consensus(rows: np.ndarray, tokens: Sequence[Sequence[str]]) -> list[int]:
     counted = {row: _ngrams(tokens[row]) for row in set(rows.ravel().tolist())}
     chosen = []
     for near in rows.tolist():
-        agreement = [sum(_f1(counted[row], counted[other]) for other in near) for row in near]
-        chosen.append(near[int(np.argmax(agreement))])
+        agreement = np.zeros(len(near))
+        for (i, row), (j, other) in combinations(enumerate(near), 2):
+            agreement[[i, j]] += _f1(counted[row], counted[other])
+        chosen.append(near[int(agreement.argmax())])
     return chosen
 
 
@@ -177,7 +181,7 @@ def tune(
         scores = caption_scores(references, said)
         return scores["bleu_4"] + scores["cider"] / 10
 
-    best_caption = max(counts, key=quality)
+    best_caption = max((count for count in counts if count <= MOST_AGREEING), key=quality)
     if not concepts:
         return Tuned(1, [], best_caption, [])
     labels = ConceptMatrix.of(datastore.records, concepts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -292,7 +293,7 @@ def _tune_baselines(
     """Let validation images choose what the baselines have to choose; None where captions need the answer."""
     if context.config.decoder.semantic_source == "reference":
         return None
-    valid = splits.valid[:: max(1, len(splits.valid) // TUNED_BY)]
+    valid = splits.valid[:: math.ceil(len(splits.valid) / TUNED_BY)]
     captions = list(captioner.caption([record.image_file for record in valid]))
     tuned = tune(captions, valid, datastore, context.concepts)
     context.run.write_baselines(tuned._asdict())

@@ -65,6 +65,21 @@ def test_manual_concepts_belong_to_concepts_of_an_edition(captions, capsys):
     assert "--manual: is for --concepts with --edition" in medcap(capsys, *arguments, code=1).err
 
 
+def test_findings_by_the_names_of_concepts(captions, tmp_path, capsys):
+    references, predictions = captions
+    names = table(tmp_path / "names.csv", "concept,name\nA,Cyst\nB,Liver\n")
+    arguments = ("score", "--references", references, "--predictions", predictions, "--names", names)
+    scores = json.loads(medcap(capsys, *arguments).out)
+    assert scores["finding_precision"] == scores["finding_recall"] == scores["wrong_side"] == 1
+    assert scores["wrong_organ"] == 0.5  # kidney for lung
+    assert "--names: is for captions" in medcap(capsys, *arguments, "--concepts", code=1).err
+    compared = medcap(capsys, "compare", predictions, references, *arguments[1:3], "--names", names).out
+    assert "wrong_side" in compared
+    predictions = table(tmp_path / "q.csv", "ID,Caption\na,film\nb,film\n")
+    scores = json.loads(medcap(capsys, *arguments[:4], predictions, "--names", names).out)
+    assert scores["wrong_side"] is None and "not computed: no image has a side" in scores["notes"]["wrong_side"]
+
+
 def test_compare_names_what_it_cannot_test(captions, capsys):
     references, predictions = captions
     arguments = ("compare", predictions, predictions, "--references", references, "--edition", "2023")
