@@ -27,17 +27,17 @@ class Explanation(explanation.Explanation):
         return cls(**{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})
 
     def plot(self, dpi: int = 110) -> Figure:
-        """The figure of where the model looked for each word; a notebook shows it.
+        """The figure of the maps that say most of each word (the first of `word_maps`); a notebook shows it.
 
         Raises:
             InputError: there is no caption.
         """
-        from medcap_tf.explain.figures import words_figure
+        from medcap_tf.explain.figures import WORD_MAPS, words_figure
 
         if self.caption.error or not self.image.size:
             raise InputError(self.caption.error or "there is no image to draw over")
-        unit = "attention, in shares of an even spread"
-        return words_figure(self, self.attention, "where it looked", unit, dpi)
+        kind, maps = next(iter(self.word_maps().items()))
+        return words_figure(self, maps, *WORD_MAPS[kind], dpi)
 
     def report(self, folder: Path | str) -> Path:
         """Write the page that shows everything, for a browser: `folder/report.html`; returns its path."""

@@ -19,6 +19,11 @@ from medcap_tf.explain.plate import Plate, colors
 from medcap_tf.explain.regions import Region, find_regions
 
 MAP_COLORS = "cividis"
+WORD_MAPS = {  # of `Explanation.word_maps`: what each kind is, and the unit of its colors
+    "evidence": ("what the image gave each word", "evidence, in shares of an even spread"),
+    "attention": ("where it looked", "attention, in shares of an even spread"),
+    "grad_cam": ("what spoke for each word", "Grad-CAM, in shares of an even spread"),
+}
 RED, _QUIET = "#C00000", "#555555"
 _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top

@@ -14,17 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medcap_tf.explain.explanation import Explanation
-from medcap_tf.explain.figures import layer_figure, strip_figure, words_figure
+from medcap_tf.explain.figures import WORD_MAPS, layer_figure, strip_figure, words_figure
 from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.plate import save
 from medcap_tf.explain.regions import CONVENTION, word_regions
 from medcap_tf.files import write_text
-
-_KINDS = {  # title and name of each kind of map
-    "evidence": ("what the image gave each word", "evidence"),
-    "attention": ("where it looked", "attention"),
-    "grad_cam": ("what spoke for each word", "Grad-CAM"),
-}
 
 
 def write_pictures(
@@ -62,8 +56,7 @@ def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) 
     drawings: dict[str, Callable[[int], Figure]] = {}
     if explanation.caption.words:
         for kind, maps in explanation.word_maps().items():
-            title, name = _KINDS[kind]
-            drawings[kind] = partial(words_figure, explanation, maps, title, f"{name}, in shares of an even spread")
+            drawings[kind] = partial(words_figure, explanation, maps, *WORD_MAPS[kind])
     readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
