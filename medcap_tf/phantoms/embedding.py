@@ -133,6 +133,8 @@ class Overlay(Canvas):
         # The border of the picture is one of the body's, too.
         inside = np.pad(self.body.astype(np.uint8), 1)
         rows, columns = np.nonzero(cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1] > 1.3 * radius)
+        if not len(rows):
+            return None
         good = fits(self.x[rows, columns], self.y[rows, columns], mean[rows, columns])
         rows, columns = rows[good], columns[good]
         if not len(rows):

@@ -223,7 +223,8 @@ def _fits(organ: str, view: str, difference: float) -> _Fits:
     """Where a finding of this organ may lie, at a brightness that leaves it room to differ."""
 
     def fits(x: np.ndarray, y: np.ndarray, level: np.ndarray) -> np.ndarray:
-        room = (level + difference < 1.0) & (level + difference > 0.02) & (level > 0.1)
+        # Darker than most of the body: air, or the ground between its parts.
+        room = (level + difference < 1.0) & (level + difference > 0.02) & (level > max(0.1, 0.5 * np.median(level)))
         if organ == "picture":
             return room
         aside = np.abs(x) > 0.15
