@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medcap_tf.explain.explainer import Explainer
     from medcap_tf.explain.explanation import Explanation
     from medcap_tf.explain.references import Pictured
+    from medcap_tf.explain.sheet import Claim
 
 _BEGAN = time.perf_counter()
 
@@ -66,6 +67,11 @@ def _add_explain(commands: Any) -> None:
         help="the words' maps as files: png (gray, over the image), npy, dicom (of DICOM images: secondary captures "
         "and a segmentation that viewers lay over the image)",
     )  # fmt: skip
+    parser.add_argument(
+        "--sheet", action="store_true",
+        help="NAME.sheet.png an image and sheet.csv: a box, a map and the source of each phrase, and what painting its "
+        "box over costs",
+    )  # fmt: skip
     parser.add_argument("--dpi", type=int, default=110, help="110 for a screen (default), 300 for print")
     parser.add_argument("--pdf", action="store_true", help="a PDF of each figure too")
     options.add_decoding(parser)
@@ -99,12 +105,19 @@ def _explain(args: argparse.Namespace) -> None:
     explanations = (explainer.explain(caption, references.get(caption.key, "")) for caption in captions)
     bar = tqdm(clock.each("explanations", explanations), total=count, unit="image", leave=False)
     errors: list[str] = []
+    sheets: list[tuple[str, list[Claim]]] = []
     drawn = _drawn(args, bar, captioner.concept_names, clock, errors)
+    if args.sheet:
+        drawn = _with_sheets(args, drawn, explainer, captioner.concept_names, sheets)
     audited, title = args.model / "audit.json", f"Captions of {args.model.resolve().name}, and why"
     audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
     worst_by = SCORE if args.data or args.worst else ""
     with clock.part("report"):
         print(write_report(args.out / "report.html", drawn, title, audit, captioner.concept_names, worst_by))
+    if args.sheet:
+        from medcap_tf.explain.sheet import write_table
+
+        print(write_table(args.out / "sheet.csv", sheets))
     print(clock, file=sys.stderr)
     if errors:
         raise InputError(f"{len(errors)} of {count} images could not be read")
@@ -145,6 +158,29 @@ def _drawn(
             with clock.part("maps"):
                 for path in write_maps(explanation, args.out, args.maps, concept_names):
                     print(path)
+        yield explanation
+
+
+def _with_sheets(
+    args: argparse.Namespace,
+    explanations: Iterable[Explanation],
+    explainer: Explainer,
+    names: Mapping[str, str],
+    sheets: list[tuple[str, list[Claim]]],
+) -> Iterator[Explanation]:
+    """The explanations, each with its sheet drawn; the claims go into `sheets`."""
+    from medcap_tf.explain.pictures import file_name
+    from medcap_tf.explain.plate import save
+    from medcap_tf.explain.sheet import claims_of, sheet_figure
+
+    for explanation in explanations:
+        if not explanation.caption.error:
+            claims = claims_of(explanation, names)
+            claims = claims_of(explanation, names, explainer.erase(explanation, claims))
+            path = args.out / f"{file_name(explanation.caption.path)}.sheet.png"
+            save(partial(sheet_figure, explanation, claims), path, args.dpi, args.pdf)
+            print(path)
+            sheets.append((explanation.caption.key, claims))
         yield explanation
 
 

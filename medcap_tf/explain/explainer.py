@@ -10,7 +10,10 @@ import numpy as np
 from medcap_tf.caption import Caption
 from medcap_tf.data import images
 from medcap_tf.errors import InputError
+from medcap_tf.explain.erasure import elsewhere, paint_over
 from medcap_tf.explain.explanation import MIN_RETRIEVAL_WEIGHT, Explanation, WordReading, shown_size
+from medcap_tf.explain.regions import region_mask
+from medcap_tf.explain.sheet import Claim, Erased
 
 # What explains exports and servers' answers, which need no TensorFlow, can import this module too.
 if TYPE_CHECKING:
@@ -67,6 +70,25 @@ class Explainer:
             self._layers.read(pixels),
             self._methods.draw(pixels, caption.concepts[:METHOD_CONCEPTS]) if self._methods else {},
         )
+
+    def erase(self, explanation: Explanation, claims: Sequence[Claim]) -> list[Erased | None]:
+        """What the words of each claim lose where its regions are painted over, and an equal area elsewhere, which is
+        drawn at random, the same for the same image; None for a claim without regions."""
+        caption, rng = explanation.caption, np.random.default_rng(0)
+        pixels = self._captioner.prepare(images.to_array(caption.path if caption.image is None else caption.image))
+        erased: list[Erased | None] = []
+        for claim in claims:
+            mask = region_mask(claim.grid, (len(pixels), len(pixels)))
+            if not mask.any():
+                erased.append(None)
+                continue
+            outside = elsewhere(pixels, mask, rng)
+            areas = [mask] if outside is None else [mask, outside]
+            variants = np.stack([pixels, *(paint_over(pixels, area) for area in areas)])
+            log_probs = self._attributor.word_log_probs(variants, caption.tokens)[:, claim.start : claim.end].mean(1)
+            losses = (log_probs[0] - log_probs[1:]).tolist()
+            erased.append(Erased(losses[0], losses[1] if len(losses) > 1 else None))
+        return erased
 
     def _similar(self, pixels: np.ndarray) -> tuple[tuple[str, str, float], ...]:
         similar = self._captioner.similar(pixels, SIMILAR_SHOWN)

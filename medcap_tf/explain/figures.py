@@ -108,7 +108,7 @@ def outlined(picture: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with the boxes of regions: white lines on black ones, seen on any ground."""
     height, width = picture.shape[:2]
     thick = max(1, round(max(height, width) / 200))
-    picture = np.ascontiguousarray(picture)
+    picture = picture.copy()  # the boxes are drawn into it
     for region in regions:
         left, top, right, bottom = (
             min(round(end * side), side - 1) for end, side in zip(region.box, (width, height, width, height))

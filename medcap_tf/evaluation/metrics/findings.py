@@ -90,6 +90,10 @@ class ConceptNames:
     def __bool__(self) -> bool:
         return bool(self._codes)
 
+    def name(self, code: str) -> str:
+        """What a code is called; the code itself where nobody says."""
+        return self._names.get(code, code)
+
     def claims(self, caption: str, codes: Collection[str] = ()) -> Claims:
         """What a caption names, with what `codes` are called."""
         tokens = _stems(caption)
