@@ -114,6 +114,20 @@ def exported(small_run, made_once):
 
 
 @pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """Arguments of `train.py` for captions and concepts without images: the semantic stage alone, of four batches."""
+    from medcap_tf.phantoms import draw_dataset
+
+    folder = tmp_path_factory.mktemp("texts")
+    draw_dataset(folder / "drawn", {"train": 32, "valid": 8, "test": 8}, seed=4)
+    for table in (folder / "drawn").glob("*/*.xlsx"):
+        (folder / "data" / table.parent.name).mkdir(parents=True, exist_ok=True)
+        table.rename(folder / "data" / table.parent.name / table.name)
+    (folder / "settings.json").write_text(json.dumps(SMALL))
+    return ["--data", folder / "data", "--config", folder / "settings.json"]
+
+
+@pytest.fixture(scope="session")
 def first_version(made_once):
     """What the first version wrote, small: `run/`, `served/medcap/1/`, `images/` and what it said of them,
     `captions.json`; for reading."""

@@ -67,17 +67,8 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}
 ALLOWED["api"] = {"caption", "captioner", "config", "data", "explain", "serving", "training"}
 # Many machines call what one calls.
-ALLOWED["cluster"] = {
-    "api",
-    "caption",
-    "captioner",
-    "config",
-    "data",
-    "evaluation",
-    "run_folder",
-    "serving",
-    "training",
-}
+ALLOWED["cluster"] = {"api", "caption", "captioner", "config", "data", "evaluation", "explain", "models/visual"}
+ALLOWED["cluster"] |= {"run_folder", "serving", "training"}
 ALLOWED["cli"] = set(ALLOWED) - {"api"}
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = set()

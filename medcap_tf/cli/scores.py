@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,18 +31,27 @@ def _add_evaluate(commands: Any) -> None:
         " captions is captioned and not scored. Images of a split that is part of the run's datastore are not given"
         " their own entries as neighbors.",
     )
+    add_evaluation(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
+    """What an evaluation is given."""
     parser.add_argument("model", type=Path, metavar="RUN")
     options.add_split(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: RUN)")
     options.add_edition(parser)
     options.add_weights(parser)
     options.add_decoding(parser)
-    parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     records, dataset = options.read_split(args)
-    captioner = options.load(args)
+    evaluate_split(args, options.load(args), records, dataset)
+
+
+def evaluate_split(args: argparse.Namespace, captioner: Any, records: Sequence[Any], dataset: Any) -> None:
+    """Caption and score a split, write the files and print the scores."""
     from medcap_tf.data.datastore import Datastore
     from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate
     from medcap_tf.evaluation.neighbors import Tuned

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,32 @@ _SMALLEST = 16  # a batch
 
 
 def caption_all(
-    model: Model, source: str, out: str, resources: Resources, part_size: int = PART_SIZE, as_csv: bool = False
+    model: Model,
+    source: str,
+    out: str,
+    resources: Resources,
+    part_size: int = PART_SIZE,
+    as_csv: bool = False,
+    worker: type[CaptionWorker] = CaptionWorker,
 ) -> dict[str, Any]:
     """Caption what the job's folder does not hold yet; returns what `summary.json` says.
+
+    Args:
+        model: a run or an export, by a path that all machines know.
+        source: see `sources.find_units`.
+        out: the job's folder, or its address.
+        resources: of Ray.
+        part_size: images a file of the output, at most.
+        as_csv: write `captions.csv` too.
+        worker: what captions; another one stands in for the model where the rest is measured.
 
     Raises:
         InputError: nothing to caption, another model's folder, no room for a worker.
     """
     began = time.perf_counter()
     folder = Folder(out)
-    identity = {"model": str(model.path), "digest": model_digest(model.path), "settings": dict(model.settings)}
+    identity = {"model": str(model.path), "digest": model_digest(model.path), "settings": dict(model.settings),
+                "explain": model.explain}  # fmt: skip
     units = find_units(source)
     with _locked(out):
         _check_same(folder, identity)
@@ -54,7 +71,7 @@ def caption_all(
             parts = _plan(folder, units, part_size, workers)
             done = set(folder.names("captions"))
             waiting = [part for part in parts if part.file.rpartition("/")[2] not in done]
-            new = _run(model, folder, waiting, resources, workers)
+            new = _run(partial(worker, model, resources, folder), waiting, resources, workers)
         folder.remove_unfinished("captions")
         summary = {**_summary(folder), "new": new, "seconds": round(time.perf_counter() - began, 1)}
         folder.write_json("summary.json", summary)
@@ -99,7 +116,7 @@ def _check_same(folder: Folder, identity: Mapping[str, Any]) -> None:
     before = folder.read_json("job.json")
     if before is None:
         return
-    changed = [key for key in ("digest", "settings", "explain") if before.get(key) != identity.get(key)]
+    changed = [key for key in ("digest", "settings", "explain") if before.get(key) != identity[key]]
     if changed:
         raise InputError(
             f"{folder.address}: holds captions of {before['model']}, and the {', '.join(changed)} of what is given now "
@@ -133,7 +150,7 @@ def _read_plan(folder: Folder) -> list[Part]:
     return list(parts.values())
 
 
-def _run(model: Model, folder: Folder, parts: Sequence[Part], resources: Resources, workers: int) -> int:
+def _run(worker: partial[CaptionWorker], parts: Sequence[Part], resources: Resources, workers: int) -> int:
     """Have the parts captioned; returns how many images there were in them."""
     if not parts:
         return 0
@@ -141,8 +158,8 @@ def _run(model: Model, folder: Folder, parts: Sequence[Part], resources: Resourc
 
     from medcap_tf.cluster.pool import run_tasks
 
-    actor = ray.remote(CaptionWorker).options(**resources.of_worker)
-    done = run_tasks(lambda: actor.remote(model, resources, folder), parts, workers, str)
+    actor = ray.remote(worker.func).options(**resources.of_worker)
+    done = run_tasks(lambda: actor.remote(*worker.args), parts, workers, str)
     new = 0
     bar = tqdm(total=sum(max(0, u.rows) for p in parts for u in p.units), desc="caption", unit="image", mininterval=1.0)
     with bar:

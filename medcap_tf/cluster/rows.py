@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from medcap_tf.caption import Caption
+from medcap_tf.explain.regions import find_regions
 
 COLUMNS = pa.schema(
     [
@@ -25,6 +27,17 @@ COLUMNS = pa.schema(
         ("concept_scores", pa.list_(pa.float32())),  # of these
         ("confidence", pa.float32()),  # the tokens' mean probability, geometric: exp(score)
         ("error", pa.string()),  # null where there is a caption
+    ]
+)
+_GRID = pa.list_(pa.list_(pa.float32()))  # n maps of h * w values, row by row
+EXPLAINED = pa.schema(
+    [
+        *COLUMNS,
+        ("words", pa.list_(pa.string())),  # the caption's n words
+        ("grid", pa.list_(pa.int32())),  # h, w
+        ("attention", _GRID),  # where the model looked for each word; each sums to 1
+        ("evidence", _GRID),  # what the image gave each word; null of models that do not say
+        ("boxes", pa.list_(_GRID)),  # each word's regions: left, top, right, bottom in shares of the image
     ]
 )
 TEXT_COLUMNS = ("path", "caption", "score", "concepts", "confidence", "error")  # of the CSV
@@ -44,6 +57,25 @@ def to_row(name: str, caption: Caption) -> dict[str, Any]:
         "concept_scores": [score for _, score in caption.concepts],
         "confidence": math.exp(caption.score),
     }
+
+
+def explained(caption: Caption) -> dict[str, Any]:
+    """The columns that `EXPLAINED` has beyond the others; nothing of an image that could not be read."""
+    if caption.error:
+        return {}
+    attention, evidence = caption.attention, getattr(caption, "evidence", None)
+    regions = [find_regions(grid) for grid in (attention if evidence is None else evidence)]
+    return {
+        "words": list(caption.words),
+        "grid": list(attention.shape[1:]),
+        "attention": _flat(attention),
+        "evidence": None if evidence is None else _flat(evidence),
+        "boxes": [[list(region.box) for region in own] for own in regions],
+    }
+
+
+def _flat(maps: np.ndarray) -> list[np.ndarray]:
+    return list(np.asarray(maps, np.float32).reshape(len(maps), -1)) if len(maps) else []
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, facts: Mapping[str, Any]) -> pa.Table:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
+from medcap_tf.caption import Caption
 from medcap_tf.cluster.engine import Resources
 from medcap_tf.cluster.reading import chunks_of
-from medcap_tf.cluster.rows import COLUMNS, to_row, to_table
+from medcap_tf.cluster.rows import COLUMNS, EXPLAINED, explained, to_row, to_table
 from medcap_tf.cluster.sources import Unit
 from medcap_tf.cluster.storage import Folder
 
@@ -44,6 +43,7 @@ class Model:
 
     path: Path
     settings: Mapping[str, Any]
+    explain: bool = False  # with the maps and boxes of each word
 
 
 def prepare_process(resources: Resources) -> str:
@@ -83,13 +83,12 @@ class CaptionWorker:
         rows = []
         for chunk in chunks_of(part.units, _CHUNK):
             captions = self._captioner.caption([item.image for item in chunk])
-            rows += [to_row(item.name, caption) for item, caption in zip(chunk, captions)]
+            rows += [self._row(item.name, caption) for item, caption in zip(chunk, captions)]
         seconds = time.perf_counter() - began
         facts = {"worker": self._name, "seconds": round(seconds, 3), "started": round(began - self._began, 3)}
-        table = to_table(rows, self._schema, facts)
+        table = to_table(rows, EXPLAINED if self._model.explain else COLUMNS, facts)
         self._out.write_table(part.file, table)
         return {**facts, "images": len(rows)}
 
-    @property
-    def _schema(self) -> pa.Schema:
-        return COLUMNS
+    def _row(self, name: str, caption: Caption) -> dict[str, Any]:
+        return {**to_row(name, caption), **(explained(caption) if self._model.explain else {})}

@@ -22,7 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from medcap_tf.config import DataConfig
-from medcap_tf.data.pipeline import Loader
+from medcap_tf.data.pipeline import EVERY, Loader
 from medcap_tf.data.records import Record
 from medcap_tf.data.splits import file_digest
 from medcap_tf.errors import InputError
@@ -49,6 +49,11 @@ def fingerprint(encoder: keras.Model, size: int, equalize: bool) -> str:
     policy = encoder.layers[-1].compute_dtype
     digest.update(json.dumps([encoder.layers[-1].name, size, equalize, policy]).encode())
     return digest.hexdigest()[:20]
+
+
+def cache_folder(config: DataConfig, run: Path) -> Path:
+    """Where a run's features are: the setting, or beside the run, where other runs find them too."""
+    return Path(config.feature_cache or run.parent / ".features")
 
 
 class CachedRows:
@@ -146,6 +151,18 @@ class FeatureCache:
             known.sources[row] = functools.partial(_computed, record, view, compute, prepared)
         return np.array(rows, np.int64)
 
+    def take_over(self, other: FeatureCache, view: str) -> int:
+        """Append the rows of another cache that this one lacks; returns how many these were."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            self._views.pop(view, None)
+            own, given = self._open(view).rows, other._open(view).rows
+            self._truncate(view)
+            new = {key: row for key, row in given.items() if key not in own}
+            if new:
+                self._write(view, list(new), other.features(view)[np.array(list(new.values()))])
+        return len(new)
+
     def features(self, view: str) -> CachedRows:
         """All rows of a view, float16 [rows, h, w, C], mapped from disk; those that were filled may be read."""
         path, known = self.folder / f"{view}.features", self._open(view)
@@ -170,21 +187,21 @@ class FeatureCache:
                 file.truncate(count * size)
 
     def _append(self, view: str, missing: dict[str, Record], compute: Any, prepared: Any) -> None:
-        known, keys = self._views[view], list(missing)
+        keys = list(missing)
         bar = tqdm(total=len(keys), desc=f"features of {view.replace('_', ' ')}", unit="image", mininterval=1.0)
-        with open(self.folder / f"{view}.features", "ab") as data, open(self.folder / f"{view}.index", "a") as index:
-            for start, pixels in _ahead(keys, lambda key: prepared(missing[key], view), 32):
-                chunk = keys[start : start + len(pixels)]
-                features = np.asarray(compute(pixels)).astype(np.float16)
-                data.write(features.tobytes())
-                data.flush()
-                checksums = [zlib.crc32(row.tobytes()) for row in features]
-                index.writelines(f"{key} {checksum:08x}\n" for key, checksum in zip(chunk, checksums))
-                index.flush()
-                for key, checksum in zip(chunk, checksums):
-                    known.add(key, checksum)
-                bar.update(len(chunk))
+        for start, pixels in _ahead(keys, lambda key: prepared(missing[key], view), 32):
+            self._write(view, keys[start : start + len(pixels)], np.asarray(compute(pixels)).astype(np.float16))
+            bar.update(len(pixels))
         bar.close()
+
+    def _write(self, view: str, keys: Sequence[str], features: np.ndarray) -> None:
+        with open(self.folder / f"{view}.features", "ab") as data:
+            data.write(features.tobytes())
+        checksums = [zlib.crc32(row.tobytes()) for row in features]
+        with open(self.folder / f"{view}.index", "a") as index:
+            index.writelines(f"{key} {checksum:08x}\n" for key, checksum in zip(keys, checksums))
+        for key, checksum in zip(keys, checksums):
+            self._views[view].add(key, checksum)
 
     def _repair(self, view: str, row: int) -> None:
         """Compute a row again, and put it and its checksum in place of what is there."""
@@ -220,9 +237,9 @@ def feature_loader(cache: FeatureCache, rows_by_view: dict[str, np.ndarray]) -> 
     names = list(rows_by_view)
     features = {view: cache.features(view) for view in names}
 
-    def load(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def load(rows: np.ndarray, rng: np.random.Generator, own: slice = EVERY) -> np.ndarray:
         drawn = rng.integers(len(names), size=len(rows))
-        return np.stack([features[names[v]][rows_by_view[names[v]][row]] for v, row in zip(drawn, rows)])
+        return np.stack([features[names[v]][rows_by_view[names[v]][row]] for v, row in zip(drawn[own], rows[own])])
 
     return load
 

@@ -20,8 +20,11 @@ from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
 from medcap_tf.text import END, START, Vocabulary
 
-# rows int64 [n], rng -> array [n, ...]: whatever the visual side of a batch is.
-Loader = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# rows int64 [n] of a batch, rng -> array [n, ...]: whatever the visual side of a batch is. By a third argument, a
+# slice, of these rows alone: what is drawn for a row depends on the batch, not on how it is shared out.
+Loader = Callable[..., np.ndarray]
+EVERY = slice(None)
+WHOLE = (0, 1, 1)  # one replica reads all of each batch
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,17 @@ def image_loader(records: Sequence[Record], size: int, config: DataConfig, augme
     """Rows to pixels uint8 [n, S, S, 3], decoded in parallel; with random flips and crops where `augment`."""
     pool = ThreadPoolExecutor()
 
-    def load(row: int, rng: np.random.Generator) -> np.ndarray:
+    def read(row: int, rng: np.random.Generator) -> np.ndarray:
         image = images.read_image(records[row].image_file)
         if augment:
             flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
             image = images.random_view(image, rng, crop=config.crop, **flips)
         return images.prepare(image, size, config.equalize)
 
-    return lambda rows, rng: np.stack(list(pool.map(load, rows, rng.spawn(len(rows)))))
+    def load(rows: np.ndarray, rng: np.random.Generator, own: slice = EVERY) -> np.ndarray:
+        return np.stack(list(pool.map(read, rows[own], rng.spawn(len(rows))[own])))
+
+    return load
 
 
 def batches(
@@ -101,6 +107,7 @@ def batches(
     visual: tuple[Loader, tuple[int, ...], Any] | None = None,
     drop_remainder: bool = False,
     words: bool = True,
+    replicas: tuple[int, int, int] = WHOLE,
 ) -> tf.data.Dataset:
     """Batches of rows in the given order, the same for the same arguments.
 
@@ -113,28 +120,39 @@ def batches(
         visual: a loader with the shape and type of one of its items; None for text alone.
         drop_remainder: leave out a last short batch.
         words: whether batches hold captions; without them all have one shape, so that XLA compiles a step once.
+        replicas: (first, past the last, of how many): of each batch the slices of these replicas, one after another.
 
     Returns:
         `rows` int64 [B], `inputs` int32 [B, T + 1] (`<start>` and words), `targets` int32 [B, T + 1] (words and
-        `<end>`), both padded to the batch's longest caption, `concepts` float32 [B, K] and, with a loader, `visual`.
+        `<end>`), both padded to the batch's longest caption, `batch_tokens` int64 [B], how many targets the whole batch
+        has, `concepts` float32 [B, K] and, with a loader, `visual`.
     """
     order = np.arange(len(examples.records)) if order is None else order
     constants = examples.tensors
     numbered = tf.data.Dataset.from_tensor_slices(order.astype(np.int64)).batch(batch_size, drop_remainder).enumerate()
+    numbered, share = numbered.skip(skip), batch_size // replicas[2]
+    slices = tf.data.Dataset.range(*replicas[:2])
+    shared = numbered.flat_map(lambda number, rows: slices.map(lambda replica: (number, rows, replica)))
 
-    def gather(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    def gather(number: tf.Tensor, batch_rows: tf.Tensor, replica: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = batch_rows
+        if replicas != WHOLE:
+            rows = tf.ensure_shape(batch_rows[replica * share : (replica + 1) * share], [share])
         batch = {"rows": rows, "concepts": constants.concepts_of(rows, examples.concepts.width)}
         if words:
             batch["inputs"] = tf.gather(constants.inputs, rows).to_tensor()
             batch["targets"] = tf.gather(constants.targets, rows).to_tensor()
+            tokens = tf.reduce_sum(tf.gather(constants.targets.row_lengths(), batch_rows))
+            batch["batch_tokens"] = tf.fill(tf.shape(rows), tokens)
         if visual is not None:
             loader, shape, dtype = visual
 
-            def load(number: np.ndarray, rows: np.ndarray) -> np.ndarray:
-                return loader(rows, np.random.default_rng([*seed, int(number)]))
+            def load(number: np.ndarray, rows: np.ndarray, replica: np.ndarray) -> np.ndarray:
+                own = () if replicas == WHOLE else (slice(replica * share, (replica + 1) * share),)
+                return loader(rows, np.random.default_rng([*seed, int(number)]), *own)
 
-            loaded = tf.numpy_function(load, [number, rows], dtype)
+            loaded = tf.numpy_function(load, [number, batch_rows, replica], dtype)
             batch["visual"] = tf.ensure_shape(loaded, [None, *shape])
         return batch
 
-    return numbered.skip(skip).map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return shared.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -13,6 +14,8 @@ import h5py
 
 from medcap_tf import __version__
 from medcap_tf.config import Config
+from medcap_tf.data.records import Problem
+from medcap_tf.data.splits import ImageFile, Splits
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.run_folder import RunFolder
@@ -80,6 +83,28 @@ def check_files(run: RunFolder, vocabulary: Vocabulary, concepts: list[str]) -> 
 def _ordered(values: Any) -> Any:
     """Ids follow the order of words, which the comparison of dictionaries leaves out."""
     return list(values.items()) if isinstance(values, dict) else values
+
+
+def usable_records(splits: Splits, files: list[list[ImageFile]]) -> tuple[Splits, list[Problem]]:
+    """The splits without records whose image cannot be read; raises InputError where nothing is left."""
+    kept, problems = [], []
+    for name, records, own in zip(Splits._fields, splits, files):
+        good = [record for record, file in zip(records, own) if file.problem is None]
+        bad = [file.problem for file in own if file.problem]
+        if not good and name != "test":
+            reason = f"; the first problem: {bad[0].problem}" if bad else ""
+            raise InputError(f"split {name!r} has no usable record{reason}. `python -m medcap_tf records` tells more")
+        kept.append(good)
+        problems += bad
+    return Splits(*kept), problems
+
+
+def list_problems(run: RunFolder, problems: list[Problem]) -> None:
+    """Write `problems.json`, and say that there are some."""
+    if problems:
+        skipped = "the records concerned are skipped"
+        print(f"{len(problems)} problems in the data; {skipped} (see {run.problems})", file=sys.stderr, flush=True)
+    write_text(run.problems, json.dumps([dataclasses.asdict(p) for p in problems], indent=2) + "\n")
 
 
 def claim_folder(

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from medcap_tf import gpu
 from medcap_tf.config import TrainingConfig
+from medcap_tf.training.workers import Workers, find_workers
 
 
 class Device(NamedTuple):
@@ -21,6 +22,13 @@ class Device(NamedTuple):
     encoder_precision: str  # Keras policy of the visual encoder
     description: str  # one line for people
     gpus: gpu.Report = gpu.Report([], "")  # NVIDIA cards, driver, libraries, and what keeps TensorFlow from them
+    process: int = 0  # which this is of those that train together, from 0 on
+    processes: int = 1
+
+    @property
+    def workers(self) -> Workers:
+        """The processes that train together."""
+        return Workers(self.strategy, self.process, self.processes)
 
 
 def prepare_device(config: TrainingConfig) -> Device:
@@ -35,10 +43,15 @@ def prepare_device(config: TrainingConfig) -> Device:
     gpus = tf.config.list_physical_devices("GPU")
     for one in gpus:
         tf.config.experimental.set_memory_growth(one, True)
-    strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    several = find_workers()
+    if several:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()  # waits for the others
+    else:
+        strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     precision, encoder_precision = _precisions(config.precision, gpus)
     hardware = f"{len(gpus)} GPU" if gpus else f"no GPU, {os.cpu_count()} CPU cores"
     kind = "MirroredStrategy" if len(gpus) > 1 else "one device"
+    kind = f"worker {several[0] + 1} of {several[1]}" if several else kind
     return Device(
         strategy,
         precision,
@@ -47,6 +60,7 @@ def prepare_device(config: TrainingConfig) -> Device:
         f"XLA {'for the visual stage' if config.xla else 'off'}; "
         f"{'deterministic, ' if config.deterministic else ''}seed {config.seed}",
         examine_gpus(),
+        *(several or (0, 1)),
     )
 
 

@@ -23,8 +23,10 @@ from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.run_folder import RunFolder
+from medcap_tf.training.checkpoints import Saver, settle
 from medcap_tf.training.device import Device
 from medcap_tf.training.watch import Clock, Profile, UnreadLosses
+from medcap_tf.training.workers import Workers
 
 
 class Interrupted(Exception):
@@ -107,11 +109,20 @@ class _Progress(tf.Module):
         self.best_epoch = tf.Variable(-1, dtype=tf.int64, trainable=False)
 
 
-def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFolder, history: History) -> Path | None:
+def run_stage(
+    stage: Stage,
+    config: TrainingConfig,
+    device: Device,
+    run: RunFolder,
+    history: History,
+    shared: RunFolder | None = None,
+) -> Path | None:
     """Train a stage to its end, from wherever its last checkpoint stands; a stage that is done is left alone.
 
     The best weights lie in a folder of the stage's own, named after their epoch: what a killed process wrote there
     counts only once a checkpoint says so, and no later stage that trains the same network on writes over it.
+
+    Of several processes each writes into a `run` of its own, and all go on from what the chief wrote into `shared`.
 
     Returns:
         The folder of the best weights; None where the stage has no epoch.
@@ -120,35 +131,38 @@ def run_stage(stage: Stage, config: TrainingConfig, device: Device, run: RunFold
         Interrupted: a signal arrived; the state is saved in the middle of the epoch.
         InputError: the loss is not finite.
     """
-    folder = run.checkpoints / stage.name
-    done = folder / "done.json"
-    if done.exists():
-        return _best_weights(folder, read_json(done)["best_epoch"])
+    folder, workers = run.checkpoints / stage.name, device.workers
+    common = (shared or run).checkpoints / stage.name
+    done = "done.json"
+    if (common / done).exists():
+        return _best_weights(common, read_json(common / done)["best_epoch"])
     with device.strategy.scope():
         optimizer = _optimizer(stage, config, device)
         optimizer.build(stage.variables)
     progress = _Progress()
     checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
-    manager = _restored(checkpoint, folder)
-    if manager.latest_checkpoint:
+    saver = Saver(checkpoint, folder, common, list(stage.modules.values()), workers)
+    if saver.restore():
         _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
-    spec = device.strategy.experimental_distribute_dataset(stage.batches(0, 0)).element_spec
+    spec = workers.distribute(stage.batches, 0, 0).element_spec
     train_step = _compile(stage, optimizer, device, spec, progress)
     profile = Profile(run.logs / stage.name, config.profiled_steps)
     with _signals() as stopped:
         while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
-            seconds = _train_epoch(stage, progress, train_step, device, manager, stopped, profile)
-            _finish_epoch(stage, progress, optimizer, history, folder, seconds)
-            manager.save()
+            seconds = _train_epoch(stage, progress, train_step, device, saver, stopped, profile)
+            settle(saver.variables)
+            _finish_epoch(stage, progress, optimizer, history, folder, seconds, workers)
+            saver.save()
             _remove_others(folder, int(progress.best_epoch))
-            if stopped:
-                raise Interrupted(f"{stopped[0]}: saved at the end of {stage.name} epoch {int(progress.epoch)}")
+            if workers.any(stopped):
+                raise Interrupted(f"{_signal(stopped)}: saved at the end of {stage.name} epoch {int(progress.epoch)}")
     epoch, best_epoch, best = int(progress.epoch), int(progress.best_epoch), float(progress.best)
-    write_text(done, json.dumps({"epochs": epoch, "best_epoch": best_epoch, stage.monitor: best}))
+    write_text(folder / done, json.dumps({"epochs": epoch, "best_epoch": best_epoch, stage.monitor: best}))
     _say(f"{stage.name}: best {stage.monitor} {best:.4f} in epoch {best_epoch}")
-    return _best_weights(folder, best_epoch)
+    workers.wait()  # for the chief's files
+    return _best_weights(common, best_epoch)
 
 
 def _best_weights(folder: Path, epoch: int) -> Path | None:
@@ -163,21 +177,6 @@ def _remove_others(folder: Path, epoch: int) -> None:
     for path in folder.glob("best-*"):
         if path.name != f"best-{epoch}":
             shutil.rmtree(path)
-
-
-def _restored(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
-    """The stage's checkpoints, the last of them read; raises InputError where it cannot be."""
-    try:
-        manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=3)
-        if manager.latest_checkpoint:
-            checkpoint.restore(manager.latest_checkpoint).expect_partial()
-    # ValueError: other shapes, or no name in the file `checkpoint`; IndexError: a file that was cut off.
-    except (tf.errors.OpError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{folder}: the last checkpoint cannot be read ({str(error).splitlines()[0]}); remove this folder to "
-            "begin the stage again"
-        ) from error
-    return manager
 
 
 def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.optimizers.Optimizer:
@@ -243,14 +242,14 @@ def _train_epoch(
     progress: _Progress,
     train_step: Callable[[Any], tf.Tensor],
     device: Device,
-    manager: tf.train.CheckpointManager,
+    saver: Saver,
     stopped: list[str],
     profile: Profile,
 ) -> dict[str, float]:
     """Train the rest of an epoch; returns how long that took."""
     epoch, done = int(progress.epoch), int(progress.step)
     stage.epoch_start(epoch)
-    batches = device.strategy.experimental_distribute_dataset(stage.batches(epoch, done))
+    batches = device.workers.distribute(stage.batches, epoch, done)
     bar = tqdm(
         batches, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", total=stage.steps, initial=done, unit="batch",
         mininterval=1.0, leave=False,
@@ -261,24 +260,35 @@ def _train_epoch(
         done += 1
         with profile.step(done, losses.check):
             losses.add(train_step(batch), batch["rows"])
-        if stopped or losses.are_many():
+        stop = device.workers.any(stopped)  # by a signal that one process gets, all stop after the same batch
+        if stop or losses.are_many():
             losses.check()
             bar.set_postfix(loss=f"{float(progress.loss_sum) / done:.4f}", refresh=False)
-        if stopped:
+        if stop:
             bar.close()
-            manager.save()
-            raise Interrupted(f"{stopped[0]}: saved at {stage.name} epoch {epoch + 1}, batch {done}")
+            saver.save()
+            raise Interrupted(f"{_signal(stopped)}: saved at {stage.name} epoch {epoch + 1}, batch {done}")
     losses.check()
     profile.end(losses.check)
     return clock.seconds()
 
 
+def _signal(stopped: list[str]) -> str:
+    return stopped[0] if stopped else "another worker's signal"
+
+
 def _finish_epoch(
-    stage: Stage, progress: _Progress, optimizer: Any, history: History, folder: Path, seconds: dict[str, float]
+    stage: Stage,
+    progress: _Progress,
+    optimizer: Any,
+    history: History,
+    folder: Path,
+    seconds: dict[str, float],
+    workers: Workers,
 ) -> None:
     epoch = int(progress.epoch) + 1
     began = time.perf_counter()
-    scores = stage.validate()
+    scores = workers.of_chief(stage.validate())
     values = {
         "loss": float(progress.loss_sum) / max(1, int(progress.step)),
         "learning_rate": float(optimizer.learning_rate.numpy()),

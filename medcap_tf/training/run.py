@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import sys
 from pathlib import Path
@@ -16,10 +14,10 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
 from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
-from medcap_tf.data.feature_cache import FeatureCache, feature_loader, fingerprint, views
+from medcap_tf.data.feature_cache import FeatureCache, cache_folder, feature_loader, fingerprint, views
 from medcap_tf.data.pipeline import Examples, image_loader
-from medcap_tf.data.records import Problem, Record, read_dataset
-from medcap_tf.data.splits import ImageFile, Splits, check_images, choose_splits, content_digests, frequent_concepts
+from medcap_tf.data.records import Record, read_dataset
+from medcap_tf.data.splits import Splits, check_images, choose_splits, content_digests, frequent_concepts
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate, score_concepts
@@ -34,7 +32,15 @@ from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.batch_size import find_batch_size, settings_by_memory
-from medcap_tf.training.begin import check_data, check_files, claim_folder, read_begun, vocabulary_text
+from medcap_tf.training.begin import (
+    check_data,
+    check_files,
+    claim_folder,
+    list_problems,
+    read_begun,
+    usable_records,
+    vocabulary_text,
+)
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
@@ -50,6 +56,7 @@ from medcap_tf.training.stages import (
     visual_stage,
     word_concept_scores,
 )
+from medcap_tf.training.workers import check_shares, together
 
 
 def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[str, Any]:
@@ -62,36 +69,54 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
         InputError: data that cannot be trained on, a run folder that is taken or was begun with other settings or
             data, weights that cannot be had.
         Interrupted: a signal arrived; the state is saved.
+        WorkerLost: of several processes that train together, another one has gone.
     """
-    data, folder = Path(data), RunFolder(run)
-    written = read_begun(folder, config, resume)
+    data, shared = Path(data), RunFolder(run)
+    written = read_begun(shared, config, resume)
     dataset = read_dataset(data, config.data.train_split if config.data.captions == "all" else None)
     all_splits = choose_splits(dataset, config.data, config.training.seed)
     files = [check_images(records, name) for name, records in zip(Splits._fields, all_splits)]
     identity = Identity.of(all_splits, files, dataset.concept_names)
-    check_data(folder, written, data, identity)
-    splits, problems = _usable(all_splits, files)
+    check_data(shared, written, data, identity)
+    splits, problems = usable_records(all_splits, files)
     device = prepare_device(config.training)
-    has_images = splits.train[0].image_path is not None
-    context = _prepare(config, splits, folder, device, has_images)
-    check_files(folder, context.vocabulary, context.concepts)
-    context = _with_batch_size(context, written)
-    if written is None and has_images and config.visual.trainable == "none":
-        _region_cache(context, splits)  # whether it will fit, before hours are spent on concepts
-    claim_folder(folder, config, written, data, identity, context.config.training.batch_size)
-    _list_problems(folder, [*dataset.problems, *problems])
-    write_text(folder.vocabulary, vocabulary_text(context.vocabulary))
+    check_shares(device.workers, config.training.batch_size, splits)
+    with together(device.workers, shared) as folder:
+        has_images = splits.train[0].image_path is not None
+        context = _prepare(config, splits, folder, device, has_images)._replace(shared=shared)
+        check_files(shared, context.vocabulary, context.concepts)
+        context = _with_batch_size(context, written)
+        if written is None and has_images and config.visual.trainable == "none":
+            _region_cache(context, splits)  # whether it will fit, before hours are spent on concepts
+        device.workers.wait()  # until all have looked at what the chief writes now
+        claim_folder(folder, config, written, data, identity, context.config.training.batch_size)
+        list_problems(folder, [*dataset.problems, *problems])
+        write_text(folder.vocabulary, vocabulary_text(context.vocabulary))
+        _describe(context, splits, data, len(dataset.problems) + len(problems))
+        scores = _train_all(context, splits, dataset.concept_names, has_images)
+        device.workers.wait()  # the chief has scored the run
+        return scores
+
+
+def _describe(context: TrainingContext, splits: Splits, data: Path, problems: int) -> None:
+    device = context.device
     for line in (device.description, *device.gpus.lines):
         _say(line)
     if device.gpus.remedy:
         _say(f"warning: TensorFlow does not use the NVIDIA card of this machine: {device.gpus.remedy}")
-    count = len(dataset.problems) + len(problems)
     _say(
         f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
-        f"{len(context.vocabulary)} tokens, {len(context.concepts)} concepts, {count} problems"
+        f"{len(context.vocabulary)} tokens, {len(context.concepts)} concepts, {problems} problems"
     )
+
+
+def _train_all(
+    context: TrainingContext, splits: Splits, concept_names: dict[str, str], has_images: bool
+) -> dict[str, Any]:
+    """All stages, then the scores; these by the chief alone."""
+    config, folder = context.config, context.run
     history = History(folder)
-    concepts = ConceptList.of(context.concepts, dataset.concept_names)
+    concepts = ConceptList.of(context.concepts, concept_names)
     concepts.thresholds.update(_train_concepts(context, splits, history, has_images))
     folder.write_concepts(concepts)
     if not has_images:
@@ -104,27 +129,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
         scores = image_concept_scores(context, visual)
         concepts.thresholds["image"] = best_threshold(scores, splits.valid, context.concepts)[0]
         folder.write_concepts(concepts)
-    return _score(context, splits, dataset.concept_names)
-
-
-def _usable(splits: Splits, files: list[list[ImageFile]]) -> tuple[Splits, list[Problem]]:
-    """The splits without records whose image cannot be read; raises InputError where nothing is left."""
-    kept, problems = [], []
-    for name, records, own in zip(Splits._fields, splits, files):
-        good = [record for record, file in zip(records, own) if file.problem is None]
-        bad = [file.problem for file in own if file.problem]
-        if not good and name != "test":
-            reason = f"; the first problem: {bad[0].problem}" if bad else ""
-            raise InputError(f"split {name!r} has no usable record{reason}. `python -m medcap_tf records` tells more")
-        kept.append(good)
-        problems += bad
-    return Splits(*kept), problems
-
-
-def _list_problems(run: RunFolder, problems: list[Problem]) -> None:
-    if problems:
-        _say(f"{len(problems)} problems in the data; the records concerned are skipped (see {run.problems})")
-    write_text(run.problems, json.dumps([dataclasses.asdict(p) for p in problems], indent=2) + "\n")
+    return _score(context, splits, concept_names) if context.device.workers.is_chief else {}
 
 
 def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has_images: bool) -> TrainingContext:
@@ -198,20 +203,22 @@ def _take_concept_head(context: TrainingContext, run: RunFolder) -> None:
 def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], history: History) -> None:
     """Train a stage; afterwards the `parts` that it trains are those of its best epoch."""
     config, run = context.config, context.run
-    stage.epoch_end.append(lambda epoch, values: plot_history(history.rows, run.history_plot))
+    if context.device.workers.is_chief:
+        stage.epoch_end.append(lambda epoch, values: plot_history(history.rows, run.history_plot))
     if config.training.explain_every and context.concepts and stage.name != "semantic":
         records = [record for record in context.valid.records if record.image_path][: config.training.explain_images]
-        pixels = np.stack([_pixels(record, "identity", config) for record in records])
+        pixels = np.stack([pixels_of(record, "identity", config) for record in records])
         every = config.training.explain_every
         pictures = tf_explain_callback(context.model, config.visual, pixels, run.logs, every, stage.name)
         stage.epoch_end.append(pictures)
     with naming_settings(f"stage {stage.name}", settings_by_memory(config, stage.name)):
-        best = run_stage(stage, config.training, context.device, run, history)
+        best = run_stage(stage, config.training, context.device, run, history, context.shared)
     if best:
         load_weights(context.model, best, parts)
 
 
-def _pixels(record: Record, view: str, config: Config) -> np.ndarray:
+def pixels_of(record: Record, view: str, config: Config) -> np.ndarray:
+    """A view of a record's image as the encoder sees it, uint8 [S, S, 3]."""
     image = images.view(images.read_image(record.image_file), view, config.data.crop)
     return images.prepare(image, config.visual.image_size, config.data.equalize)
 
@@ -226,7 +233,7 @@ def _region_cache(context: TrainingContext, splits: Splits) -> FeatureCache:
     """The cache of a frozen encoder's regions; says what it will write, and refuses what does not fit."""
     config, encoder = context.config, context.model.encoder
     name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(_cache_folder(context) / name, encoder.output_shape[1:])
+    cache = FeatureCache(cache_folder(config.data, context.run.path) / name, encoder.output_shape[1:])
     wanted = dict.fromkeys(views(config.data), splits.train)
     if size := cache.reserve({**wanted, "identity": [*splits.train, *splits.valid]}):
         _say(size)
@@ -240,9 +247,10 @@ def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
         return _image_input(context, splits, augment=True)
     cache = _region_cache(context, splits)
     compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+    compute = context.device.workers.local(compute)
 
     def fill(records: list[Record], view: str) -> np.ndarray:
-        return cache.fill(records, view, compute, lambda record, view: _pixels(record, view, config))
+        return cache.fill(records, view, compute, lambda record, view: pixels_of(record, view, config))
 
     train = {view: fill(splits.train, view) for view in views(config.data)}
     valid = {"identity": fill(splits.valid, "identity")}
@@ -324,15 +332,13 @@ def _datastore(context: TrainingContext, records: list[Record], captioner: RunCa
     """The training images' mean regions as the finished captioner sees them, cached like all features."""
     config, encoder = captioner.config, captioner.model.encoder
     name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(_cache_folder(context) / f"{name}-mean", encoder.output_shape[-1:])
+    cache = FeatureCache(
+        cache_folder(context.config.data, context.run.path) / f"{name}-mean", encoder.output_shape[-1:]
+    )
     rows = cache.fill(
-        records, "identity", captioner.pooled_features, lambda record, view: _pixels(record, view, config)
+        records, "identity", captioner.pooled_features, lambda record, view: pixels_of(record, view, config)
     )
     return Datastore(list(records), cache.features("identity")[rows], content_digests(records))
-
-
-def _cache_folder(context: TrainingContext) -> Path:
-    return Path(context.config.data.feature_cache or context.run.path.parent / ".features")
 
 
 def _say(line: str) -> None:

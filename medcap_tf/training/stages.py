@@ -6,13 +6,14 @@ Axes: B examples, T words, K concepts, N records, h x w regions of C channels.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import Config
-from medcap_tf.data.pipeline import Examples, Loader, batches
+from medcap_tf.data.pipeline import WHOLE, Examples, Loader, batches
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.models.captioning import CaptioningModel
@@ -45,8 +46,9 @@ class TrainingContext(NamedTuple):
     valid: Examples
     vocabulary: Vocabulary
     concepts: list[str]
-    run: RunFolder
+    run: RunFolder  # that this process writes into
     device: Device
+    shared: RunFolder | None = None  # where the others of several processes find what the chief wrote
 
 
 def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
@@ -68,7 +70,7 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
         modules={"encoder": encoder, "head": head},
         variables=[*encoder.trainable_variables, *head.trainable_variables],
         loss=batch_loss,
-        validate=lambda: _concept_scores(context, _predict(predict, _validation(context, source), "visual")),
+        validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
         xla=config.training.xla,
@@ -94,7 +96,7 @@ def semantic_stage(context: TrainingContext) -> Stage:
         modules={"classifier": classifier},
         variables=classifier.trainable_variables,
         loss=batch_loss,
-        validate=lambda: _concept_scores(context, _predict(predict, _validation(context, None), "inputs")),
+        validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, None), "inputs")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["semantic"]),
         **_epochs(context.train.with_words().with_concepts(), context, 2, None),
@@ -118,11 +120,13 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
     def logits(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         return model.teacher_forced(seen, inputs, training)["logits"]
 
+    replicas = context.device.strategy.num_replicas_in_sync
+
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         seen, inputs = regions(batch["visual"], True), batch["inputs"]
         if sampler is not None:
             inputs = sampler(inputs, tf.stop_gradient(logits(seen, inputs, True)), step)
-        return loss(batch["targets"], logits(seen, inputs, True))
+        return loss(batch["targets"], logits(seen, inputs, True)) * token_share(batch, replicas)
 
     @tf.function(reduce_retracing=True)
     def generate(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,7 +149,7 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
         modules=trained,
         variables=[v for part in trained.values() for v in part.trainable_variables if id(v) not in fixed],
         loss=batch_loss,
-        validate=lambda: _caption_scores(context, [generate(batch) for batch in _validation(context, source)]),
+        validate=lambda: _caption_scores(context, *_generated(context, generate, source)),
         monitor="bleu_4",
         keep_best=lambda folder: save_weights(model, folder, trained),
         epoch_start=epoch_start,
@@ -153,14 +157,23 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
     )
 
 
+def token_share(batch: dict[str, tf.Tensor], replicas: int) -> tf.Tensor | float:
+    """float32 []: by what the mean over a replica's tokens counts, so that the mean over the replicas is that of all
+    tokens of the batch."""
+    if replicas == 1:
+        return 1.0
+    own = tf.math.count_nonzero(batch["targets"])
+    return tf.cast(own * replicas, tf.float32) / tf.cast(batch["batch_tokens"][0], tf.float32)
+
+
 def image_concept_scores(context: TrainingContext, source: VisualInput) -> np.ndarray:
     """The head's concept scores of the validation images, float32 [N, K]."""
-    return _predict(_concepts_of_images(context.model), _validation(context, source), "visual")
+    return _predict(context, _concepts_of_images(context.model), _validation(context, source), "visual")
 
 
 def word_concept_scores(context: TrainingContext, examples: Examples) -> np.ndarray:
     """The semantic classifier's concept scores of captions, float32 [N, K]."""
-    return _predict(_concepts_of_words(context.model), batches(examples, context.config.training.batch_size), "inputs")
+    return _predict(context, _concepts_of_words(context.model), _shared_out(context, examples, None), "inputs")
 
 
 def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -194,13 +207,13 @@ def _epochs(
     original = np.array([rows[id(record)] for record in examples.records], np.int64)
 
     def load_from(loader: Loader) -> Loader:
-        return lambda rows, rng: loader(original[rows], rng)
+        return lambda rows, rng, *own: loader(original[rows], rng, *own)
 
-    def epoch_batches(epoch: int, skip: int) -> tf.data.Dataset:
+    def epoch_batches(epoch: int, skip: int, replicas: tuple[int, int, int] = WHOLE) -> tf.data.Dataset:
         seed = (context.config.training.seed, number, epoch)
         order = np.random.default_rng(seed).permutation(count)
         visual = None if source is None else (load_from(source.train), source.shape, source.dtype)
-        options = {"visual": visual, "drop_remainder": whole, "words": words}
+        options = {"visual": visual, "drop_remainder": whole, "words": words, "replicas": replicas}
         return batches(examples, size, order=order, seed=seed, skip=skip, **options)
 
     return {
@@ -211,12 +224,48 @@ def _epochs(
 
 
 def _validation(context: TrainingContext, source: VisualInput | None) -> tf.data.Dataset:
+    return _shared_out(context, context.valid, source)
+
+
+def _shared_out(context: TrainingContext, examples: Examples, source: VisualInput | None) -> tf.data.Dataset:
+    """Batches of the rows that this process has to look at."""
     visual = None if source is None else (source.valid, source.shape, source.dtype)
-    return batches(context.valid, context.config.training.batch_size, visual=visual)
+    own = np.array_split(np.arange(len(examples.records)), context.device.processes)[context.device.process]
+    return batches(examples, context.config.training.batch_size, order=own, visual=visual)
 
 
-def _predict(predict: Callable[[tf.Tensor], tf.Tensor], dataset: tf.data.Dataset, name: str) -> np.ndarray:
-    return np.concatenate([predict(batch[name]).numpy() for batch in dataset])
+def _predict(
+    context: TrainingContext, predict: Callable[[tf.Tensor], tf.Tensor], dataset: tf.data.Dataset, name: str
+) -> np.ndarray:
+    """float32 [N, K] of all rows, whoever looked at them."""
+    workers = context.device.workers
+    local = workers.local(predict)
+    parts = [(batch["rows"].numpy(), local(batch[name]).numpy()) for batch in dataset]
+    return _joined(context, parts)
+
+
+def _joined(context: TrainingContext, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Rows and their values, of this process -> the values of all rows."""
+    rows, values = map(np.concatenate, zip(*parts))
+    workers = context.device.workers
+    if workers.count == 1:
+        return values
+    whole = np.zeros((int(workers.total(np.array(len(rows)))), *values.shape[1:]), values.dtype)
+    whole[rows] = values
+    return workers.total(whole)
+
+
+def _generated(
+    context: TrainingContext, generate: Callable[..., Any], source: VisualInput
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens int32 [N, T] of all validation images, and the loss of each one's batch, float32 [N]."""
+    local = context.device.workers.local(generate)
+    parts = [
+        (batch["rows"].numpy(), *(value.numpy() for value in local(batch))) for batch in _validation(context, source)
+    ]
+    tokens = _joined(context, [(rows, tokens) for rows, tokens, _ in parts])
+    losses = _joined(context, [(rows, np.full(len(rows), loss, np.float32)) for rows, _, loss in parts])
+    return tokens, losses
 
 
 def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, float]:
@@ -229,10 +278,12 @@ def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, f
     return {"concept_f1": f1, "micro_f1": float(micro.result()), "threshold": threshold}
 
 
-def _caption_scores(context: TrainingContext, results: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, float]:
-    """Scores of the captions generated for the validation batches, and their mean loss, from (tokens, loss) of each."""
-    rows = [row for tokens, _ in results for row in tokens.numpy()]
-    captions = [" ".join(context.vocabulary.readable(context.vocabulary.decode(row))) for row in rows]
+def _caption_scores(context: TrainingContext, tokens: np.ndarray, losses: np.ndarray) -> dict[str, float]:
+    """Scores of the captions generated for the validation images, int32 [N, T], and the mean of the batches' losses,
+    float32 [N] by image."""
+    captions = [" ".join(context.vocabulary.readable(context.vocabulary.decode(row))) for row in tokens]
     scores = caption_scores([record.caption for record in context.valid.records], captions)
     reported = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
-    return {"loss": float(np.mean([loss for _, loss in results])), **reported}
+    if context.device.processes == 1:
+        losses = losses[:: context.config.training.batch_size]  # a last short batch counts as the others do
+    return {"loss": float(np.mean(losses)), **reported}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow", reason="the extra `cluster` is not installed")
@@ -78,12 +79,26 @@ def test_pandas_reads_the_folder(job, tmp_path):
     assert list(table.columns) == [field.name for field in rows.COLUMNS] and len(table) == 5
 
 
+def test_an_explained_row_has_maps_and_boxes_of_each_word():
+    maps = np.zeros((2, 4, 4), np.float32)
+    maps[0, 0, 0], maps[1] = 1, 1 / 16  # a corner, and nowhere in particular
+    values = rows.explained(Caption(words=("a", "mass"), attention=maps))
+    table = rows.to_table([{"path": "a", **values}, {"path": "b"}], rows.EXPLAINED, {})
+    (row, empty) = table.to_pylist()
+    assert row["words"] == ["a", "mass"] and row["grid"] == [4, 4] and row["evidence"] is None
+    assert np.reshape(row["attention"], (2, 4, 4)).tolist() == maps.tolist()
+    ((box,), none) = row["boxes"]
+    assert box[:2] == [0, 0] and max(box) < 0.5 and none == []
+    assert empty["attention"] is None
+    assert rows.explained(Caption(error="broken")) == {}
+
+
 def test_another_model_is_refused(tmp_path):
     folder = Folder(str(tmp_path))
-    folder.write_json("job.json", {"model": "/runs/a", "digest": "1", "settings": {}})
-    bulk._check_same(folder, {"model": "/elsewhere/a", "digest": "1", "settings": {}})
+    folder.write_json("job.json", {"model": "/runs/a", "digest": "1", "settings": {}, "explain": False})
+    bulk._check_same(folder, {"model": "/elsewhere/a", "digest": "1", "settings": {}, "explain": False})
     with pytest.raises(InputError, match="holds captions of /runs/a, and the digest of what is given now differ"):
-        bulk._check_same(folder, {"model": "/runs/b", "digest": "2", "settings": {}})
+        bulk._check_same(folder, {"model": "/runs/b", "digest": "2", "settings": {}, "explain": False})
 
 
 def test_two_jobs_do_not_write_into_one_folder(tmp_path):

@@ -43,3 +43,17 @@ def test_skipping_gives_the_rest_of_the_same_epoch(records):
     for one, other in zip(whole[1:], rest):
         np.testing.assert_array_equal(one["rows"], other["rows"])
         np.testing.assert_array_equal(one["visual"], other["visual"])
+
+
+def test_replicas_read_slices_of_the_same_batches(records):
+    """Two of four images each, with the views that one process draws."""
+    visual = (image_loader(records, 16, DataConfig(crop=0.5), augment=True), (16, 16, 3), np.uint8)
+    options = {"seed": (3, 1), "visual": visual, "drop_remainder": True}
+    (whole,) = batches(examples(records), 4, **options)
+    (first,) = batches(examples(records), 4, replicas=(0, 1, 2), **options)
+    (second,) = batches(examples(records), 4, replicas=(1, 2, 2), **options)
+    for name in ("rows", "concepts", "visual", "batch_tokens"):
+        np.testing.assert_array_equal(whole[name], np.concatenate([first[name], second[name]]))
+    both = list(batches(examples(records), 4, replicas=(0, 2, 2), **options))
+    np.testing.assert_array_equal([batch["rows"] for batch in both], [first["rows"], second["rows"]])
+    assert set(whole["batch_tokens"].numpy()) == {np.count_nonzero(whole["targets"])}
