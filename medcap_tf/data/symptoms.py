@@ -70,7 +70,7 @@ def concept_tail(splits: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     return {
         "at_most": {str(most): sum(count <= most for count in counts.values()) for most in TAIL},
         "unseen": {split: len(own) for split, own in others.items()},
-        "unseen_assignments": {split: own.total() for split, own in others.items()},
+        "unseen_assignments": {split: sum(own.values()) for split, own in others.items()},
     }
 
 
@@ -100,7 +100,7 @@ def differing_modes(modes: Mapping[str, Mapping[str, str]]) -> Iterator[Problem]
         modes: split -> path of an image -> its mode.
     """
     counts = Counter(mode for own in modes.values() for mode in own.values())
-    rare = {mode for mode, count in counts.items() if count < _SHARE_OF_MODE * counts.total()}
+    rare = {mode for mode, count in counts.items() if count < _SHARE_OF_MODE * sum(counts.values())}
     usual = ", ".join(mode for mode, _ in counts.most_common() if mode not in rare)
     for own in modes.values():
         for path, mode in own.items():

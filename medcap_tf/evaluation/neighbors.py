@@ -207,8 +207,8 @@ def _ngrams(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 
 def _f1(one: Counter[tuple[str, ...]], other: Counter[tuple[str, ...]]) -> float:
-    total = one.total() + other.total()
-    return 2 * (one & other).total() / total if total else 1.0
+    total = sum(one.values()) + sum(other.values())
+    return 2 * sum((one & other).values()) / total if total else 1.0
 
 
 def _best_cut(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -50,7 +50,7 @@ def test_others_are_not():
     assert lookalikes(first, second) == [] and lookalikes([], second) == []
 
 
-def test_the_pieces_miss_none():
+def test_all_within_the_limit_are_found_with_their_bits():
     rng = np.random.default_rng(0)
     known = rng.random((40, BITS)) < 0.5
     queries = known.copy()
