@@ -1,12 +1,13 @@
 """What every step costs at 1,000, 10,000 and 80,000 records: time and peak memory, as a table in Markdown.
 
-    python benchmarks/scale.py --captions DIR --images DIR [--records 1000 10000] [--steps 20] [--keep FOLDER]
+    python benchmarks/scale.py --captions DIR [--images DIR] [--records 1000 10000] [--steps 20] [--keep FOLDER]
 
 DIR are data sets of yours: the first gives captions and concepts, the second images. From them a set in the layout of
 ImageCLEFmed Caption 2025 is made, 80% of it to train, 10% to validate, 10% to test: each caption is the first half of
 one and the second half of another, so are its concepts, and its image is a hard link. One small training of all stages
 runs on it, `--steps` batches an epoch, then an export and a caption from either. Each command is a process of its own;
-the peak is that of the step, not of the process, where the kernel can tell (Linux).
+the peak is that of the step, not of the process, where the kernel can tell (Linux). Seconds are the processor's, all
+cores together, so that others on the machine do not count.
 
 Features are computed once for each different image, and there are only as many as the second data set has: they stand
 in the table by the image.
@@ -51,7 +52,7 @@ def main() -> None:
     """Print a table with a row a step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=Path, help="a data set with captions and concepts")
-    parser.add_argument("--images", type=Path, help="a data set with images")
+    parser.add_argument("--images", type=Path, help="a data set with images (without: text alone, and what it trains)")
     parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000, 80_000])
     parser.add_argument("--steps", type=int, default=20, help="batches of an epoch that are trained")
     parser.add_argument("--keep", type=Path, help="where to leave data, runs and figures (default: nowhere)")
@@ -60,8 +61,8 @@ def main() -> None:
     if args.train:
         print(json.dumps(train(*args.train, args.steps)))
         return
-    if not args.captions or not args.images:
-        parser.error("--captions and --images are needed")
+    if not args.captions:
+        parser.error("--captions is needed")
     with tempfile.TemporaryDirectory() as temporary:
         place = args.keep or Path(temporary)
         columns = {}
@@ -78,6 +79,8 @@ def measure(args: argparse.Namespace, count: int, place: Path) -> dict[str, list
     rows = {"data doctor, without images": command("-m", "medcap_tf", "records", place / "data", "--skip-images")}
     child = ("benchmarks/scale.py", "--train", place / "data", place / "run", "--steps", str(args.steps))
     rows.update(json.loads(subprocess.run(python(*child), cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout))
+    if not args.images:
+        return rows
     image = next((place / "data" / "test" / "images").iterdir())
     rows["one caption from the run"] = command("-m", "medcap_tf", "caption", place / "run", image)
     rows["export"] = command("-m", "medcap_tf", "export", place / "run", "--out", place / "served")
@@ -86,21 +89,24 @@ def measure(args: argparse.Namespace, count: int, place: Path) -> dict[str, list
     return rows
 
 
-def draw(captions: Path, images: Path, count: int, out: Path) -> None:
+def draw(captions: Path, images: Path | None, count: int, out: Path) -> None:
     """A data set of `count` records in the layout of ImageCLEFmed Caption 2025; the same for the same arguments."""
     texts = [r for split in read_dataset(captions).splits.values() for r in split if r.caption and r.concepts]
-    files = [r.image_path for split in read_dataset(images).splits.values() for r in split if r.image_path]
+    sets = read_dataset(images).splits.values() if images else ()
+    files = [record.image_path for split in sets for record in split if record.image_path]
     draws = random.Random(0)
     for split, share in SHARES.items():
-        folder = out / split / "images"
+        folder = out / split / "images" if files else out / split
         folder.mkdir(parents=True)
         with open(out / split / "captions.csv", "w") as one, open(out / split / "concepts.csv", "w") as other:
             write_caption, write_concepts = csv.writer(one).writerow, csv.writer(other).writerow
             write_caption(["ID", "Caption"])
             write_concepts(["ID", "CUIs"])
             for number in range(round(count * share)):
-                file, name = draws.choice(files), f"ImageCLEFmedical_Caption_2025_{split}_{number}"
-                link(file, folder / f"{name}{file.suffix}")
+                name = f"ImageCLEFmedical_Caption_2025_{split}_{number}"
+                if files:
+                    file = draws.choice(files)
+                    link(file, folder / f"{name}{file.suffix}")
                 caption, concepts = splice(*draws.choices(texts, k=2))
                 write_caption([name, caption])
                 write_concepts([name, ";".join(concepts)])
@@ -128,14 +134,13 @@ def python(*arguments: object) -> list[str]:
 
 def command(*arguments: object) -> list[float]:
     """Run it; [seconds, peak MB]."""
-    began = time.perf_counter()
     with subprocess.Popen(python(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         errors = process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, arguments))} failed:\n{errors.decode()[-3000:]}")
-    return [time.perf_counter() - began, usage.ru_maxrss / 1024]
+    return [usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
 
 
 class Ledger:
@@ -151,9 +156,9 @@ class Ledger:
         self._open[-1][1] = max(self._open[-1][1], peak_megabytes())
         self._open.append([0.0, 0.0])
         reset_peak()
-        began = time.perf_counter()
+        began = time.process_time()
         yield
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         within, before = self._open.pop()
         self.add(name, seconds - within, max(before, peak_megabytes()))
         self._open[-1][0] += seconds
@@ -193,35 +198,44 @@ def train(data: Path, run: Path, steps: int) -> dict[str, list[float]]:
     original, computed = training.run_stage, [0]
 
     def run_stage(stage: Any, *arguments: Any) -> Any:
-        whole, batches, validate, validations = stage.steps, stage.batches, stage.validate, [0]
+        whole, batches, validate = stage.steps, stage.batches, stage.validate
+        began: list[float] = []
+        ended: list[float] = []
+
+        def epoch_start(epoch: int) -> None:
+            stage.epoch_start(epoch)
+            began.append(time.process_time())
 
         def validated() -> dict[str, float]:
-            validations[0] += 1
-            if validations[0] == 1:
+            ended.append(time.process_time())
+            if len(ended) == 1:
                 return {stage.monitor: 0.0}
             with ledger.step(f"{stage.name}: validation"):
                 return validate()
 
         # Two epochs: the first traces the graphs, the second is measured.
         short = dataclasses.replace(
-            stage, epochs=2, steps=min(steps, whole), validate=validated, batches=lambda *a: batches(*a).take(steps)
+            stage,
+            epochs=2,
+            steps=min(steps, whole),
+            validate=validated,
+            epoch_start=epoch_start,
+            batches=lambda *a: batches(*a).take(steps),
         )
         name = f"{stage.name}: an epoch"
         with ledger.step(name):
             result = original(short, *arguments)
-        with open(run / "history.csv") as file:
-            *_, row = (row for row in csv.DictReader(file) if row["stage"] == stage.name)
-        ledger.rows[name][0] = float(row["training_seconds"]) / min(steps, whole) * whole
+        ledger.rows[name][0] = (ended[1] - began[1]) / min(steps, whole) * whole
         return result
 
     training.run_stage = run_stage
     append = feature_cache.FeatureCache._append
 
     def counted(self: Any, view: str, missing: Any, *arguments: Any) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         append(self, view, missing, *arguments)
         computed[0] += len(missing)
-        ledger.add("features of 1,000 images", (time.perf_counter() - began) * 1000, 0)
+        ledger.add("features of 1,000 images", (time.process_time() - began) * 1000, 0)
 
     feature_cache.FeatureCache._append = counted  # type: ignore[method-assign]
     with ledger.step("everything else"):
