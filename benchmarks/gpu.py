@@ -68,7 +68,7 @@ def cells(name: str, config: Config, size: int, steps: int) -> Iterator[str]:
     """The rows of one case at one batch size; what does not fit is said, and the next one follows."""
     case = [name, config.training.precision, "on" if config.training.xla else "off", str(size)]
     try:
-        probe = measure(config, WORDS, CONCEPTS, size, steps)
+        probe = measure(config, WORDS, CONCEPTS, True, size, steps)
     except InputError as error:
         print(error, file=sys.stderr)
         yield f"| {' | '.join([*case, 'all', 'failed', '', ''])} |"

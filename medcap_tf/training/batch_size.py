@@ -55,19 +55,20 @@ class Probe(NamedTuple):
         return max(cost.megabytes for cost in self.stages.values())
 
 
-def find_batch_size(config: Config, words: int, concepts: int, replicas: int) -> int:
+def find_batch_size(config: Config, words: int, concepts: int, has_images: bool, replicas: int) -> int:
     """How many images a batch fit into SHARE of the memory that is free, on every replica.
 
     Args:
         config: the run's settings.
         words: size of the vocabulary.
         concepts: how many are learned.
+        has_images: whether the data does; from text alone one stage is trained.
         replicas: that share a batch.
 
     Raises:
         InputError: not even one image fits, or the probe failed.
     """
-    small, large = (measure(config, words, concepts, size) for size in PROBES)
+    small, large = (measure(config, words, concepts, has_images, size) for size in PROBES)
     each = max((large.megabytes - small.megabytes) / (PROBES[1] - PROBES[0]), 1e-3)
     fixed = small.megabytes - each * PROBES[0]
     fit = int((SHARE * small.free - fixed) // each)
@@ -89,14 +90,15 @@ def settings_by_memory(config: Config, stage: str) -> list[str]:
     return [size, f"text.max_words={config.text.max_words}"]
 
 
-def measure(config: Config, words: int, concepts: int, size: int, steps: int = 2) -> Probe:
+def measure(config: Config, words: int, concepts: int, has_images: bool, size: int, steps: int = 2) -> Probe:
     """Steps of `size` images on every stage that the settings train, in a process of their own; arguments otherwise as
     of `find_batch_size`.
 
     Raises:
         InputError: a stage cannot be built, or a step takes more memory than there is.
     """
-    given = {"config": config.to_json(), "words": words, "concepts": concepts, "size": size, "steps": steps}
+    given = {"config": config.to_json(), "words": words, "concepts": concepts, "has_images": has_images}
+    given.update(size=size, steps=steps)
     command = [sys.executable, "-m", "medcap_tf.training.batch_size"]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
     if done.returncode:
@@ -110,12 +112,12 @@ def measure(config: Config, words: int, concepts: int, size: int, steps: int = 2
     return Probe({name: Cost(*values) for name, values in stages.items()}, *rest)
 
 
-def _probe(config: Config, words: int, concepts: int, size: int, steps: int) -> Probe:
+def _probe(config: Config, words: int, concepts: int, has_images: bool, size: int, steps: int) -> Probe:
     device = prepare_device(config.training)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     free = _free_of_gpu() if on_gpu else free_megabytes()
     context, costs = _context(config, device, words, concepts, size), {}
-    for stage in _stages(context):
+    for stage in _stages(context, has_images):
         batch = next(iter(stage.batches(0, 0)))
         step = compiled_step(stage, config.training, device, tf.nest.map_structure(tf.type_spec_from_value, batch))
         if on_gpu:
@@ -150,13 +152,15 @@ def _context(config: Config, device: Device, words: int, concepts: int, size: in
     return TrainingContext(config, model, examples, examples, vocabulary, codes, RunFolder(Path()), device)
 
 
-def _stages(context: TrainingContext) -> list[Any]:
+def _stages(context: TrainingContext, has_images: bool) -> list[Any]:
     config, stages = context.config, []
     pixels = (config.visual.image_size,) * 2 + (3,)
-    if context.concepts and config.visual.concept_epochs:
+    if has_images and context.concepts and config.visual.concept_epochs:
         stages.append(visual_stage(context, _input(pixels, tf.uint8)))
     if context.concepts and config.semantic.epochs:
         stages.append(semantic_stage(context))
+    if not has_images:
+        return stages
     frozen = config.visual.trainable == "none"
     shape = context.model.encoder.output_shape[1:] if frozen else pixels
     return [*stages, caption_stage(context, _input(shape, tf.float16 if frozen else tf.uint8))]

@@ -85,7 +85,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
         has_images = splits.train[0].image_path is not None
         context = _prepare(config, splits, folder, device, has_images)._replace(shared=shared)
         check_files(shared, context.vocabulary, context.concepts)
-        context = _with_batch_size(context, written)
+        context = _with_batch_size(context, written, has_images)
         if written is None and has_images and config.visual.trainable == "none":
             _region_cache(context, splits)  # whether it will fit, before hours are spent on concepts
         device.workers.wait()  # until all have looked at what the chief writes now
@@ -155,7 +155,7 @@ def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has
     return context
 
 
-def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None) -> TrainingContext:
+def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None, has_images: bool) -> TrainingContext:
     """The batch size found, where it was not given: the one that the run was begun with, or else what fits."""
     config = context.config
     if config.training.batch_size:
@@ -163,7 +163,7 @@ def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None) -
     size = (written or {}).get("batch_size")
     if not size:
         replicas = context.device.strategy.num_replicas_in_sync
-        size = find_batch_size(config, len(context.vocabulary), len(context.concepts), replicas)
+        size = find_batch_size(config, len(context.vocabulary), len(context.concepts), has_images, replicas)
         _say(f"training.batch_size=auto: {size} images fit")
     return context._replace(config=config.replace({"training.batch_size": size}))
 

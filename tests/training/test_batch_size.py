@@ -15,7 +15,7 @@ CONFIG = from_json(SMALL).replace({"training.batch_size": "auto"})
 def measure_of(free):
     """800 MB and 100 MB an image in the one stage, 900 MB in the other."""
 
-    def measure(config, words, concepts, size):
+    def measure(config, words, concepts, has_images, size):
         costs = {"visual": batch_size.Cost(800.0 + 100 * size, 1.0), "semantic": batch_size.Cost(900.0, 1.0)}
         return batch_size.Probe(costs, float(free), "")
 
@@ -34,13 +34,13 @@ def measure_of(free):
 )
 def test_two_measures_tell_how_many_fit(monkeypatch, free, replicas, expected):
     monkeypatch.setattr(batch_size, "measure", measure_of(free))
-    assert batch_size.find_batch_size(CONFIG, 100, 10, replicas) == expected
+    assert batch_size.find_batch_size(CONFIG, 100, 10, True, replicas) == expected
 
 
 def test_where_nothing_fits_it_is_said(monkeypatch):
     monkeypatch.setattr(batch_size, "measure", measure_of(1000))
     with pytest.raises(InputError, match=r"a step takes 800 MB and 100 MB an image, and 1,000 MB are free; lower"):
-        batch_size.find_batch_size(CONFIG, 100, 10, 1)
+        batch_size.find_batch_size(CONFIG, 100, 10, True, 1)
 
 
 def test_auto_is_a_number_of_its_own():
@@ -52,7 +52,7 @@ def test_auto_is_a_number_of_its_own():
 
 @pytest.mark.slow
 def test_a_step_of_every_stage_is_measured_in_a_process_of_its_own():
-    probe = batch_size.measure(CONFIG, 60, 5, 2)
+    probe = batch_size.measure(CONFIG, 60, 5, True, 2)
     assert list(probe.stages) == ["visual", "semantic", "caption"]
     assert 200 < probe.megabytes < 4000 and probe.free > 10
 
@@ -60,4 +60,4 @@ def test_a_step_of_every_stage_is_measured_in_a_process_of_its_own():
 @pytest.mark.slow
 def test_a_probe_that_fails_is_quoted():
     with pytest.raises(InputError, match=r"batch_size: a step of 2 images could not be measured \(.+\)"):
-        batch_size.measure(CONFIG, 60, 0, 2)  # a decoder that reads concepts, and none
+        batch_size.measure(CONFIG, 60, 0, True, 2)  # a decoder that reads concepts, and none

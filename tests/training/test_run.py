@@ -137,12 +137,23 @@ def test_a_test_split_without_captions_is_captioned_and_validation_scored(phanto
     assert (run / "scores.json").read_bytes() == (run / "scores_valid.json").read_bytes()
 
 
-def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path):
+def test_text_alone_trains_the_semantic_stage(phantoms, small_config, tmp_path, monkeypatch):
+    """On a machine with a card that TensorFlow does not use, in batches of a size that is found."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA A100, 470.57.02, 40960, 39500, 8.0'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     data = tmp_path / "text"
     shutil.copytree(phantoms, data, ignore=shutil.ignore_patterns("images", "masks"))
-    run = tmp_path / "text_run"
-    done = train(data, run, small_config, "--set", "semantic.epochs=8")
+    run, more = tmp_path / "text_run", ["semantic.epochs=8", "training.batch_size=auto"]
+    done = train(data, run, small_config, "--set", *more)
     assert "the semantic stage alone" in done.stderr
+    assert "GPU 0: NVIDIA A100, 39,500 of 40,960 MiB free" in done.stderr
+    assert "warning: TensorFlow does not use the NVIDIA card of this machine: " in done.stderr
+    written = json.loads((run / "config.json").read_text())
+    assert written["config"]["training"]["batch_size"] == 0 and 8 <= written["batch_size"] <= 256
+    assert f"training.batch_size=auto: {written['batch_size']} images fit" in done.stderr
+    assert "images fit" not in train(data, run, small_config, "--set", *more, "--resume").stderr
     scores = json.loads((run / "scores.json").read_text())
     assert scores["captions"] == 8
     assert 0 <= scores["model"]["concept_f1"] <= 1
