@@ -24,7 +24,7 @@ def _add_evaluate(commands: Any) -> None:
     """`evaluate`, which captions a split and scores it."""
     parser = commands.add_parser(
         "evaluate",
-        help="caption a split and score it, beside both baselines",
+        help="caption a split and score it, beside the baselines",
         description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
         " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not. In the"
         " run folder these are the test split's; another split's are scores_valid.json and so on. A split without"

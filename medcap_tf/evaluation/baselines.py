@@ -1,4 +1,4 @@
-"""What every score stands beside: popular words without a look at the image, and the nearest training image."""
+"""What every score stands beside: popular words without a look at the image, and similar training images."""
 
 from __future__ import annotations
 

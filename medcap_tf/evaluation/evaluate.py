@@ -1,4 +1,4 @@
-"""A captioner on a split: predictions, scores, and the two baselines that every score stands beside."""
+"""A captioner on a split: predictions, scores, and the baselines that every score stands beside."""
 
 from __future__ import annotations
 
