@@ -83,7 +83,7 @@ def _add_client(commands: Any) -> None:
     )
     parser.add_argument("--explain", action="store_true", help="pictures of where it looked for each word, too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
-    parser.add_argument("--json", action="store_true", help="an object a line")
+    parser.add_argument("--json", action="store_true", help="an object a line; with --explain also its words' regions")
     parser.add_argument(
         "--batch-size", type=options.positive, default=8, metavar="B", help="images a request (default: 8)"
     )
@@ -131,9 +131,19 @@ def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
     texts = {name: row[name].decode(errors="replace") for name in ("caption", "stems")}
     score = float(row["score"])
     if as_json:
-        _print_json(path, {**texts, "score": score, "length": int(row["length"]), "valid": True})
+        length = int(row["length"])
+        _print_json(path, {**texts, "score": score, "length": length, "valid": True, **_regions(row, length)})
     else:
         print(f"{path}\t{texts['caption']}\t{score:.4f}")
+
+
+def _regions(row: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Boxes and positions of each word's map, where the answer has maps."""
+    if "attention" not in row or not length:
+        return {}
+    from medcap_tf.explain.regions import word_regions
+
+    return {"regions": word_regions(row.get("evidence", row["attention"])[:length])}
 
 
 def _print_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -151,8 +151,10 @@ def test_more_images_than_the_largest_batch_are_sent_in_parts(exported, server, 
 
 @pytest.mark.slow
 def test_pictures_from_the_answer_alone(server, image_paths, tmp_path):
-    done = client("--url", server.grpc, image_paths[0], "--explain", "--out", tmp_path / "why")
+    done = client("--url", server.grpc, image_paths[0], "--explain", "--out", tmp_path / "why", "--json")
     (picture,) = (tmp_path / "why").iterdir()
+    answer = json.loads(done.stdout.splitlines()[0])
+    assert len(answer["regions"]) == answer["length"] == len(answer["caption"].split())
     assert done.stdout.splitlines()[1] == str(picture)
     assert cv2.imread(str(picture)).std() > 10
 
