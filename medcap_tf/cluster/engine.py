@@ -50,10 +50,8 @@ def check_installed() -> None:
 
 
 @contextmanager
-def connected(resources: Resources, *, show_logs: bool = False) -> Iterator[int]:
+def connected(resources: Resources) -> Iterator[int]:
     """Ray for the length of the block, and the number of workers it has room for, at most those asked for.
-
-    With `show_logs` what the workers print comes out here.
 
     Raises:
         InputError: nobody answers at the address, or there is no room for a worker.
@@ -61,7 +59,7 @@ def connected(resources: Resources, *, show_logs: bool = False) -> Iterator[int]
     _set_environment(resources)
     import ray
 
-    options: dict[str, Any] = {"log_to_driver": show_logs, "logging_level": "error"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if resources.address is None:
         # More workers than processors are allowed where they were asked for: they share them.
         wanted = (resources.workers or 0) * resources.cpus_per_worker
@@ -84,7 +82,6 @@ def _set_environment(resources: Resources) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report its use to its makers
     # Ray would point out that it leaves the GPUs visible to actors without one; ours hide them themselves.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # lines of several workers that are alike are lines still
     if resources.address:
         _check_reachable(resources.address)
         return

@@ -10,11 +10,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from medcap_tf.cluster.engine import Resources, connected
 from medcap_tf.errors import InputError
 
 REFUSED = (1, 2)  # exit codes of a command that would be refused again
+_LOOK_SECONDS = 0.5
 _SET_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 
 
@@ -38,28 +42,58 @@ def train_together(arguments: Sequence[str], run: Path, resources: Resources, ma
     Raises:
         InputError: what the workers refuse, or more failures than that.
     """
-    with connected(resources, show_logs=True) as workers:
-        run.mkdir(parents=True, exist_ok=True)
+    with connected(resources) as workers:
+        logs = run.resolve() / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.tensorflow import TensorflowTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
 
-        own = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-        refusal = run / "logs" / f"refused-{time.time_ns()}"
+        gpus, now = resources.gpus_per_worker, time.time_ns()
+        own = {"CPU": resources.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+        messages, refusal = logs / f"together-{now}.log", logs / f"refused-{now}"
         trainer = TensorflowTrainer(
             work,
-            train_loop_config={"arguments": [*map(str, arguments)], "refusal": str(refusal)},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(own["GPU"]), resources_per_worker=own),
-            run_config=RunConfig(
-                name="ray", storage_path=str((run / "logs").resolve()), failure_config=FailureConfig(max_failures)
-            ),
+            train_loop_config={
+                "arguments": [*map(str, arguments)],
+                "messages": str(messages),
+                "refusal": str(refusal),
+            },
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=own),
+            run_config=RunConfig(name=f"ray-{now}", storage_path=str(logs), failure_config=FailureConfig(max_failures)),
         )
         try:
-            trainer.fit()
+            with _followed(messages):
+                trainer.fit()
         except TrainingFailedError as error:
             raise InputError(_told(refusal, error, run)) from error
         finally:
             refusal.unlink(missing_ok=True)
+            shutil.rmtree(logs / f"ray-{now}", ignore_errors=True)
+
+
+@contextmanager
+def _followed(messages: Path) -> Iterator[None]:
+    """Print what is added to a file, for the length of the block."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        messages.touch()
+        with open(messages, encoding="utf-8", errors="replace") as file:
+            while True:
+                last = ended.wait(_LOOK_SECONDS)
+                sys.stderr.write(file.read())
+                sys.stderr.flush()
+                if last:
+                    return
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _told(refusal: Path, error: Exception, run: Path) -> str:
@@ -82,25 +116,29 @@ def work(config: dict[str, Any]) -> None:
     process = subprocess.Popen(
         command, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_die_with_parent
     )
-    last = _show(process, index == 0)
+    messages = Path(config["messages"])
+    last = _pass_on(process, messages if index == 0 else Path(os.devnull))
     code = process.wait()
     if code in REFUSED:
         refusal.parent.mkdir(parents=True, exist_ok=True)
         refusal.write_text(last.removeprefix("error: "))
     if code:
+        with open(messages, "a", encoding="utf-8") as file:
+            file.write(f"worker {index + 1} ended with exit code {code}\n")
         raise RuntimeError(f"worker {index + 1} ended with exit code {code}: {last}")
 
 
-def _show(process: subprocess.Popen, shown: bool) -> str:
-    """Print the messages of a process, without progress bars, which Ray has no line for; returns the last."""
+def _pass_on(process: subprocess.Popen, messages: Path) -> str:
+    """Append the messages of a process to a file, without its progress bars; returns the last."""
     last = ""
     assert process.stderr is not None  # it is piped
-    for line in process.stderr:
-        text = line.decode(errors="replace").rstrip().rpartition("\r")[2].strip()
-        if text and not text.endswith(("/s]", "/image]", "/batch]")):
-            last = text
-            if shown:
-                print(text, flush=True)
+    with open(messages, "a", encoding="utf-8") as file:
+        for line in process.stderr:
+            text = line.decode(errors="replace").rstrip().rpartition("\r")[2].strip()
+            if text and not text.endswith(("/s]", "/image]", "/batch]")):
+                last = text
+                file.write(f"{text}\n")
+                file.flush()
     return last
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from medcap_tf.caption import Caption
 from medcap_tf.cluster.engine import Resources
 from medcap_tf.cluster.reading import chunks_of
@@ -76,6 +78,7 @@ class CaptionWorker:
         from medcap_tf.api import load
 
         self._captioner = load(self._model.path, self._model.settings)
+        self._captioner.caption(np.zeros((8, 8, 3), np.uint8))  # its graph is traced with the first image
 
     def run(self, part: Part) -> dict[str, Any]:
         """Caption and write a part; returns what its file's footer says of it."""

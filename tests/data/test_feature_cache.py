@@ -53,6 +53,15 @@ class TestFeatureCache:
         assert computed == 1
         assert cache.features("identity")[rows][:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
 
+    def test_what_others_have_computed_is_taken_over_once(self, records, tmp_path):
+        cache, _, _ = self.fill(tmp_path / "cache", records[:2])
+        part, _, _ = self.fill(tmp_path / "part", records[1:])
+        assert cache.take_over(part, "identity") == 3
+        assert cache.take_over(part, "identity") == 0
+        cache, rows, computed = self.fill(tmp_path / "cache", records)
+        assert computed == 0
+        assert cache.features("identity")[rows][:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
+
     def test_the_same_content_under_two_names_is_one_row(self, records, tmp_path):
         twin = tmp_path / "twin.png"
         twin.write_bytes(records[2].image_path.read_bytes())
