@@ -61,7 +61,7 @@ def measure(records: list[Record], batch_size: int, size: int, steps: int) -> No
     paths = [record.image_path for record in records[:batch_size]]
     pixels = np.stack([images.prepare(images.read_image(path), size, False) for path in paths])
     forward = tf.function(lambda x: model.encoder(tf.cast(x, tf.float32), training=False))
-    regions = forward(pixels)
+    seen = model.see(pixels)
 
     def caption(width: int) -> RunCaptioner:
         chosen = config.replace({"decoding.beam_width": width})
@@ -72,7 +72,7 @@ def measure(records: list[Record], batch_size: int, size: int, steps: int) -> No
         "bare ResNet50 forward pass": lambda: forward(pixels).numpy(),
         "captions from files, greedy": lambda: list(greedy.caption(paths)),
         "captions from files, beam 3": lambda: list(beam.caption(paths)),
-        "training step, cached features": training_step(model, config, records, vocabulary, concepts, regions),
+        "training step, cached features": training_step(model, config, records, vocabulary, concepts, seen),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(ROUNDS + 1):
@@ -88,10 +88,10 @@ def measure(records: list[Record], batch_size: int, size: int, steps: int) -> No
         print(f"{name:32}{batch_size / median:9.1f} images/s{median / bare:8.2f} x the forward pass")
 
 
-def training_step(model, config, records, vocabulary, concepts, regions):  # type: ignore[no-untyped-def]
+def training_step(model, config, records, vocabulary, concepts, seen):  # type: ignore[no-untyped-def]
     """A teacher-forced step with gradients and AdamW on one batch."""
-    examples = Examples.of(records[: len(regions)], concepts, vocabulary, config.text.max_words)
-    batch = next(iter(batches(examples, len(regions))))
+    examples = Examples.of(records[: len(seen.regions)], concepts, vocabulary, config.text.max_words)
+    batch = next(iter(batches(examples, len(seen.regions))))
     loss, variables = caption_loss(0.0), model.decoder.teacher.trainable_variables
     optimizer = tf.keras.optimizers.AdamW()
     optimizer.build(variables)
@@ -99,7 +99,7 @@ def training_step(model, config, records, vocabulary, concepts, regions):  # typ
     @tf.function
     def step():  # type: ignore[no-untyped-def]
         with tf.GradientTape() as tape:
-            value = loss(batch["targets"], model.teacher_forced(regions, batch["inputs"], training=True)["logits"])
+            value = loss(batch["targets"], model.teacher_forced(seen, batch["inputs"], training=True)["logits"])
         optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
         return value
 

@@ -1,6 +1,6 @@
 """What a captioner says of one image, whoever says it: a run, an export, a server. Free of TensorFlow.
 
-Axes: n words, h x w regions, Q concepts, C channels, H x W pixels.
+Axes: n words, h x w regions, g x g places of a finer grid, Q concepts, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ def no_maps() -> np.ndarray:
     return np.zeros((0, 1, 1), np.float32)
 
 
+def shares_of(maps: np.ndarray) -> np.ndarray:
+    """Of maps float32 [n, h, w] what is above zero, made to sum to 1 where there is any."""
+    positive = np.maximum(maps, 0)
+    return positive / np.maximum(positive.sum((1, 2), keepdims=True), 1e-12)
+
+
 @dataclass(frozen=True)
 class Caption:
     """What the captioner has to say of one image; `error` says why where it could not be read."""
@@ -49,6 +55,8 @@ class Caption:
     tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # int32 [n], the stems' ids; of a run
     score: float = 0.0  # mean log-probability a token, nats
     attention: np.ndarray = field(default_factory=no_maps)  # float32 [n, h, w], each word's map sums to 1
+    evidence: np.ndarray | None = None  # float32 [n, g, g], where what spoke for each word lies, sums to 1, or 0
+    image_share: np.ndarray | None = None  # float32 [n] in 0..1, what the image gave; with `evidence`
     word_importance: np.ndarray | None = None  # float32 [n], sums to 1; None without concepts
     retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, what similar images gave; None: unknown, or none
     similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where known
@@ -58,6 +66,11 @@ class Caption:
     error: str = ""
     image: np.ndarray | None = None  # uint8 [H, W, 3], where it came as an array
     image_id: str = ""  # the record's, folders and all; empty where nobody has given one
+
+    @property
+    def word_maps(self) -> np.ndarray:
+        """The maps that say most of each word, float32 [n, ., .]: evidence where there is some, else attention."""
+        return self.attention if self.evidence is None else self.evidence
 
     @property
     def text(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.caption import Caption, ImageInput
+from medcap_tf.caption import Caption, ImageInput, shares_of
 from medcap_tf.config import Config
 from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
@@ -202,6 +202,10 @@ class RunCaptioner:
         out = {name: getattr(generated, name) for name in ("tokens", "length", "score")}
         out["pooled"] = encoded.pooled
         out["attention"] = tf.reshape(generated.attention, [-1, options.max_length, *model.grid])
+        if model.has_evidence():
+            scored = model.score(encoded, generated.tokens)
+            assert scored.evidence is not None
+            out.update(evidence=scored.evidence.maps, image_share=scored.image_share)
         if model.semantic is not None:
             reading = model.read(generated.tokens)
             out["word_importance"] = reading.word_importance
@@ -221,6 +225,8 @@ class RunCaptioner:
             tokens=row["tokens"][:length],
             score=float(row["score"]),
             attention=row["attention"][:length],
+            evidence=shares_of(row["evidence"][:length]) if "evidence" in row else None,
+            image_share=row["image_share"][:length] if "image_share" in row else None,
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
             concept_scores=row.get("concept_scores"),

@@ -63,6 +63,7 @@ class VisualConfig:
 
     image_size: int = _number(224, 32, 4096)  # pixels, both sides
     layer: str = "conv5_block3_out"
+    grid: int = _number(0, 0, 512)  # places a side of the finer grid on which concepts have their maps; 0: none
     weights: str = "imagenet"  # imagenet, none, an .h5 in Keras' layout, or a run folder: its encoder and concepts
     trainable: str = _choice("none", "last_stage", "all")  # while captions are learned
     concept_epochs: int = _number(0, 0)
@@ -90,6 +91,7 @@ class SemanticConfig:
     units: int = _number(256, 1, _MOST)
     attention_units: int = _number(128, 1, _MOST)
     dropout: float = _number(0.3, 0, 0.9)
+    output: str = _choice("deep", "sum")  # deep: as in the paper; sum: a concept is a sum over words
     epochs: int = _number(15, 0)
     learning_rate: float = _number(2e-3, 0)
     loss: str = _choice("focal", "cross_entropy")
@@ -103,7 +105,8 @@ class DecoderConfig:
     units: int = _number(512, 1, _MOST)
     attention_units: int = _number(256, 1, _MOST)
     dropout: float = _number(0.5, 0, 0.9)
-    image_concepts: bool = True  # start from the concepts seen in the image too, where they were learned
+    image_concepts: bool = True  # read the concepts seen in the image too, where they were learned
+    output: str = _choice("deep", "sum")  # deep: as in the paper; sum: words have evidence, place by place
     semantic_source: str = _choice("prefix", "none", "reference")  # reference: an oracle that reads the answer
 
 

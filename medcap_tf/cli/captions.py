@@ -68,7 +68,7 @@ def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[s
         "score": caption.score,
         "words": caption.words,
         "stems": caption.stems,
-        "regions": word_regions(caption.attention) if caption.words else [],
+        "regions": word_regions(caption.word_maps) if caption.words else [],
         "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
         "concepts": [
             {"code": code, "name": names.get(code, ""), "score": score, "word_score": word_scores.get(code)}

@@ -151,19 +151,20 @@ def _print_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _draw(path: Path, row: Mapping[str, Any], folder: Path) -> Path:
-    """The answer's attention over the image; raises InputError where the file is of a kind that cannot be drawn."""
+    """The answer's maps that say most, over the image; raises InputError where the file is of a kind that cannot be
+    drawn."""
     from medcap_tf.data.images import read_image
     from medcap_tf.explain.explanation import from_caption
-    from medcap_tf.explain.figures import words_figure
+    from medcap_tf.explain.figures import WORD_MAPS, words_figure
     from medcap_tf.explain.pictures import file_name
     from medcap_tf.explain.plate import save
     from medcap_tf.serving.answers import to_caption
 
     explanation = from_caption(to_caption(path, row, threshold=0.0), read_image(path))
     folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{file_name(path)}.attention.png"
-    titles = ("where it looked", "attention, in shares of an even spread")
-    save(partial(words_figure, explanation, explanation.attention, *titles), picture, dpi=110)
+    kind, maps = next(iter(explanation.word_maps().items()))
+    picture = folder / f"{file_name(path)}.{kind}.png"
+    save(partial(words_figure, explanation, maps, *WORD_MAPS[kind]), picture, dpi=110)
     return picture
 
 

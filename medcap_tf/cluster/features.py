@@ -21,6 +21,7 @@ from medcap_tf.data.feature_cache import FeatureCache, cache_folder, fingerprint
 from medcap_tf.data.records import Record, read_dataset
 from medcap_tf.data.splits import check_images, choose_splits
 from medcap_tf.errors import InputError
+from medcap_tf.run_folder import RunFolder
 
 _IMAGES = 256  # a part
 _PARTS = ".parts"
@@ -39,7 +40,7 @@ class Done(NamedTuple):
     """What has become of a part."""
 
     folder: Path  # its cache
-    shape: tuple[int, int, int]  # of an image's regions
+    shape: tuple[int, ...]  # of what is kept of an image
     unreadable: int
 
 
@@ -49,20 +50,27 @@ class FeatureWorker:
     def __init__(self, config: Config, folder: Path, resources: Resources):
         """`folder`: of all caches."""
         self._config, self._folder, self._resources = config, folder, resources
-        self._encoder: Any = None
+        self._models: list[Any] = []
         self._compute: Any = None
+        self._shape: tuple[int, ...] = ()
 
     def load(self) -> None:
-        """Build the encoder; raises InputError where its weights cannot be had."""
+        """Build the encoder and, of a run, its concept head; raises InputError where weights cannot be had."""
         prepare_process(self._resources)
         import tensorflow as tf
 
-        from medcap_tf.models.visual import build_visual_encoder
+        from medcap_tf.models.visual import build_concept_head, build_visual_encoder, pack, packed_size, see
         from medcap_tf.training.device import prepare_device
 
         precision = prepare_device(self._config.training).encoder_precision
-        encoder = self._encoder = build_visual_encoder(self._config.visual, True, precision)
-        self._compute = tf.function(lambda x: encoder(tf.cast(x, tf.float32), training=False), reduce_retracing=True)
+        visual = self._config.visual
+        encoder, head = build_visual_encoder(visual, True, precision), None
+        if visual.weights_of_run:
+            run = RunFolder(visual.weights)
+            head = build_concept_head(visual, encoder, len(run.read_concepts().codes))
+            head.load_weights(run.best / "concept_head.h5")
+        self._models, self._shape = [encoder, head], (packed_size(encoder, head),)
+        self._compute = tf.function(lambda x: pack(see(encoder, head, x)), reduce_retracing=True)
 
     def run(self, part: Part) -> Done:
         """Compute a part; images that cannot be read are left out, as a training leaves them out."""
@@ -71,12 +79,12 @@ class FeatureWorker:
         files = check_images(part.records, part.split)
         records = [record for record, file in zip(part.records, files) if file.problem is None]
         config = self._config
-        name = fingerprint(self._encoder, config.visual.image_size, config.data.equalize)
+        name = fingerprint(self._models, config.visual.image_size, config.data.equalize)
         folder = self._folder / name / _PARTS / f"{part.view}-{part.number}"
-        cache = FeatureCache(folder, self._encoder.output_shape[1:])
+        cache = FeatureCache(folder, self._shape)
         if records:
             cache.fill(records, part.view, self._compute, lambda record, view: pixels_of(record, view, config))
-        return Done(folder, self._encoder.output_shape[1:], len(part.records) - len(records))
+        return Done(folder, self._shape, len(part.records) - len(records))
 
 
 def fill_cache(data: Path, run: Path, config: Config, resources: Resources) -> dict[str, Any]:

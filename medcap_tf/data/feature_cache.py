@@ -41,13 +41,13 @@ def views(config: DataConfig) -> list[str]:
     return [view for view, used in wanted.items() if used]
 
 
-def fingerprint(encoder: keras.Model, size: int, equalize: bool) -> str:
-    """A name for what decides an encoder's features: weights, layer, input size, equalization, compute type."""
-    digest = hashlib.sha256()
-    for weight in encoder.get_weights():
+def fingerprint(models: Sequence[keras.Model | None], size: int, equalize: bool) -> str:
+    """A name for what decides the features of models: weights, outputs, input size, equalization, compute type."""
+    digest, present = hashlib.sha256(), [model for model in models if model is not None]
+    for weight in [weight for model in present for weight in model.get_weights()]:
         digest.update(np.ascontiguousarray(weight).data)
-    policy = encoder.layers[-1].compute_dtype
-    digest.update(json.dumps([encoder.layers[-1].name, size, equalize, policy]).encode())
+    outputs = [[model.output_names, model.layers[-1].compute_dtype] for model in present]
+    digest.update(json.dumps([outputs, size, equalize]).encode())
     return digest.hexdigest()[:20]
 
 

@@ -6,13 +6,14 @@ Axes: B images, S pixels a side, n words of one caption, h x w regions of C chan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.caption import shares_of
 from medcap_tf.captioner import RunCaptioner
-from medcap_tf.models.captioning import Scored
+from medcap_tf.models.captioning import Scored, Seen, shift_right
 from medcap_tf.models.visual import activations
 
 
@@ -21,7 +22,22 @@ class WordMaps(NamedTuple):
 
     attention: np.ndarray  # float32 [n, h, w], each map with sum 1
     grad_cam: np.ndarray  # float32 [n, h, w], each map with sum 1; zeros where no region speaks for the word
+    hires_cam: np.ndarray  # float32 [n, h, w], the same
     retrieval_share: np.ndarray  # float32 [n] in 0..1; zeros in a run without retrieval
+    evidence: WordEvidence | None  # of a run whose words have evidence
+
+    def compared(self) -> dict[str, np.ndarray]:
+        """By name, the maps that are held against each other, float32 [n, ., .]: what spoke for a word, sum 1 or 0."""
+        maps = {name: getattr(self, name) for name in ("attention", "hires_cam", "grad_cam")}
+        return maps if self.evidence is None else {"evidence": shares_of(self.evidence.maps), **maps}
+
+
+class WordEvidence(NamedTuple):
+    """Summands of the words' logits, counted from the mean of all words' logits."""
+
+    maps: np.ndarray  # float32 [n, g, g], what each place of the image gave
+    whole: np.ndarray  # float32 [n], what the image gave as a whole
+    words: np.ndarray  # float32 [n], what the words before gave
 
 
 class Attributor:
@@ -42,7 +58,8 @@ class Attributor:
     def words(self, pixels: np.ndarray, tokens: np.ndarray, targets: np.ndarray | None = None) -> WordMaps:
         """Every word's maps, by one forward and one backward pass.
 
-        Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) is that of each word's log-probability over the regions.
+        Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) and HiResCAM (Draelos and Carin 2020, equation 5), which
+        multiplies gradient and activation place by place, are those of each word's log-probability over the regions.
 
         Args:
             pixels: uint8 [S, S, 3].
@@ -50,8 +67,10 @@ class Attributor:
             targets: int32 [n], the words to explain at each step in place of the caption's own.
         """
         targets = tokens if targets is None else targets
-        attention, grad_cam, share = (value.numpy() for value in self._words(pixels[None], tokens, targets))
-        return WordMaps(attention, grad_cam / np.maximum(grad_cam.sum((1, 2), keepdims=True), 1e-12), share)
+        *maps, share, evidence = self._words(pixels[None], tokens, targets)
+        attention, grad_cam, hires_cam = (value.numpy() for value in maps)
+        parts = WordEvidence(*(part.numpy() for part in evidence)) if evidence else None
+        return WordMaps(attention, shares_of(grad_cam), shares_of(hires_cam), share.numpy(), parts)
 
     def word_log_probs(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Log-probability, in nats, of one caption's words under each of several images.
@@ -65,9 +84,15 @@ class Attributor:
         """
         return self._log_probs(pixels, tokens).numpy()
 
+    def logits(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Logits float32 [n] of one caption's words under an image uint8 [S, S, 3], less the mean of all words'."""
+        forced = self._model.teacher_forced(self._model.see(pixels[None]), shift_right(tokens[None]))
+        logits = forced["logits"][0] - tf.reduce_mean(forced["logits"][0], -1, keepdims=True)
+        return tf.gather(logits, tokens, batch_dims=1).numpy()
+
     def image_concepts(self, pixels: np.ndarray) -> np.ndarray:
         """The concept head on uint8 [B, S, S, 3]: scores float32 [B, Q] in 0..1."""
-        return tf.sigmoid(self._model.head(self._model.encode(pixels).regions)).numpy()  # type: ignore[misc]
+        return tf.sigmoid(self._model.see(pixels).concept_logits).numpy()
 
     def concept_contributions(self, tokens: np.ndarray, codes: Sequence[str]) -> np.ndarray:
         """What each word gives to each concept of the semantic classifier: gradient of the concept's logit with
@@ -82,25 +107,26 @@ class Attributor:
         return reading.concept_scores.numpy(), reading.word_importance.numpy()
 
     def _word_log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        return self._score(self._model.encode(pixels).regions, tokens, tokens).log_probs
+        return self._score(self._model.see(pixels), tokens, tokens).log_probs
 
-    def _score(self, regions: tf.Tensor, tokens: tf.Tensor, targets: tf.Tensor) -> Scored:
-        """One caption int32 [n] under each image of regions [B, h, w, C]."""
-        tokens, targets = (tf.tile(row[None], [tf.shape(regions)[0], 1]) for row in (tokens, targets))
-        return self._model.score(self._model.encode_regions(regions), tokens, targets)
+    def _score(self, seen: Seen, tokens: tf.Tensor, targets: tf.Tensor) -> Scored:
+        """One caption int32 [n] under each image."""
+        tokens, targets = (tf.tile(row[None], [tf.shape(seen.regions)[0], 1]) for row in (tokens, targets))
+        return self._model.score(self._model.encode_seen(seen), tokens, targets)
 
-    def _word_maps(
-        self, pixels: tf.Tensor, tokens: tf.Tensor, targets: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # One copy of the regions for each word: one backward pass then gives each word its own gradient.
-        regions = tf.repeat(self._model.encode(pixels).regions, tf.shape(tokens)[0], axis=0)
+    def _word_maps(self, pixels: tf.Tensor, tokens: tf.Tensor, targets: tf.Tensor) -> tuple[Any, ...]:
+        seen = self._model.see(pixels)
+        scored = self._score(seen, tokens, targets)
+        # One copy of the image for each word: one backward pass then gives each word its own gradient.
+        regions, logits = (x if x is None else tf.repeat(x, tf.shape(tokens)[0], axis=0) for x in seen[:2])
         with tf.GradientTape() as tape:
             tape.watch(regions)
-            scored = self._score(regions, tokens, targets)
-            own = tf.linalg.diag_part(scored.log_probs)
-        weights = tf.reduce_mean(tape.gradient(own, regions), axis=[1, 2], keepdims=True)
-        grad_cam = tf.nn.relu(tf.reduce_sum(weights * regions, -1))
-        return scored.attention[0], grad_cam, scored.retrieval_share[0]
+            own = tf.linalg.diag_part(self._score(Seen(regions, logits), tokens, targets).log_probs)
+        gradient = tape.gradient(own, regions)
+        grad_cam = tf.nn.relu(tf.reduce_sum(tf.reduce_mean(gradient, axis=[1, 2], keepdims=True) * regions, -1))
+        hires_cam = tf.nn.relu(tf.reduce_sum(gradient * regions, -1))
+        evidence = scored.evidence and tuple(part[0] for part in scored.evidence)
+        return scored.attention[0], grad_cam, hires_cam, scored.retrieval_share[0], evidence
 
     def _concept_gradients(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         semantic = self._model.semantic

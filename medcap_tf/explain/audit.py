@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.metrics import FEW_IMAGES
 from medcap_tf.explain.attribution import Attributor, WordMaps
-from medcap_tf.explain.captioned import MAPS, CaptionedImage, bar, caption_records
+from medcap_tf.explain.captioned import CaptionedImage, bar, caption_records
 from medcap_tf.explain.localization import erasure, named_words, pointing_cases
 from medcap_tf.explain.masks import LocationPrior
 from medcap_tf.explain.measures import MEASURES, summary
@@ -72,8 +72,9 @@ def audit(
         "erasure": erasure(captioner, attributor, captioned, words, rngs[5]),
         **pointing_game(pointing_cases(captioner, attributor, captioned, words, prior)),
         "side": side_measure(captioner, attributor, captioned, words),
-        **_areas(attributor, few, maps, rngs[1]),
+        **_areas(captioner, attributor, few, maps, rngs[1]),
         "mu_fidelity": _mu_fidelity(attributor, few, maps, rngs[6]),
+        "completeness": _completeness(attributor, few, maps),
         "word_deletion": _word_deletion(captioner, attributor, captioned, rngs[2]),
         "randomised": _randomized(captioner, few, maps, rngs[3]),
         "random_logit": _random_logit(captioner, attributor, few, maps, rngs[7]),
@@ -106,17 +107,22 @@ def _notes(measures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _areas(
-    attributor: Attributor, captioned: Sequence[CaptionedImage], true: Sequence[WordMaps], rng: np.random.Generator
+    captioner: RunCaptioner,
+    attributor: Attributor,
+    captioned: Sequence[CaptionedImage],
+    true: Sequence[WordMaps],
+    rng: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
     """`deletion` and `insertion` by map, beside a random order (`*_scaled` 0) and an oracle's (1)."""
     areas: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
     for item, maps in zip(bar(captioned, "deletion and insertion"), true):
         log_probs = partial(attributor.word_log_probs, tokens=item.caption.tokens)
-        orders = {name: heaviest_first(getattr(maps, name)) for name in MAPS}
-        grid = maps.attention.shape[1], maps.attention.shape[2]
-        orders["random"] = np.tile(rng.permutation(grid[0] * grid[1]), (len(item.caption.words), 1))
-        orders["oracle"] = removal_order(log_probs, item.pixels, grid)
+        compared, coarse = maps.compared(), captioner.model.grid
+        orders = {name: heaviest_first(grids) for name, grids in compared.items()}
+        orders["random"] = np.tile(rng.permutation(coarse[0] * coarse[1]), (len(item.caption.words), 1))
+        orders["oracle"] = removal_order(log_probs, item.pixels, coarse)
         for name, order in orders.items():
+            grid = coarse if order.shape[1] == coarse[0] * coarse[1] else captioner.model.finest_grid
             own = region_areas(log_probs, item.pixels, order, grid)
             for kind, values in own._asdict().items():
                 areas[kind][name].append(values)
@@ -128,8 +134,10 @@ def _areas(
 
 def _scaled(means: dict[str, float]) -> dict[str, float]:
     span = means["oracle"] - means["random"]
-    scaled = {f"{name}_scaled": (means[name] - means["random"]) / span for name in MAPS} if abs(span) > 1e-9 else {}
-    return {**means, **scaled}
+    if abs(span) <= 1e-9:
+        return means
+    maps = (name for name in means if name not in ("random", "oracle"))
+    return {**means, **{f"{name}_scaled": (means[name] - means["random"]) / span for name in maps}}
 
 
 def _mu_fidelity(
@@ -138,7 +146,24 @@ def _mu_fidelity(
     rows = []
     for item, maps in zip(bar(captioned, "MuFidelity"), true):
         log_probs = partial(attributor.word_log_probs, tokens=item.caption.tokens)
-        rows.append(mu_fidelity(log_probs, item.pixels, {name: getattr(maps, name) for name in MAPS}, rng))
+        rows.append(mu_fidelity(log_probs, item.pixels, maps.compared(), rng))
+    return means(rows)
+
+
+def _completeness(
+    attributor: Attributor, captioned: Sequence[CaptionedImage], true: Sequence[WordMaps]
+) -> dict[str, float]:
+    """Whether a word's parts add up to its logit, and how large they are; empty where words have no evidence."""
+    rows = []
+    for item, maps in zip(captioned, true):
+        if maps.evidence is None:
+            return {}
+        parts = [maps.evidence.maps.sum((1, 2)), maps.evidence.whole, maps.evidence.words]
+        rows += [
+            {"logit": logit, "places": places, "whole_image": whole, "words_before": words,
+             "error": abs(places + whole + words - logit)}
+            for logit, places, whole, words in zip(attributor.logits(item.pixels, item.caption.tokens), *parts)
+        ]  # fmt: skip
     return means(rows)
 
 
@@ -164,6 +189,12 @@ def _word_deletion(
     return {"captions": len(drops), **means(drops)} if drops else {}
 
 
+def _each(measure: Callable[[Any, Any], float], one: WordMaps, other: WordMaps) -> dict[str, float]:
+    """A comparison of two sets of maps, by map."""
+    others = other.compared()
+    return {name: measure(grids, others[name]) for name, grids in one.compared().items()}
+
+
 def _randomized(
     captioner: RunCaptioner, captioned: Sequence[CaptionedImage], true: Sequence[WordMaps], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
@@ -173,7 +204,7 @@ def _randomized(
         rows = []
         for item, before in zip(bar(captioned, f"randomized down to {part}"), true):
             after = attributor.words(item.pixels, item.caption.tokens)
-            rows.append({name: rank_correlation(getattr(before, name), getattr(after, name)) for name in MAPS})
+            rows.append(_each(rank_correlation, before, after))
         result[part] = means(rows)
     return result
 
@@ -192,7 +223,7 @@ def _random_logit(
         others = rng.integers(len(SPECIAL), len(captioner.vocabulary) - 1, len(tokens))
         others = (others + (others >= tokens)).astype(np.int32)
         maps = attributor.words(item.pixels, tokens, others)
-        rows.append({name: rank_correlation(getattr(own, name), getattr(maps, name)) for name in MAPS})
+        rows.append(_each(rank_correlation, own, maps))
     return means(rows)
 
 
@@ -213,10 +244,10 @@ def _stability(
                 continue
             same += 1
             after = attributor.words(pixels, tokens)
-            rows.append({name: total_variation(getattr(before, name), getattr(after, name)) for name in MAPS})
+            rows.append(_each(total_variation, before, after))
         flipped = attributor.words(np.ascontiguousarray(item.pixels[:, ::-1]), tokens)
-        back = {name: getattr(flipped, name)[..., ::-1] for name in MAPS}
-        rows.append({f"{name}_flip": total_variation(getattr(before, name), back[name]) for name in MAPS})
+        back = {name: grids[..., ::-1] for name, grids in flipped.compared().items()}
+        rows.append({f"{name}_flip": total_variation(grids, back[name]) for name, grids in before.compared().items()})
     return {"same_caption": same / (len(captioned) * DRAWS), **means(rows)}
 
 

@@ -8,13 +8,22 @@ from typing import Any
 from matplotlib.figure import Figure
 
 _TITLES = {
+    "evidence": "evidence",
+    "hires_cam": "HiResCAM",
     "attention": "attention",
     "grad_cam": "Grad-CAM",
     "gradient": "gradient",
     "location_prior": "location\nprior",
 }
 # Okabe and Ito's palette, told apart by color-blind readers; what is chance is gray.
-_COLORS = {"attention": "#0072B2", "grad_cam": "#E69F00", "gradient": "#E69F00"}
+_COLORS = {
+    "evidence": "#009E73",
+    "attention": "#0072B2",
+    "hires_cam": "#D55E00",
+    "grad_cam": "#E69F00",
+    "gradient": "#E69F00",
+}
+_MAPS = ("evidence", "attention", "hires_cam", "grad_cam")
 _CHANCE = "#999999"
 
 
@@ -26,13 +35,13 @@ def audit_figure(audit: Mapping[str, Any], dpi: int) -> Figure:
     painted = {"whole": "word", "finding\npainted over": "word_painted_over", "equal area": "word_equal_area"}
     _bars(panels[0], "erasure", {name: erasure.get(key) for name, key in painted.items()},
           "log-probability of the finding's words (nats)", "the second should fall alone")  # fmt: skip
-    maps = ("attention", "grad_cam", "location_prior", "random", "ceiling")
+    maps = (*_MAPS, "location_prior", "random", "ceiling")
     _bars(panels[1], "pointing game", {key: pointing.get(f"finding_{key}") for key in maps},
           "words with the peak inside the finding", "higher is better")  # fmt: skip
     for panel, name, wish in ((panels[2], "deletion", "lower is better"), (panels[3], "insertion", "higher is better")):
-        areas = {key: audit[name].get(key) for key in ("attention", "grad_cam", "random", "oracle")}
+        areas = {key: audit[name].get(key) for key in (*_MAPS, "random", "oracle")}
         _bars(panel, name, areas, "area under log-probability (nats)", wish)
-    fidelity = {key: audit["mu_fidelity"].get(key) for key in ("attention", "grad_cam")}
+    fidelity = {key: audit["mu_fidelity"].get(key) for key in _MAPS}
     _bars(panels[4], "MuFidelity", fidelity, "correlation with what regions cost", "higher is better")
     drops = {key: audit["word_deletion"].get(key) for key in ("attention", "gradient", "random")}
     _bars(panels[5], "word deletion", drops, "fall of the right concepts' score", "higher is better")
@@ -62,7 +71,9 @@ def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str
 def _lines(panel: Any, by_part: Mapping[str, Mapping[str, float]]) -> None:
     panel.set_title("randomized, output first (should fall)", fontsize=10)
     parts = ["none", *by_part]
-    for name, marker in (("attention", "o"), ("grad_cam", "s")):
+    for name, marker in zip(_MAPS, "^oDs"):
+        if not any(name in values for values in by_part.values()):
+            continue
         values = [1.0, *(by_part[part].get(name, float("nan")) for part in by_part)]
         panel.plot(parts, values, marker=marker, color=_COLORS[name], label=_TITLES[name])
     panel.axhline(0, color=_CHANCE, linewidth=0.8)

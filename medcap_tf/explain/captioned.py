@@ -16,8 +16,6 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data import images
 from medcap_tf.data.records import Record
 
-MAPS = ("attention", "grad_cam")  # of `WordMaps`, that are compared
-
 
 class CaptionedImage(NamedTuple):
     """One captioned image; only such as have words are audited."""

@@ -39,7 +39,8 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `doubts`,
         the claims of the caption that should not be believed as they stand (see `claims`); `image`
         (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
-        tokens' probabilities; `words`, with `finding` where one names what was found; `maps`, those of
+        tokens' probabilities; `words`, each with the shares of its probability that the image (`seen`) and similar
+        images (`copied`) gave, and `finding` where one names what was found; `maps`, those of
         `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps for each word, as
         of `regions.region_values`; `similar`, training images that count: `id` (empty where unknown), `caption`,
         `weight`;
@@ -109,12 +110,25 @@ def _data_uri(kind: str, data: np.ndarray) -> str:
 def _words(explanation: Explanation, concept_names: Mapping[str, str]) -> list[dict[str, Any]]:
     words, stems = explanation.caption.words, explanation.caption.stems
     importance = _numbers(explanation.reading.importance) if explanation.reading else [None] * len(words)
-    copied = [None] * len(words) if explanation.retrieval_share is None else _numbers(explanation.retrieval_share, 2)
+    copied, seen = (
+        [None] * len(words) if shares is None else _numbers(shares, 2)
+        for shares in (explanation.retrieval_share, explanation.image_share)
+    )
     shared = shared_words(words, explanation.reference)
     found = finding_words(explanation, concept_names)
     return [
-        {"word": word, "stem": stem, "importance": weight, "copied": share, "shared": known, "finding": finding}
-        for word, stem, weight, share, known, finding in zip(words, stems, importance, copied, shared, found)
+        {
+            "word": word,
+            "stem": stem,
+            "importance": weight,
+            "copied": share,
+            "seen": image,
+            "shared": known,
+            "finding": finding,
+        }
+        for word, stem, weight, share, image, known, finding in zip(
+            words, stems, importance, copied, seen, shared, found
+        )
     ]
 
 

@@ -60,6 +60,8 @@ class Explainer:
             caption,
             shown_size(image),
             caption.attention,
+            caption.evidence,
+            caption.image_share,
             words.grad_cam if words else caption.attention,
             self._read(caption.tokens, caption.words) if words else None,
             words.retrieval_share if words and self._captioner.datastore else None,

@@ -36,6 +36,8 @@ class Explanation:
     caption: Caption
     image: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # [H, W, 3], up to LONGEST_SIDE
     attention: np.ndarray = field(default_factory=no_maps)  # float32 [n, h, w], sums to 1 for each word
+    evidence: np.ndarray | None = None  # float32 [n, g, g], sums to 1 for each word, or 0; None of a deep decoder
+    image_share: np.ndarray | None = None  # float32 [n] in 0..1, of each word, from the image; with `evidence`
     grad_cam: np.ndarray | None = None  # float32 [n, h, w], sums to 1 for each word, or 0; None without the model
     reading: WordReading | None = None
     retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, of each word, from similar training images
@@ -49,7 +51,7 @@ class Explanation:
     def word_maps(self) -> dict[str, np.ndarray]:
         """The maps of the caption's words by name, float32 [n, h, w] each, those that say most first: `evidence` where
         the run has it, `attention`, `grad_cam` where it is known."""
-        known = {name: getattr(self, name, None) for name in ("evidence", "attention", "grad_cam")}
+        known = {name: getattr(self, name) for name in ("evidence", "attention", "grad_cam")}
         return {name: maps for name, maps in known.items() if maps is not None}
 
 
@@ -67,7 +69,14 @@ def from_caption(caption: Caption, image: np.ndarray) -> Explanation:
     similar = tuple(("", text, weight) for text, weight in caption.similar if weight >= MIN_RETRIEVAL_WEIGHT)
     share = caption.retrieval_share
     return Explanation(
-        caption, shown_size(image), caption.attention, reading=reading, retrieval_share=share, similar=similar
+        caption,
+        shown_size(image),
+        caption.attention,
+        caption.evidence,
+        caption.image_share,
+        reading=reading,
+        retrieval_share=share,
+        similar=similar,
     )
 
 

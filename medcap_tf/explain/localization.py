@@ -11,7 +11,7 @@ import numpy as np
 
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.explain.attribution import Attributor, WordMaps
-from medcap_tf.explain.captioned import MAPS, CaptionedImage, bar
+from medcap_tf.explain.captioned import CaptionedImage, bar
 from medcap_tf.explain.erasure import elsewhere, paint_over, prepared_mask
 from medcap_tf.explain.masks import LocationPrior, mask_of
 from medcap_tf.explain.pointing import Case, ceiling_map, means
@@ -82,7 +82,7 @@ def pointing_cases(
     prior: LocationPrior,
 ) -> Iterable[Case]:
     """The words of captions, and of references, that name a finding or its place, with the finding's mask."""
-    vocabulary, grid = captioner.vocabulary, captioner.model.grid
+    vocabulary, grid = captioner.vocabulary, captioner.model.finest_grid
     for number, item in enumerate(bar(captioned, "pointing game")):
         mask = mask_of(item.record)
         if mask is None or not mask.any():
@@ -98,7 +98,7 @@ def pointing_cases(
                 continue
             maps = attributor.words(item.pixels, tokens)
             for i in named:
-                own = {name: getattr(maps, name)[i] for name in MAPS}
+                own = {name: grid[i] for name, grid in maps.compared().items()}
                 own["ceiling"] = ceiling_map(mask, grid)
                 if (usual := prior.map_of(stems[i])) is not None:
                     own["location_prior"] = usual

@@ -47,6 +47,11 @@ MEASURES = {
         "MuFidelity",
         "Correlation of what a map gives to random sets of regions with what blurring them costs: higher is better.",
     ),
+    "completeness": (
+        "Completeness",
+        "What places, the image as a whole and the words before add to a word's logit (counted from the mean of all "
+        "words' logits), and by how much their sum misses it: 0 where the map is all that the image gave.",
+    ),
     "word_deletion": (
         "Word deletion",
         "Fall of the right concepts' scores without the heaviest third of the words: higher is better. "
@@ -68,7 +73,7 @@ MEASURES = {
         "lower is better.",
     ),
 }
-_NAMES = {"attention": "attention", "grad_cam": "Grad-CAM"}
+_NAMES = {"evidence": "evidence", "attention": "attention", "hires_cam": "HiResCAM", "grad_cam": "Grad-CAM"}
 
 
 def summary(audit: Mapping[str, Any]) -> list[str]:
@@ -94,12 +99,12 @@ def _whether_it_points(audit: Mapping[str, Any]) -> str:
             "Whether maps point at what words name cannot be told: no word of a caption names a finding with a mask"
         )
         return f"{unknown}{_whether_sides_fit(audit.get('side') or {})}."
-    best = max(_NAMES, key=lambda name: rates[f"finding_{name}"])
+    best = max(_NAMES, key=lambda name: rates.get(f"finding_{name}", -1))
     rate, chance = rates[f"finding_{best}"], rates.get("finding_location_prior", rates["finding_random"])
     other = "knowing where such findings usually are" if "finding_location_prior" in rates else "a random point"
     advice = "a hint" if ends.get(best, [rate])[0] > chance else "no sign"
     return (
-        f"Of the words that name a finding {rate:.0%} have the peak of the better map ({_NAMES[best]}) inside it, of "
+        f"Of the words that name a finding {rate:.0%} have the peak of the best map ({_NAMES[best]}) inside it, of "
         f"at most {rates['finding_ceiling']:.0%} on this grid; {other} reaches {chance:.0%}: read a peak as {advice} "
         "of the place."
     )
@@ -123,7 +128,7 @@ def _what_not(audit: Mapping[str, Any]) -> str:
     warnings = []
     right, wrong = groups.get("right words"), groups.get("wrong words")
     if right and wrong:
-        best = max(_NAMES, key=lambda name: right[name])
+        best = max(_NAMES, key=lambda name: right.get(name, -1))
         if right[best] <= wrong[best] + 0.05:
             warnings.append(
                 f"a map that points does not make a word right (right words {right[best]:.0%}, wrong ones "

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.errors import InputError
-from medcap_tf.models.visual import concept_view
+from medcap_tf.models.visual import concept_view, cut_of
 
 METHODS = (
     "grad_cam",
@@ -49,7 +49,7 @@ class ConceptMethods:
         if "image" not in captioner.thresholds:
             raise InputError("this run has no trained concept head: train with visual.concept_epochs above 0")
         self._codes, self._names, self._methods = captioner.concepts, captioner.concept_names, methods
-        self._layer = captioner.model.encoder.layers[-1].name
+        self._layer = cut_of(captioner.model.encoder)
         self._view = concept_view(captioner.model.encoder, captioner.model.head)
         # tf-explain takes gradients small beside 1 / S for none: these are of a pixel's whole range, not 1/255 of it.
         self._steep = keras.Model(self._view.inputs, keras.layers.Rescaling(255.0)(self._view.output))

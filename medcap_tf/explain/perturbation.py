@@ -5,6 +5,7 @@ Axes: n words of a sentence, P = h x w regions, S pixels a side, B variants of a
 
 from __future__ import annotations
 
+import math
 from typing import Callable, NamedTuple
 
 import cv2
@@ -93,20 +94,20 @@ def mu_fidelity(
     Args:
         log_probs: the model on one fixed sentence.
         pixels: uint8 [S, S, 3].
-        maps: by name, float32 [n, h, w].
+        maps: by name, float32 [n, ., .], each on a grid of its own; regions are those of the coarsest.
         rng: draws SUBSETS sets of a fifth of the regions.
 
     Returns:
         By name, Pearson's correlation averaged over the words for which it is defined; NaN where there is none.
     """
-    height, width = next(iter(maps.values())).shape[1:]
+    height, width = min((own.shape[1:] for own in maps.values()), key=math.prod)
     count = height * width
     subsets = [rng.choice(count, max(1, count // 5), replace=False) for _ in range(SUBSETS)]
     costs = log_probs(pixels[None])[0] - _without(log_probs, pixels, subsets, (height, width))
     result = {}
     for name, own in maps.items():
-        flat = own.reshape(len(own), -1)
-        sums = np.stack([flat[:, subset].sum(1) for subset in subsets])
+        masks = np.stack([_inside(subset, (height, width), own.shape[1:])[..., 0] for subset in subsets])
+        sums = masks.reshape(len(masks), -1) @ own.reshape(len(own), -1).T
         result[name] = _mean_correlation(sums, costs)
     return result
 

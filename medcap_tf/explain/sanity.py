@@ -30,10 +30,13 @@ def randomized(model: CaptioningModel, rng: np.random.Generator) -> Iterator[str
     """
     teacher, encoder = model.decoder.teacher, model.encoder
     stages = dict.fromkeys(layer.name.split("_")[0] for layer in reversed(encoder.layers) if layer.weights)
+    last, first = ("word_logits", "fusion"), "decoder_begin"
+    inner = [layer for layer in teacher.layers if layer.weights and layer.name not in (*last, first)]
     parts = {
-        "words": [teacher.get_layer(name) for name in ("word_logits", "fusion")],
-        "decoder": [teacher.get_layer(name) for name in ("word_embedding", "teacher_forcing")],
-        "projections": [teacher.get_layer("decoder_begin")],
+        "words": [teacher.get_layer(name) for name in last],
+        "decoder": inner,
+        "projections": [teacher.get_layer(first)],
+        **({"concepts": [model.head]} if model.head else {}),
         **{s: [layer for layer in encoder.layers if layer.name.startswith(s + "_")] for s in stages},
     }
     learned = [(part, part.get_weights()) for layers in parts.values() for part in layers]

@@ -16,7 +16,7 @@ import numpy as np
 
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.explain.attribution import Attributor
-from medcap_tf.explain.captioned import MAPS, CaptionedImage, bar
+from medcap_tf.explain.captioned import CaptionedImage, bar
 from medcap_tf.explain.pointing import bootstrap, means
 from medcap_tf.explain.regions import matching_share
 from medcap_tf.phantoms.backgrounds import MODALITIES, VIEWS, told
@@ -78,7 +78,9 @@ def _cases(attributor: Attributor, captioned: Sequence[CaptionedImage], words: M
         for i, (word, stem) in enumerate(zip(item.caption.words, item.caption.stems)):
             is_finding = words.get(stem) == "finding"
             if is_finding or sides_named([word]):
-                yield SideCase(number, side, is_finding, is_right, {name: getattr(maps, name)[i] for name in MAPS})
+                yield SideCase(
+                    number, side, is_finding, is_right, {name: grids[i] for name, grids in maps.compared().items()}
+                )
 
 
 def side_rates(cases: Iterable[SideCase]) -> dict[str, float]:
@@ -102,7 +104,8 @@ def side_rates(cases: Iterable[SideCase]) -> dict[str, float]:
     rates: dict[str, float] = {"words": len(sides), "random": 0.5, **means([row for _, row in own])}
     for group, rows in groups.items():
         rates.update({f"{group}_{name}": value for name, value in means(rows).items()})
-    ends = bootstrap([(image, {name: row[name] for name in MAPS if name in row}) for image, row in own])
+    shares = [(image, {name: value for name, value in row.items() if not name.endswith("_mass")}) for image, row in own]
+    ends = bootstrap(shares)
     return {**rates, **{f"{name}_{end}": value for name, pair in ends.items() for end, value in zip(_ENDS, pair)}}
 
 

@@ -7,16 +7,19 @@ Q concepts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.decoding import DecodingResult, beam_search
 from medcap_tf.errors import InputError
 from medcap_tf.models.decoder import Decoder, build_decoder
+from medcap_tf.models.evidence_decoder import build_evidence_decoder
 from medcap_tf.models.fold import fold_encoder
 from medcap_tf.models.retrieval import (
     Neighbors,
@@ -29,16 +32,40 @@ from medcap_tf.models.retrieval import (
     update_matches,
 )
 from medcap_tf.models.semantic import SemanticEncoder, build_semantic
-from medcap_tf.models.visual import build_concept_head, build_visual_encoder
+from medcap_tf.models.visual import (
+    Seen,
+    build_concept_head,
+    build_visual_encoder,
+    concept_shares,
+    region_shape,
+    see,
+    seen_of,
+)
 from medcap_tf.text import END, PAD, START, UNK
 
 
 class Encoded(NamedTuple):
     """What the network knows of images before it generates a word."""
 
-    regions: tf.Tensor  # float [B, h, w, C]
+    seen: Seen
     pooled: tf.Tensor  # float [B, C], the mean region
     neighbors: Neighbors | None  # similar training images, in a network with a retriever
+
+    @property
+    def regions(self) -> tf.Tensor:
+        """float [B, h, w, C]."""
+        return self.seen.regions
+
+
+class Evidence(NamedTuple):
+    """What gave each word of a caption its logit, counted from the mean of all words' logits; zeros at padding.
+
+    The three add up to that logit exactly.
+    """
+
+    maps: tf.Tensor  # float32 [B, T, g, g], what each place of the image gave
+    whole: tf.Tensor  # float32 [B, T], what the image gave as a whole, by concepts that have no place
+    words: tf.Tensor  # float32 [B, T], what the words before it gave
 
 
 class Scored(NamedTuple):
@@ -47,6 +74,15 @@ class Scored(NamedTuple):
     log_probs: tf.Tensor  # float32 [B, T], of each word after those before it, nats
     attention: tf.Tensor  # float32 [B, T, h, w], each word's map sums to 1
     retrieval_share: tf.Tensor  # float32 [B, T] in 0..1, of each word's probability; zeros without a retriever
+    evidence: Evidence | None = None  # of a decoder whose words have evidence, where the images were seen whole
+
+    @property
+    def image_share(self) -> tf.Tensor:
+        """float32 [B, T] in 0..1, of each word's probability what the image gave; similar images gave
+        `retrieval_share`, and the words before it the rest. Needs `evidence`."""
+        assert self.evidence is not None
+        image = tf.nn.relu(tf.reduce_sum(self.evidence.maps, [2, 3]) + self.evidence.whole)
+        return (1 - self.retrieval_share) * tf.math.divide_no_nan(image, image + tf.nn.relu(self.evidence.words))
 
 
 class Reading(NamedTuple):
@@ -100,16 +136,17 @@ class CaptioningModel:
                 "enough; add a table of concepts, lower data.min_concept_count, or --set decoder.semantic_source=none"
             )
         encoder = build_visual_encoder(config.visual, with_weights, encoder_precision)
-        shape = encoder.output_shape[1:]
-        head = build_concept_head(config.visual, shape, concepts) if concepts else None
+        names_concepts = bool(concepts) and config.visual.names_concepts
+        head = build_concept_head(config.visual, encoder, concepts) if names_concepts else None
         semantic = build_semantic(config.semantic, vocabulary, concepts, precision) if concepts else None
-        starts_from_concepts = config.decoder.image_concepts and config.visual.names_concepts
-        decoder = build_decoder(
+        reads_concepts = config.decoder.image_concepts and names_concepts
+        build = build_evidence_decoder if config.decoder.output == "sum" else build_decoder
+        decoder = build(
             config.decoder,
             vocabulary,
-            shape,
+            region_shape(encoder),
             encoding_size=config.semantic.units if source != "none" else 0,
-            head=head if starts_from_concepts else None,
+            concepts=concepts if reads_concepts else 0,
             precision=precision,
         )
         return cls(encoder, head, semantic, decoder, source)
@@ -123,7 +160,7 @@ class CaptioningModel:
     @property
     def grid(self) -> tuple[int, int]:
         """h, w."""
-        return self.encoder.output_shape[1:3]
+        return region_shape(self.encoder)[:2]
 
     @property
     def _semantic(self) -> SemanticEncoder:
@@ -142,12 +179,33 @@ class CaptioningModel:
             pixels: RGB [B, S, S, 3] in 0..255, of any type.
             own: int32 [B], which training images are no neighbors of each image, as for `Retriever.nearest`.
         """
-        return self.encode_regions(self.encoder(tf.cast(pixels, tf.float32), training=False), own)
+        return self.encode_seen(self.see(pixels), own)
 
-    def encode_regions(self, regions: tf.Tensor, own: tf.Tensor | None = None) -> Encoded:
-        """`encode` for regions float [B, h, w, C] that are at hand."""
-        pooled = tf.reduce_mean(regions, axis=[1, 2])
-        return Encoded(regions, pooled, self.retriever.retrieve(pooled, own) if self.retriever else None)
+    def see(self, pixels: tf.Tensor, training: bool = False) -> Seen:
+        """The encoder and the head on images, RGB [B, S, S, 3] in 0..255, of any type."""
+        return see(self.encoder, self.head, pixels, training)
+
+    def seen_of(self, outputs: Any) -> Seen:
+        """The head on what the encoder gave of images."""
+        return seen_of(outputs, self.head)
+
+    def encode_seen(self, seen: Seen, own: tf.Tensor | None = None) -> Encoded:
+        """`encode` for images that have been seen."""
+        pooled = tf.reduce_mean(seen.regions, axis=[1, 2])
+        return Encoded(seen, pooled, self.retriever.retrieve(pooled, own) if self.retriever else None)
+
+    def unpack(self, packed: tf.Tensor) -> Seen:
+        """What `visual.pack` kept, float [B, D]."""
+        shape = region_shape(self.encoder)
+        packed, size = tf.cast(packed, tf.float32), math.prod(shape)
+        return Seen(tf.reshape(packed[:, :size], [-1, *shape]), None if self.head is None else packed[:, size:])
+
+    def _decoder_inputs(self, seen: Seen) -> list[tf.Tensor]:
+        inputs = [seen.regions]
+        if len(self.decoder.begin.inputs) > 1:
+            # No gradient of the captions: the head has learned what it will.
+            inputs.append(tf.stop_gradient(tf.sigmoid(seen.concept_logits)))
+        return inputs
 
     def generate(self, encoded: Encoded, options: DecodingConfig, reference: tf.Tensor | None = None) -> DecodingResult:
         """Search for the captions of encoded images.
@@ -160,7 +218,7 @@ class CaptioningModel:
         Raises:
             InputError: an oracle without references.
         """
-        begin = self.decoder.begin(encoded.regions)
+        begin = self.decoder.begin(self._decoder_inputs(encoded.seen))
         batch, width = tf.shape(encoded.regions)[0], options.beam_width
         state: dict[str, Any] = {name: tf.repeat(begin[name][:, None], width, axis=1) for name in "hc"}
         if encoded.neighbors is not None:
@@ -198,25 +256,26 @@ class CaptioningModel:
             no_repeat_ngram=options.no_repeat_ngram,
         )
 
-    def teacher_forced(self, regions: tf.Tensor, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+    def teacher_forced(self, seen: Seen, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """The decoder's own predictions along given captions.
 
         Args:
-            regions: float [B, h, w, C].
+            seen: the images.
             inputs: int32 [B, T], `<start>` and words, padded.
             training: whether dropout is on.
 
         Returns:
-            `logits` float32 [B, T, V] of each next word, given the words before it, and `attention` float32 [B, T, P].
+            `logits` float32 [B, T, V] of each next word, given the words before it, `attention` float32 [B, T, P], and
+            of a decoder whose words have evidence, `places` float32 [B, T, R] and `spoken` float [B, T, E].
         """
         encoding = []
         if self.semantic_source != "none":
             whole = self.semantic_source == "reference"
             encoding = [self._semantic.prefix_encodings(inputs[:, 1:], whole)]
-        return self.decoder.teacher([regions, inputs, *encoding], training=training)
+        return self.decoder.teacher([*self._decoder_inputs(seen), inputs, *encoding], training=training)
 
     def score(self, encoded: Encoded, tokens: tf.Tensor, targets: tf.Tensor | None = None) -> Scored:
-        """Score given captions; a gradient reaches `encoded.regions`.
+        """Score given captions; a gradient reaches the regions.
 
         Args:
             encoded: of `encode`.
@@ -227,13 +286,46 @@ class CaptioningModel:
         longest = tf.maximum(1, tf.reduce_max(tf.math.count_nonzero(tokens, 1, dtype=tf.int32)))
         words = tokens[:, :longest]
         inputs = shift_right(words)
-        forced = self.teacher_forced(encoded.regions, inputs)
+        forced = self.teacher_forced(encoded.seen, inputs)
         scored = words if targets is None else targets[:, :longest]
         log_probs, share = self._token_log_probs(encoded, forced["logits"], inputs, scored)
         attention = tf.reshape(forced["attention"], [-1, longest, *encoded.regions.shape[1:3]])
         present = tf.cast(words != PAD, tf.float32)
         values = (log_probs * present, attention * present[:, :, None, None], share * present)
-        return Scored(*(_pad_to(x, tokens) for x in values))
+        evidence = self._evidence(encoded.seen, forced, scored, present) if self.has_evidence(encoded.seen) else None
+        padded = evidence and Evidence(*(_pad_to(x, tokens) for x in evidence))
+        log_probs, attention, share = (_pad_to(x, tokens) for x in values)
+        return Scored(log_probs, attention, share, padded)
+
+    def has_evidence(self, seen: Seen | None = None) -> bool:
+        """Whether words have evidence maps: of images seen by the encoder, or of these, which may come from a cache."""
+        whole = seen is None or seen.fine is not None or len(self.encoder.outputs) == 1
+        return self.decoder.project is not None and whole
+
+    @property
+    def finest_grid(self) -> tuple[int, int]:
+        """Height and width of the finest maps of words: those of the finer grid where there is one."""
+        return tuple(self.encoder.outputs[-1].shape[1:3])
+
+    def _evidence(self, seen: Seen, forced: dict[str, tf.Tensor], words: tf.Tensor, present: tf.Tensor) -> Evidence:
+        assert self.decoder.project is not None  # of a decoder whose words have evidence
+        start = self.decoder.begin(self._decoder_inputs(seen))
+        values, spoken = (tf.cast(x, tf.float32) for x in (start["values"], forced["spoken"]))
+        kernel, bias = (w - tf.reduce_mean(w, -1, keepdims=True) for w in self.decoder.project.weights)
+        vectors = tf.gather(tf.transpose(kernel), words) * present[:, :, None]
+        given = tf.einsum("btd,brd->btr", vectors, values) * forced["places"]
+        by_words = tf.reduce_sum(vectors * spoken, -1) + tf.gather(bias, words) * present
+        count = self.grid[0] * self.grid[1]
+        maps = _spread(tf.reshape(given[..., :count], [*tf.unstack(tf.shape(given)[:2]), *self.grid]), self.finest_grid)
+        whole = tf.zeros_like(by_words)
+        if "which" in start:
+            shares = concept_shares(self.head, seen.regions, seen.fine)
+            of_whole = tf.gather(shares.whole, start["which"], batch_dims=1)
+            of_places = tf.gather(tf.transpose(shares.places, [0, 3, 1, 2]), start["which"], batch_dims=1)
+            by_concepts = given[..., count:-1]
+            maps += tf.einsum("btn,bnyx->btyx", by_concepts, of_places)
+            whole = tf.einsum("btn,bn->bt", by_concepts, of_whole)
+        return Evidence(maps, whole, by_words)
 
     def _token_log_probs(
         self, encoded: Encoded, logits: tf.Tensor, inputs: tf.Tensor, words: tf.Tensor
@@ -257,8 +349,7 @@ class CaptioningModel:
         those of similar images where there are any."""
         scores = reading.concept_scores
         if self.concepts_from_image:
-            assert self.head is not None  # texts have been read, so the data has concepts
-            scores = tf.sigmoid(self.head(encoded.regions))
+            scores = tf.sigmoid(encoded.seen.concept_logits)
         return scores if encoded.neighbors is None else interpolate_concepts(scores, encoded.neighbors)
 
     def _peek(self, reference: tf.Tensor | None, width: int) -> tf.Tensor:
@@ -271,6 +362,19 @@ class CaptioningModel:
 def shift_right(tokens: tf.Tensor) -> tf.Tensor:
     """Captions int32 [B, T] as the decoder is fed them, `<start>` and all words but the last: int32 [B, T]."""
     return tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
+
+
+def _spread(maps: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
+    """Maps float32 [B, T, h, w] over a finer grid, bilinear, each place's sum kept."""
+    rows, columns = (tf.constant(_spreading(*sizes)) for sizes in zip(maps.shape[2:], grid))
+    return tf.einsum("yh,bthw,xw->btyx", rows, maps, columns)
+
+
+def _spreading(size: int, finer: int) -> np.ndarray:
+    """float32 [finer, size], columns of sum 1."""
+    places = (np.arange(finer) + 0.5) * size / finer - 0.5
+    weights = np.maximum(0, 1 - np.abs(np.clip(places, 0, size - 1)[:, None] - np.arange(size)))
+    return (weights / weights.sum(0)).astype(np.float32)
 
 
 def _pad_to(values: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:

@@ -19,11 +19,12 @@ from medcap_tf.models.dropout import ResumableDropout
 class Decoder(NamedTuple):
     """Three forms over the same weights."""
 
-    begin: keras.Model  # regions [B, h, w, C] -> keys [B, P, A], values [B, P, U], h [B, U], c [B, U]
-    teacher: keras.Model  # regions, words int32 [B, T], (encoding [B, T, M]) -> logits [B, T, V], attention [B, T, P]
+    begin: keras.Model  # regions [B, h, w, C], (concept scores [B, K]) -> keys, values [B, P, .], h [B, U], c [B, U]
+    teacher: keras.Model  # regions, (scores), words int32 [B, T], (encoding [B, T, M]) -> logits, attention [B, T, P]
     step: (
         keras.Model
     )  # keys, values, word int32 [B, Q], h, c [B, Q, U], (encoding [B, Q, M]) -> logits, attention, h, c
+    project: keras.layers.Dense | None = None  # what makes words' logits of a sum over places, in a decoder that does
 
 
 @keras.saving.register_keras_serializable("medcap_tf")
@@ -104,36 +105,27 @@ class TeacherForcing(keras.layers.Layer):
         return cls(**{**config, "cell": keras.saving.deserialize_keras_object(config["cell"])})
 
 
-@keras.saving.register_keras_serializable("medcap_tf")
-class StopGradient(keras.layers.Layer):
-    """float [...] -> the same values, of which no gradient comes back."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Stop it."""
-        return tf.stop_gradient(inputs)
-
-
 def build_decoder(
     config: DecoderConfig,
     vocabulary: int,
     region_shape: tuple[int, int, int],
     encoding_size: int,
-    head: keras.Model | None = None,
+    concepts: int = 0,
     precision: str = "float32",
 ) -> Decoder:
     """The decoder in its three forms.
 
     The regions are projected once an image, to keys and to values of the decoder's width. The state starts from the
-    mean region (Xu et al. 2015, section 3.1.2) and, with a trained concept `head`, from the concepts that it sees in
-    the regions, which no gradient of the captions changes. Words are predicted from state, context, word and encoding
-    together ("deep output", Pascanu et al. 2014), in teacher forcing for all steps at once after the loop.
+    mean region (Xu et al. 2015, section 3.1.2) and from the concepts seen in the image. Words are predicted from state,
+    context, word and encoding together ("deep output", Pascanu et al. 2014), in teacher forcing for all steps at once
+    after the loop.
 
     Args:
         config: what is built.
         vocabulary: V.
         region_shape: h, w, C.
         encoding_size: M; 0 builds it without the semantic encoder's input.
-        head: a trained concept head, or None.
+        concepts: K; 0: the state starts from the mean region alone.
         precision: Keras' dtype policy of all layers but the logits.
     """
     embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding", dtype=precision)
@@ -152,16 +144,16 @@ def build_decoder(
     def predict(hidden: Any, context: Any, inputs: Any) -> Any:
         return project(drop_fused(fuse(join_all([hidden, context, inputs]))))
 
-    begin = _begin_model(config, region_shape, head, precision)
-    regions = keras.Input(region_shape, name="regions")
+    begin = _begin_model(config, region_shape, concepts, precision)
+    seen = [keras.Input(spec.shape[1:], name=spec.name) for spec in begin.inputs]
     words = keras.Input((None,), dtype="int32", name="words")
     encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
-    start = begin(regions)
+    start = begin(seen)
     inputs = word_input(words, encoding)
     forced = TeacherForcing(cell, name="teacher_forcing", dtype=precision)
     hidden, context, attention = forced(inputs, [start["h"], start["c"]], [start["keys"], start["values"]])
     outputs = {"logits": predict(hidden, context, inputs), "attention": attention}
-    teacher = keras.Model([regions, words, *encoding], outputs, name="teacher_forced_decoder")
+    teacher = keras.Model([*seen, words, *encoding], outputs, name="teacher_forced_decoder")
 
     word = keras.Input((None,), dtype="int32", name="word")
     encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
@@ -176,16 +168,16 @@ def build_decoder(
 
 
 def _begin_model(
-    config: DecoderConfig, region_shape: tuple[int, int, int], head: keras.Model | None, precision: str
+    config: DecoderConfig, region_shape: tuple[int, int, int], concepts: int, precision: str
 ) -> keras.Model:
     regions = keras.Input(region_shape, name="regions")
     flat = keras.layers.Reshape((-1, region_shape[-1]), name="flat_regions", dtype=precision)(regions)
     flat = ResumableDropout(config.dropout / 2, seed=33, name="region_dropout", dtype=precision)(flat)
     mean = keras.layers.GlobalAveragePooling1D(name="mean_region", dtype=precision)(flat)
-    if head is not None:
-        seen = keras.layers.Activation("sigmoid", name="image_concepts", dtype="float32")(head(regions))
-        seen = StopGradient(name="fixed_image_concepts", dtype="float32")(seen)
-        mean = keras.layers.Concatenate(name="mean_region_and_concepts", dtype=precision)([mean, seen])
+    inputs = [regions]
+    if concepts:
+        inputs.append(keras.Input((concepts,), name="concept_scores"))
+        mean = keras.layers.Concatenate(name="mean_region_and_concepts", dtype=precision)([mean, inputs[1]])
 
     def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
         return keras.layers.Dense(units, name=name, dtype=precision, **options)
@@ -196,4 +188,4 @@ def _begin_model(
         "h": dense(config.units, "initial_h", activation="tanh")(mean),
         "c": dense(config.units, "initial_c")(mean),
     }
-    return keras.Model(regions, outputs, name="decoder_begin")
+    return keras.Model(inputs, outputs, name="decoder_begin")

@@ -21,10 +21,10 @@ class SemanticEncoder(NamedTuple):
 
     reader: keras.Model  # words int32 [B, T] -> encoding [B, T, G], weights float32 [B, T, T]; row t sees words 0..t
     classifier: keras.Model  # words int32 [B, T] -> concept_logits float32 [B, Q], word_importance float32 [B, T]
-    embed: keras.Model  # words int32 [B, T] -> float [B, T, E]
-    from_embedded: keras.Model  # words, float [B, T, E] -> as the classifier; for gradients with respect to words
-    # word and place int32 [B], gru float [B, G], keys [B, L, A], states [B, L, G] -> the encoding of the words so far
-    # [B, G] and the cache (gru, keys, states) with this word in it, at its place.
+    embed: keras.Model  # words int32 [B, T] -> what the logits are a function of: values [B, T, G], or embeddings
+    from_embedded: keras.Model  # words, and what `embed` gives -> as the classifier; for gradients
+    # word and place int32 [B], gru float [B, G], keys [B, L, A], states [B, L, G] (or values) -> the encoding of the
+    # words so far [B, G] and the cache (gru, keys, states) with this word in it, at its place.
     step: keras.Model
 
     def prefix_encodings(self, words: tf.Tensor, whole: bool = False) -> tf.Tensor:
@@ -133,6 +133,40 @@ class LengthMask(keras.layers.Layer):
         return tf.range(tf.shape(cache)[1])[None, None, :] <= place[:, None, None]
 
 
+@keras.saving.register_keras_serializable("medcap_tf")
+class WordShares(keras.layers.Layer):
+    """Of what speaks for the concepts, weighted by their scores, each word's share, summing to 1 (or 0): concepts of
+    each word [B, T, Q], weights [B, T], logits [B, Q] -> float32 [B, T]."""
+
+    def call(self, concepts: tf.Tensor, weights: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Multiply and sum."""
+        spoken = tf.reduce_sum(tf.nn.relu(concepts) * tf.sigmoid(logits)[:, None], -1) * weights
+        return tf.math.divide_no_nan(spoken, tf.reduce_sum(spoken, 1, keepdims=True))
+
+
+@keras.saving.register_keras_serializable("medcap_tf")
+class TimesWords(keras.layers.Layer):
+    """Of a mean over a caption's words the sum: mean [B, G], words int32 [B, T] -> [B, G]. Else a word would count the
+    less, the more words stand beside it."""
+
+    def call(self, mean: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        """Multiply by the number of words."""
+        return mean * tf.math.count_nonzero(words, axis=1, keepdims=True, dtype=mean.dtype)
+
+
+@keras.saving.register_keras_serializable("medcap_tf")
+class Bias(keras.layers.Layer):
+    """float [B, Q] -> float [B, Q], a learned vector added."""
+
+    def build(self, input_shape: Any) -> None:
+        """Create the vector."""
+        self.bias = self.add_weight("bias", (input_shape[-1],), initializer="zeros")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Add it."""
+        return inputs + self.bias
+
+
 class _Layers(NamedTuple):
     """What the forms share."""
 
@@ -142,6 +176,7 @@ class _Layers(NamedTuple):
     attend: keras.layers.Layer
     mean: keras.layers.Layer
     join: keras.layers.Layer
+    value: keras.layers.Layer | None  # of a sum over words: what is attended to; None: the states
 
 
 def build_semantic(
@@ -150,8 +185,13 @@ def build_semantic(
     """Embedding, GRU (Cho et al. 2014), causal Bahdanau self-attention, and a multi-label classifier of concepts.
 
     The self-attention's query at t is the GRU's state at t; its keys are the states up to t. The encoding joins what
-    was attended with the state itself. At the last word causal and full attention are the same, so the classifier's
-    word weights are the last row of the reader's.
+    was attended with the state itself.
+
+    With `output` = sum the values attended to are the words' own vectors v_i, and a concept's logit is a sum over n
+    words, logit_k = b_k + n sum_i beta_i w_k . v_i, of the weights beta_i at the last: a state has read all words
+    before it, a word's vector that word alone. A word's importance is its share of what spoke for the concepts. With
+    `output` = deep, as in the paper, the values are the states, the classifier reads the encoding, and the importance
+    is the attention at the last word, where causal and full attention are the same.
 
     Args:
         config: what is built.
@@ -166,30 +206,43 @@ def build_semantic(
         BahdanauAttention(config.attention_units, name="semantic_attention", dtype=precision),
         keras.layers.Dense(config.units, activation="tanh", name="meaning", dtype=precision),
         keras.layers.Concatenate(name="meaning_join", dtype=precision),
+        keras.layers.Dense(config.units, use_bias=False, name="word_values", dtype=precision)
+        if config.output == "sum"
+        else None,
     )
     drop_words = ResumableDropout(config.dropout, seed=21, name="semantic_word_dropout", dtype=precision)
     drop_encoding = ResumableDropout(config.dropout, seed=22, name="meaning_dropout", dtype=precision)
-    classify = keras.layers.Dense(concepts, name="word_concept_logits", dtype="float32")
+    summed = shared.value is not None
+    classify = keras.layers.Dense(concepts, use_bias=not summed, name="word_concept_logits", dtype="float32")
+    offset, shares = Bias(name="concept_bias", dtype="float32"), WordShares(name="word_shares", dtype="float32")
+    whole = TimesWords(name="sum_over_words", dtype="float32")
     view, last = CausalView(name="causal_view", dtype="int32"), LastWord(name="last_word", dtype="float32")
 
     words = keras.Input((None,), dtype="int32", name="words")
-    embedded = keras.Input((None, config.embedding_size), name="embedded")
 
-    def read(embedded: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def read(embedded: Any, values: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         # No mask for the GRU: padding comes after the words, so it moves no state that is read, and cuDNN takes it.
-        states = shared.gru(drop_words(embedded))
-        context, weights = shared.attend(states, shared.key(states), states, visible=view(words))
-        encoding = shared.mean(shared.join([context, states]))
-        logits = classify(drop_encoding(last(encoding, words)))
-        importance = last(weights, words)
+        dropped = drop_words(embedded)
+        states = shared.gru(dropped)
+        if values is None:
+            values = states if shared.value is None else shared.value(dropped)
+        context, weights = shared.attend(states, shared.key(states), values, visible=view(words))
+        encoding, importance = shared.mean(shared.join([context, states])), last(weights, words)
+        logits = classify(drop_encoding(whole(last(context, words), words) if summed else last(encoding, words)))
+        if summed:
+            logits = offset(logits)
+            importance = shares(classify(values), importance, logits)
         return {"encoding": encoding, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
 
     reading, classified = read(shared.embed(words))
+    embed = shared.embed(words) if shared.value is None else shared.value(shared.embed(words))
+    given = keras.Input(embed.shape[1:], dtype=embed.dtype, name="embedded")
+    from_given = read(shared.embed(words), given) if summed else read(given)
     return SemanticEncoder(
         keras.Model(words, reading, name="semantic_reader"),
         keras.Model(words, classified, name="semantic_classifier"),
-        keras.Model(words, shared.embed(words), name="semantic_embed"),
-        keras.Model([words, embedded], read(embedded)[1], name="semantic_from_embedded"),
+        keras.Model(words, embed, name="semantic_embed"),
+        keras.Model([words, given], from_given[1], name="semantic_from_embedded"),
         _step_model(config, shared),
     )
 
@@ -202,9 +255,11 @@ def _step_model(config: SemanticConfig, shared: _Layers) -> keras.Model:
     state = keras.Input((config.units,), dtype=kind, name="gru")
     keys = keras.Input((None, config.attention_units), dtype=kind, name="keys")
     states = keras.Input((None, config.units), dtype=kind, name="states")
-    new, _ = shared.gru.cell(shared.embed(word), [state])
+    embedded = shared.embed(word)
+    new, _ = shared.gru.cell(embedded, [state])
+    value = new if shared.value is None else shared.value(embedded)
     new_keys = CacheWrite(name="write_keys", dtype=policy)(keys, shared.key(new), place)
-    new_states = CacheWrite(name="write_states", dtype=policy)(states, new, place)
+    new_states = CacheWrite(name="write_states", dtype=policy)(states, value, place)
     query = keras.layers.Reshape((1, config.units), name="semantic_query", dtype=policy)(new)
     visible = LengthMask(name="length_mask", dtype="int32")(states, place)
     context, _ = shared.attend(query, new_keys, new_states, visible=visible)

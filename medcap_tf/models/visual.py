@@ -5,7 +5,9 @@ Axes: B images, S pixels a side, h x w grid of regions, C channels, K concepts.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import keras
@@ -15,6 +17,9 @@ from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
 from medcap_tf.models.dropout import ResumableDropout
 
+PYRAMID_UNITS = 256
+PEAK_SHARE = 0.06  # of a grid's places, which a small finding covers a part of
+_STAGES = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 _WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
@@ -30,17 +35,20 @@ class ImageNetNormalization(keras.layers.Layer):
 
 
 def build_visual_encoder(config: VisualConfig, with_weights: bool = True, precision: str = "float32") -> keras.Model:
-    """ResNet50 (He et al. 2016) cut at `config.layer`.
+    """ResNet50 (He et al. 2016) cut at `config.layer`, and with `config.grid` a finer grid beside its regions.
+
+    The finer grid joins the cut with the stages before it, top-down: 1 x 1 convolutions, bilinear upsampling, sums (a
+    feature pyramid, Lin et al. 2017, section 3).
 
     Args:
         config: what is built.
         with_weights: False leaves the weights random, for a model that will be given those of a run.
-        precision: Keras' dtype policy of ResNet50's layers.
+        precision: Keras' dtype policy of the network's layers.
 
     Returns:
-        A flat functional model: `image` float32 [B, S, S, 3], RGB in 0..255, -> regions [B, h, w, C] (float32 or the
-        compute type of the precision policy). Its first layer is `normalization`. Any inner layer's output is had by
-        `activations(encoder, names)`.
+        A flat functional model: `image` float32 [B, S, S, 3], RGB in 0..255, -> regions [B, h, w, C], with a grid also
+        fine regions [B, g, g, PYRAMID_UNITS] (float32 or the compute type of the precision policy). Its first layer is
+        `normalization`. Any inner layer's output is had by `activations(encoder, names)`.
 
     Raises:
         InputError: weights that cannot be had or do not fit, or no such layer.
@@ -49,14 +57,47 @@ def build_visual_encoder(config: VisualConfig, with_weights: bool = True, precis
     image = keras.Input((size, size, 3), name="image")
     normalized = ImageNetNormalization(name="normalization", dtype="float32")(image)
     network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=normalized)
-    encoder = keras.Model(network.inputs, _layer(network, config.layer).output, name="visual_encoder")
+    regions = _layer(network, config.layer).output
+    outputs = [regions, _feature_pyramid(network, config.layer, config.grid)] if config.grid else regions
+    encoder = keras.Model(network.inputs, outputs, name="visual_encoder")
     if precision != "float32":
         encoder = _with_precision(encoder, precision)
-    if config.weights == "none":
-        _follow_batches_faster(encoder)
-    elif with_weights:
+    _follow_batches_faster(encoder, everywhere=config.weights == "none")
+    if with_weights and config.weights != "none":
         load_weights(encoder, _weights_file(config))
     return encoder
+
+
+def _feature_pyramid(network: keras.Model, cut: str, grid: int) -> Any:
+    """[B, grid, grid, PYRAMID_UNITS] of a cut and as many stages before it as reach the grid."""
+
+    def project(name: str) -> Any:
+        x = keras.layers.Conv2D(PYRAMID_UNITS, 1, use_bias=False, name=f"pyramid_{name}")(
+            network.get_layer(name).output
+        )
+        return keras.layers.BatchNormalization(name=f"pyramid_{name}_bn")(x)
+
+    names = [layer.name for layer in network.layers]
+    finer = [stage for stage in reversed(_STAGES) if names.index(stage) < names.index(cut)]
+    joined = project(cut)
+    for stage in finer:
+        if joined.shape[1] >= grid:
+            break
+        fine = project(stage)
+        coarse = keras.layers.Resizing(*fine.shape[1:3], name=f"pyramid_up_to_{stage}")(joined)
+        joined = keras.layers.Add(name=f"pyramid_sum_{stage}")([coarse, fine])
+    joined = keras.layers.ReLU(name="pyramid_relu")(joined)
+    return joined if joined.shape[1] == grid else keras.layers.Resizing(grid, grid, name="pyramid_grid")(joined)
+
+
+def cut_of(encoder: keras.Model) -> str:
+    """The name of the layer whose output the regions are."""
+    return encoder.output_names[0]
+
+
+def region_shape(encoder: keras.Model) -> tuple[int, int, int]:
+    """h, w, C."""
+    return tuple(encoder.outputs[0].shape[1:])
 
 
 def activations(encoder: keras.Model, layers: list[str]) -> keras.Model:
@@ -64,13 +105,122 @@ def activations(encoder: keras.Model, layers: list[str]) -> keras.Model:
     return keras.Model(encoder.inputs, {name: _layer(encoder, name).output for name in layers})
 
 
-def build_concept_head(config: VisualConfig, region_shape: tuple[int, int, int], concepts: int) -> keras.Model:
-    """Global average pooling and one dense layer: regions [B, h, w, C] -> `concept_logits` float32 [B, K]."""
-    regions = keras.Input(region_shape, name="regions")
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooling", dtype="float32")(regions)
+@keras.saving.register_keras_serializable("medcap_tf")
+class ConceptPooling(keras.layers.Layer):
+    """Concepts by evidence: a logit is what the mean region says, as for a modality, plus the mean of the highest
+    PEAK_SHARE of the concept's own map, as for a nodule.
+
+    The parts add up to the logit exactly, so the map is the concept's evidence. A mean over all places would reward
+    evidence that is spread evenly.
+    """
+
+    def __init__(self, concepts: int, dropout: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.concepts, self.dropout = concepts, dropout
+        self.drop_whole = ResumableDropout(dropout, seed=11, name="concept_dropout", dtype="float32")
+        self.drop_places = ResumableDropout(dropout, seed=12, name="fine_dropout", dtype="float32")
+        # From zero: places come first, and the whole image learns what they leave.
+        self.whole = keras.layers.Dense(
+            concepts, use_bias=False, kernel_initializer="zeros", name="whole", dtype="float32"
+        )
+        # Most concepts are absent from most images, and each place starts as sure of that as all of them.
+        absent = keras.initializers.Constant(-2.0)
+        self.places = keras.layers.Conv2D(concepts, 1, bias_initializer=absent, name="places", dtype="float32")
+
+    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Regions float [B, h, w, C] and fine regions float [B, g, g, F] -> logits float32 [B, K]."""
+        whole, places = self.parts(inputs, training)
+        return whole + tf.reduce_sum(places, [1, 2])
+
+    def parts(self, inputs: list[tf.Tensor], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a logit is the sum of: the whole image's part float32 [B, K] and each place's float32 [B, g, g, K]."""
+        regions, fine = (tf.cast(x, tf.float32) for x in inputs)
+        whole = self.whole(self.drop_whole(tf.reduce_mean(regions, [1, 2]), training=training))
+        maps = self.places(self.drop_places(fine, training=training))
+        grid = maps.shape[1:3]
+        flat = tf.reshape(maps, [-1, grid[0] * grid[1], self.concepts])
+        peaks = tf.math.top_k(tf.transpose(flat, [0, 2, 1]), max(1, round(PEAK_SHARE * grid[0] * grid[1]))).values
+        among = tf.cast(flat >= peaks[:, None, :, -1], tf.float32)
+        return whole, tf.reshape(flat * among / tf.reduce_sum(among, 1, keepdims=True), [-1, *grid, self.concepts])
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras needs to build the layer again."""
+        return {**super().get_config(), "concepts": self.concepts, "dropout": self.dropout}
+
+
+def build_concept_head(config: VisualConfig, encoder: keras.Model, concepts: int) -> keras.Model:
+    """The encoder's outputs -> `concept_logits` float32 [B, K].
+
+    Of regions alone by global average pooling and one dense layer, with a finer grid by `ConceptPooling`.
+    """
+    inputs = [keras.Input(output.shape[1:], name=name) for output, name in zip(encoder.outputs, ("regions", "fine"))]
+    if len(inputs) > 1:
+        pool = ConceptPooling(concepts, config.concept_dropout, name="concept_logits", dtype="float32")
+        return keras.Model(inputs, pool(inputs), name="concept_head")
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling", dtype="float32")(inputs[0])
     pooled = ResumableDropout(config.concept_dropout, seed=11, name="concept_dropout", dtype="float32")(pooled)
     logits = keras.layers.Dense(concepts, name="concept_logits", dtype="float32")(pooled)
-    return keras.Model(regions, logits, name="concept_head")
+    return keras.Model(inputs[0], logits, name="concept_head")
+
+
+class Seen(NamedTuple):
+    """What the encoder and the head give of images."""
+
+    regions: tf.Tensor  # float [B, h, w, C]
+    concept_logits: tf.Tensor | None  # float32 [B, K], where there is a trained head
+    fine: tf.Tensor | None = None  # float [B, g, g, F], of an encoder with a finer grid; None of cached images
+
+
+def see(encoder: keras.Model, head: keras.Model | None, pixels: tf.Tensor, training: bool = False) -> Seen:
+    """Both on images, RGB [B, S, S, 3] in 0..255, of any type."""
+    return seen_of(encoder(tf.cast(pixels, tf.float32), training=training), head, training)
+
+
+def seen_of(outputs: Any, head: keras.Model | None, training: bool = False) -> Seen:
+    """The head on what the encoder gave: regions, or regions and fine regions."""
+    logits = None if head is None else head(outputs, training=training)
+    regions, fine = outputs if isinstance(outputs, (list, tuple)) else (outputs, None)
+    return Seen(regions, logits, fine)
+
+
+def pack(seen: Seen) -> tf.Tensor:
+    """Regions and concept logits as float [B, D], for a cache."""
+    parts = [tf.reshape(seen.regions, [tf.shape(seen.regions)[0], -1])]
+    if seen.concept_logits is not None:
+        parts.append(tf.cast(seen.concept_logits, parts[0].dtype))
+    return tf.concat(parts, 1)
+
+
+def packed_size(encoder: keras.Model, head: keras.Model | None) -> int:
+    """D, how many numbers `pack` keeps of an image."""
+    return math.prod(region_shape(encoder)) + (0 if head is None else head.output_shape[-1])
+
+
+class ConceptShares(NamedTuple):
+    """Of what speaks for each concept, the shares of the whole image and of each place; together 1, or 0 where nothing
+    does."""
+
+    whole: tf.Tensor  # float32 [B, K]
+    places: tf.Tensor  # float32 [B, g, g, K]
+
+
+def concept_shares(head: keras.Model, regions: tf.Tensor, fine: tf.Tensor | None) -> ConceptShares:
+    """Where an image's concepts come from: of the parts that add up to a logit, those above zero.
+
+    Args:
+        head: of `build_concept_head`.
+        regions: float [B, h, w, C].
+        fine: float [B, g, g, F], or None for a head of regions alone.
+    """
+    last = head.get_layer("concept_logits")
+    if fine is not None:
+        whole, places = last.parts([regions, fine])
+    else:  # the mean of regions and a dense layer are a sum over regions (Zhou et al. 2016)
+        places = tf.einsum("bhwc,ck->bhwk", tf.cast(regions, tf.float32), last.kernel)
+        places, whole = places / (places.shape[1] * places.shape[2]), last.bias[None]
+    whole, places = tf.nn.relu(whole), tf.nn.relu(places)
+    total = tf.maximum(whole + tf.reduce_sum(places, [1, 2]), 1e-9)
+    return ConceptShares(whole / total, places / total[:, None, None])
 
 
 def concept_view(encoder: keras.Model, head: keras.Model) -> keras.Model:
@@ -79,16 +229,19 @@ def concept_view(encoder: keras.Model, head: keras.Model) -> keras.Model:
     Flat, one input, one output: the form that tf-explain can take apart.
     """
     x = encoder.output
-    for layer in head.layers[1:]:
-        x = layer(x)
+    for layer in head.layers:
+        x = x if isinstance(layer, keras.layers.InputLayer) else layer(x)
     return keras.Model(encoder.inputs, keras.layers.Activation("sigmoid", name="concepts", dtype="float32")(x))
 
 
-def set_trainable(encoder: keras.Model, trainable: str) -> None:
-    """`all` layers, the `last_stage` before the cut (all blocks of conv5, say), or `none`."""
-    stage = encoder.layers[-1].name.split("_")[0]
+def set_trainable(encoder: keras.Model, trainable: str, pyramid: bool = False) -> None:
+    """`all` layers, the `last_stage` before the cut (all blocks of conv5, say), or `none`; the `pyramid` beside."""
+    stage = cut_of(encoder).split("_")[0]
     for layer in encoder.layers:
-        layer.trainable = trainable == "all" or (trainable == "last_stage" and layer.name.startswith(stage + "_"))
+        if layer.name.startswith("pyramid_"):
+            layer.trainable = pyramid and trainable != "none"
+        else:
+            layer.trainable = trainable == "all" or (trainable == "last_stage" and layer.name.startswith(stage + "_"))
 
 
 def load_weights(encoder: keras.Model, path: Path) -> None:
@@ -105,6 +258,8 @@ def load_weights(encoder: keras.Model, path: Path) -> None:
         raise InputError(f"visual.weights: {path} is no HDF5 file of Keras weights ({error})") from error
     for layer in encoder.layers:
         wanted = [tuple(weight.shape) for weight in layer.weights]
+        if layer.name.startswith("pyramid_") and layer.name not in saved:
+            continue  # learned here
         if wanted and saved.get(layer.name) != wanted:
             raise InputError(
                 f"visual.weights: {path}: layer {layer.name} should hold weights of shapes {wanted}, found "
@@ -136,11 +291,12 @@ def _with_precision(network: keras.Model, precision: str) -> keras.Model:
     return keras.models.clone_model(network, clone_function=clone)
 
 
-def _follow_batches_faster(network: keras.Model) -> None:
+def _follow_batches_faster(network: keras.Model, everywhere: bool) -> None:
     # Keras' momentum of 0.99 wants thousands of steps before the moving averages mean anything; training from random
     # weights on a few thousand images takes hundreds.
     for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        random = everywhere or layer.name.startswith("pyramid_")
+        if random and isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medcap_tf.caption import Caption, ImageInput, name_of
+from medcap_tf.caption import Caption, ImageInput, name_of, shares_of
 from medcap_tf.serving.upload import REFUSED
 
 
@@ -19,7 +19,7 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
         source: the path of the image file, or the image.
         row: `valid`; `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
             `concept` bytes and `concept_score` [K]; of exports that tell: `copied` float32 [T], `similar` bytes and
-            `similar_weight` float32 [M].
+            `similar_weight` float32 [M]; `evidence` float32 [T, g, g] and `image_share` float32 [T].
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
@@ -34,6 +34,8 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
         stems=tuple(row["stems"].decode().split()),
         score=float(row["score"]),
         attention=row["attention"][:length],
+        evidence=shares_of(row["evidence"][:length]) if "evidence" in row else None,
+        image_share=row["image_share"][:length] if "image_share" in row else None,
         word_importance=row["word_importance"][:length] if len(row["concept"]) else None,
         retrieval_share=row["copied"][:length] if similar_captions else None,
         similar=similar_captions,

@@ -74,7 +74,7 @@ class ServedCaptioner(tf.Module):
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
         folded = fold_encoder(encoder, precision, constant=True)
-        self._regions = tf.function(lambda x: _run(folded, x), input_signature=[pixels])
+        self._see = tf.function(lambda x: _run(folded, x), input_signature=[pixels])
         shown = fold_encoder(layers_of(encoder, self.layers), precision, keep=self.layers, constant=True)
         shown = layers_of(shown, self.layers)
         self._maps = tf.function(lambda x: _run(shown, x), input_signature=[pixels])
@@ -108,7 +108,8 @@ class ServedCaptioner(tf.Module):
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
         [B, T], concept string and concept_score float32 [B, K], best first; copied float32 [B, T], similar string and
-        similar_weight float32 [B, M], the nearest first."""
+        similar_weight float32 [B, M], the nearest first; of a run whose words have evidence, evidence float32
+        [B, T, g, g], what each place added to the word's logit, and image_share float32 [B, T]."""
         pixels, valid = self._read(image_bytes)
         encoded = self._encode(pixels)
         generated = self._generate(encoded)
@@ -118,7 +119,8 @@ class ServedCaptioner(tf.Module):
             "tokens": _only(valid, self.tables.decode(generated.tokens, readable=False)),
             "attention": _only(valid, maps),
             **self._concepts(generated.tokens, valid, encoded),
-            **self._similar(generated, encoded, valid),
+            **self._similar(encoded, valid),
+            **self._sources(generated, encoded, valid),
         }
 
     def _activations(self, image_bytes: tf.Tensor) -> Outputs:
@@ -137,7 +139,7 @@ class ServedCaptioner(tf.Module):
         return read_images(image_bytes, self.captioner.config.visual.image_size)
 
     def _encode(self, pixels: tf.Tensor) -> Encoded:
-        return self.model.encode_regions(self._regions(pixels))
+        return self.model.encode_seen(self.model.seen_of(self._see(pixels)))
 
     def _generate(self, encoded: Encoded) -> DecodingResult:
         return self.model.generate(encoded, self.captioner.config.decoding)
@@ -164,18 +166,24 @@ class ServedCaptioner(tf.Module):
         shown = {"word_importance": importance, "concept": named, "concept_score": best}
         return {name: _only(valid, value) for name, value in shown.items()}
 
-    def _similar(self, generated: DecodingResult, encoded: Encoded, valid: tf.Tensor) -> Outputs:
+    def _sources(self, generated: DecodingResult, encoded: Encoded, valid: tf.Tensor) -> Outputs:
+        """Where each word came from: similar images, and places of this one."""
+        scored = self.model.score(encoded, generated.tokens)
+        shown = {"copied": scored.retrieval_share}
+        if scored.evidence is not None:
+            shown.update(evidence=scored.evidence.maps, image_share=scored.image_share)
+        return {name: _only(valid, value) for name, value in shown.items()}
+
+    def _similar(self, encoded: Encoded, valid: tf.Tensor) -> Outputs:
         neighbors = encoded.neighbors
         shown = {
-            "copied": tf.zeros_like(generated.tokens, tf.float32),
             "similar": tf.fill([tf.size(valid), 0], ""),
             "similar_weight": tf.zeros([tf.size(valid), 0]),
         }
         if neighbors is not None:
             tokens = neighbors.tokens[:, :SIMILAR_SHOWN]
             words = self.tables.decode(tf.where((tokens == START) | (tokens == END), PAD, tokens), readable=True)
-            share = self.model.score(encoded, generated.tokens).retrieval_share
-            shown = {"copied": share, "similar": sentence(words), "similar_weight": neighbors.weight[:, :SIMILAR_SHOWN]}
+            shown = {"similar": sentence(words), "similar_weight": neighbors.weight[:, :SIMILAR_SHOWN]}
         return {name: _only(valid, value) for name, value in shown.items()}
 
 

@@ -24,6 +24,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.memory import free_megabytes, peak_megabytes, reset_peak
 from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.visual import packed_size
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device
@@ -162,7 +163,8 @@ def _stages(context: TrainingContext, has_images: bool) -> list[Any]:
     if not has_images:
         return stages
     frozen = config.visual.trainable == "none"
-    shape = context.model.encoder.output_shape[1:] if frozen else pixels
+    model = context.model
+    shape = (packed_size(model.encoder, model.head),) if frozen else pixels
     return [*stages, caption_stage(context, _input(shape, tf.float16 if frozen else tf.uint8))]
 
 

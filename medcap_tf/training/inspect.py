@@ -12,7 +12,7 @@ import numpy as np
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.models.captioning import CaptioningModel
-from medcap_tf.models.visual import build_concept_head, build_visual_encoder, concept_view
+from medcap_tf.models.visual import build_concept_head, build_visual_encoder, concept_view, cut_of
 
 _ACTIVATIONS = ("conv1_relu", "conv2_block3_out")
 
@@ -43,9 +43,9 @@ def tf_explain_callback(
     # A twin in float32, whatever precision trains: tf-explain's Grad-CAM fails under mixed precision.
     encoder, trained = build_visual_encoder(config, with_weights=False), model.head
     assert trained is not None  # the caller asks for pictures of concepts where the data has some
-    head = build_concept_head(config, encoder.output_shape[1:], trained.output_shape[-1])
+    head = build_concept_head(config, encoder, trained.output_shape[-1])
     view = concept_view(encoder, head)
-    folder, data, layer = logs / "tf_explain", (pixels, None), encoder.layers[-1].name
+    folder, data, layer = logs / "tf_explain", (pixels, None), cut_of(encoder)
     layers = [*_ACTIVATIONS, layer]
     grad_cam = GradCAMCallback(data, 0, layer, output_dir=folder / "grad_cam")
     activations = [ActivationsVisualizationCallback(data, [name], output_dir=folder / name) for name in layers]

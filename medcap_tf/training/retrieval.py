@@ -21,6 +21,7 @@ from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.models.inverted_lists import EXACT, Lists, build_lists, save_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows
+from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 
 IMAGES = 500  # enough to choose among seven, and few enough for memory
@@ -60,17 +61,17 @@ def choose_retrieval(
     """
     drawn = np.random.default_rng(0).permutation(len(records))[:IMAGES]  # tables may be sorted by case
     records = [records[row] for row in sorted(drawn)]
-    regions = _regions(captioner, records)
+    seen = _seen(captioner, records)
     together = captioner.with_retrieval(datastore, RetrievalParameters(1.0, 1.0, 0.5), count, lists)
     retriever = together.model.retriever
     assert retriever is not None  # with_retrieval has just given it one
     references = [record.caption for record in records]
-    captions, _ = _generator(captioner)(regions)
+    captions, _ = _generator(captioner)(seen)
     trials, generate = [_trial(None, references, captions)], _generator(together)
-    for similarity, temperature in _grid(retriever, regions):
+    for similarity, temperature in _grid(together, retriever, seen):
         retriever.decoder_similarity.assign(similarity)
         retriever.temperature.assign(temperature)
-        captions, scores = generate(regions)
+        captions, scores = generate(seen)
         threshold = best_threshold(scores, records, captioner.concepts)[0] if captioner.concepts else 0.5
         trials.append(_trial(RetrievalParameters(similarity, temperature, threshold), references, captions))
     return trials
@@ -96,31 +97,33 @@ def _trial(parameters: RetrievalParameters | None, references: list[str], captio
     return Trial(parameters, scores["bleu_4"], scores["cider"])
 
 
-def _regions(captioner: RunCaptioner, records: Sequence[Record]) -> list[np.ndarray]:
-    """float16 [B, h, w, C], batch by batch."""
-    encode = tf.function(lambda pixels: captioner.model.encode(pixels).regions, reduce_retracing=True)
+def _seen(captioner: RunCaptioner, records: Sequence[Record]) -> list[np.ndarray]:
+    """The images as `visual.pack` keeps them, float16 [B, D], batch by batch."""
+    model = captioner.model
+    see = tf.function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
     starts = range(0, len(records), _BATCH)
     chunks = (records[start : start + _BATCH] for start in starts)
     pixels = (np.stack([captioner.prepare(images.read_image(r.image_file)) for r in chunk]) for chunk in chunks)
     bar = tqdm(pixels, total=len(starts), desc="weigh similar images", unit="batch", mininterval=1.0, leave=False)
-    return [encode(batch).numpy().astype(np.float16) for batch in bar]
+    return [see(batch).numpy().astype(np.float16) for batch in bar]
 
 
-def _grid(retriever: Retriever, regions: list[np.ndarray]) -> list[tuple[float, float]]:
+def _grid(captioner: RunCaptioner, retriever: Retriever, seen: list[np.ndarray]) -> list[tuple[float, float]]:
     """Similarities of the decoder, and temperatures, in the unit of this encoder's similarities."""
-    best = np.concatenate([retriever.nearest(tf.constant(x.astype(np.float32).mean((1, 2))))[0] for x in regions])
+    pooled = (tf.reduce_mean(captioner.model.unpack(batch).regions, [1, 2]) for batch in seen)
+    best = np.concatenate([retriever.nearest(features)[0] for features in pooled])
     nearest = float(np.median(best[:, 0]))
     unit = max(nearest - float(np.median(best[:, min(_TENTH, best.shape[1] - 1)])), 1e-3)
     return [(nearest + level * unit, temperature * unit) for level in _LEVELS for temperature in _TEMPERATURES]
 
 
 def _generator(captioner: RunCaptioner) -> Callable[[list[np.ndarray]], tuple[list[str], np.ndarray]]:
-    """Regions by batch -> captions, and concept scores float32 [B, Q] where the run has concepts."""
+    """Packed images by batch -> captions, and concept scores float32 [B, Q] where the run has concepts."""
     model, options = captioner.model, captioner.config.decoding
 
     @tf.function(reduce_retracing=True)
-    def generate(regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        encoded = model.encode_regions(tf.cast(regions, tf.float32))
+    def generate(packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = model.encode_seen(model.unpack(packed))
         tokens = model.generate(encoded, options).tokens
         if model.semantic is None:
             return tokens, tf.zeros([tf.shape(tokens)[0], 0])

@@ -28,6 +28,7 @@ from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
 from medcap_tf.models.inverted_lists import Lists
+from medcap_tf.models.visual import pack, packed_size, region_shape
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
@@ -205,7 +206,7 @@ def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], histo
     config, run = context.config, context.run
     if context.device.workers.is_chief:
         stage.epoch_end.append(lambda epoch, values: plot_history(history.rows, run.history_plot))
-    if config.training.explain_every and context.concepts and stage.name != "semantic":
+    if config.training.explain_every and context.model.head and stage.name != "semantic":
         records = [record for record in context.valid.records if record.image_path][: config.training.explain_images]
         pixels = np.stack([pixels_of(record, "identity", config) for record in records])
         every = config.training.explain_every
@@ -231,9 +232,9 @@ def _image_input(context: TrainingContext, splits: Splits, augment: bool) -> Vis
 
 def _region_cache(context: TrainingContext, splits: Splits) -> FeatureCache:
     """The cache of a frozen encoder's regions; says what it will write, and refuses what does not fit."""
-    config, encoder = context.config, context.model.encoder
-    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(cache_folder(config.data, context.run.path) / name, encoder.output_shape[1:])
+    config, model = context.config, context.model
+    name = fingerprint([model.encoder, model.head], config.visual.image_size, config.data.equalize)
+    cache = FeatureCache(cache_folder(config.data, context.run.path) / name, (packed_size(model.encoder, model.head),))
     wanted = dict.fromkeys(views(config.data), splits.train)
     if size := cache.reserve({**wanted, "identity": [*splits.train, *splits.valid]}):
         _say(size)
@@ -242,11 +243,11 @@ def _region_cache(context: TrainingContext, splits: Splits) -> FeatureCache:
 
 def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
     """Cached features where the encoder is frozen, images where it learns along."""
-    config, encoder = context.config, context.model.encoder
+    config, model = context.config, context.model
     if config.visual.trainable != "none":
         return _image_input(context, splits, augment=True)
     cache = _region_cache(context, splits)
-    compute = tf.function(lambda pixels: encoder(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+    compute = tf.function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
     compute = context.device.workers.local(compute)
 
     def fill(records: list[Record], view: str) -> np.ndarray:
@@ -331,9 +332,9 @@ def _choose_retrieval(
 def _datastore(context: TrainingContext, records: list[Record], captioner: RunCaptioner) -> Datastore:
     """The training images' mean regions as the finished captioner sees them, cached like all features."""
     config, encoder = captioner.config, captioner.model.encoder
-    name = fingerprint(encoder, config.visual.image_size, config.data.equalize)
+    name = fingerprint([encoder], config.visual.image_size, config.data.equalize)
     cache = FeatureCache(
-        cache_folder(context.config.data, context.run.path) / f"{name}-mean", encoder.output_shape[-1:]
+        cache_folder(context.config.data, context.run.path) / f"{name}-mean", region_shape(encoder)[-1:]
     )
     rows = cache.fill(
         records, "identity", captioner.pooled_features, lambda record, view: pixels_of(record, view, config)

@@ -16,7 +16,7 @@ from medcap_tf.config import Config
 from medcap_tf.data.pipeline import WHOLE, Examples, Loader, batches
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
-from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.captioning import CaptioningModel, Seen
 from medcap_tf.models.visual import set_trainable
 from medcap_tf.models.weights import save_weights
 from medcap_tf.run_folder import RunFolder
@@ -55,12 +55,11 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
     """The encoder and its head learn an image's concepts."""
     config, encoder, head = context.config, context.model.encoder, context.model.head
     assert head is not None  # this stage is for data with concepts
-    set_trainable(encoder, config.visual.concept_trainable)
+    set_trainable(encoder, config.visual.concept_trainable, pyramid=True)
     loss = concept_loss(config.visual.concept_loss)
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        regions = encoder(tf.cast(batch["visual"], tf.float32), training=True)
-        return loss(batch["concepts"], head(regions, training=True))
+        return loss(batch["concepts"], context.model.see(batch["visual"], training=True).concept_logits)
 
     predict = _concepts_of_images(context.model)
     return Stage(
@@ -112,42 +111,38 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
     probability = tf.Variable(0.0, trainable=False)
     sampler = scheduled_sampler(probability, config.training.seed) if config.training.scheduled_sampling else None
 
-    def regions(visual: tf.Tensor, training: bool) -> tf.Tensor:
-        if trains_encoder:
-            return model.encoder(tf.cast(visual, tf.float32), training=training)
-        return tf.cast(visual, tf.float32)
+    def see(visual: tf.Tensor, training: bool) -> Seen:
+        return model.see(visual, training) if trains_encoder else model.unpack(visual)
 
-    def logits(seen: tf.Tensor, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    def logits(seen: Seen, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         return model.teacher_forced(seen, inputs, training)["logits"]
 
     replicas = context.device.strategy.num_replicas_in_sync
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        seen, inputs = regions(batch["visual"], True), batch["inputs"]
+        seen, inputs = see(batch["visual"], True), batch["inputs"]
         if sampler is not None:
             inputs = sampler(inputs, tf.stop_gradient(logits(seen, inputs, True)), step)
         return loss(batch["targets"], logits(seen, inputs, True)) * token_share(batch, replicas)
 
     @tf.function(reduce_retracing=True)
     def generate(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        encoded = model.encode_regions(regions(batch["visual"], False))
+        encoded = model.encode_seen(see(batch["visual"], False))
         greedy = dataclasses.replace(config.decoding, beam_width=1)
         generated = model.generate(encoded, greedy, reference=batch["inputs"][:, 1:])
-        return generated.tokens, loss(batch["targets"], logits(encoded.regions, batch["inputs"], False))
+        return generated.tokens, loss(batch["targets"], logits(encoded.seen, batch["inputs"], False))
 
     def epoch_start(epoch: int) -> None:
         last = max(1, config.training.epochs - 1)
         probability.assign(config.training.scheduled_sampling * epoch / last)
 
-    # The concept head may sit inside the decoder, but it has learned what it will.
-    fixed = {id(variable) for variable in (model.head.weights if model.head else [])}
     trained = {"decoder": model.decoder.teacher, **({"encoder": model.encoder} if trains_encoder else {})}
     return Stage(
         name="caption",
         epochs=config.training.epochs,
         learning_rate=config.training.learning_rate,
         modules=trained,
-        variables=[v for part in trained.values() for v in part.trainable_variables if id(v) not in fixed],
+        variables=[variable for part in trained.values() for variable in part.trainable_variables],
         loss=batch_loss,
         validate=lambda: _caption_scores(context, *_generated(context, generate, source)),
         monitor="bleu_4",
@@ -177,12 +172,9 @@ def word_concept_scores(context: TrainingContext, examples: Examples) -> np.ndar
 
 
 def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
-    head = model.head
-    assert head is not None  # concepts of images are asked of data that has some
-
     @tf.function(reduce_retracing=True)
     def predict(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(head(model.encode(pixels).regions, training=False))
+        return tf.sigmoid(model.see(pixels).concept_logits)
 
     return predict
 

@@ -132,6 +132,6 @@ class TestFeatureCache:
             model.set_weights([np.full(w.shape, value) for w in model.weights])
             return model
 
-        names = {fingerprint(encoder(v), size, eq) for v in (0, 1) for size in (8, 9) for eq in (False, True)}
+        names = {fingerprint([encoder(v)], size, eq) for v in (0, 1) for size in (8, 9) for eq in (False, True)}
         assert len(names) == 8
-        assert fingerprint(encoder(1), 8, False) == fingerprint(encoder(1), 8, False)
+        assert fingerprint([encoder(1)], 8, False) == fingerprint([encoder(1)], 8, False)

@@ -47,12 +47,13 @@ def test_attention_of_a_given_caption_is_that_of_the_search_that_found_it(captio
 
 def test_grad_cam_is_that_of_each_word_by_itself(captioner, attributor):
     model = captioner.model
-    regions = model.encode(tf.constant(PIXELS[:1])).regions
+    seen = model.see(PIXELS[:1])
+    regions = seen.regions
     maps = attributor.words(PIXELS[0], TOKENS).grad_cam
     for word in range(len(TOKENS)):
         with tf.GradientTape() as tape:
             tape.watch(regions)
-            own = model.score(model.encode_regions(regions), tf.constant([TOKENS])).log_probs[0, word]
+            own = model.score(model.encode_seen(seen), tf.constant([TOKENS])).log_probs[0, word]
         weights = tape.gradient(own, regions).numpy().mean((1, 2), keepdims=True)
         expected = np.maximum((weights * regions.numpy()).sum(-1)[0], 0)
         np.testing.assert_allclose(maps[word], expected / max(expected.sum(), 1e-12), atol=1e-5)

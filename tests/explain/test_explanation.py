@@ -92,11 +92,12 @@ class TestOnARun:
         maps = attributor.words(pixels[0], tokens).grad_cam
         assert maps.shape == (3, 8, 8)
         model = captioner.fast_model
-        regions = model.encode(pixels[:1]).regions
+        seen = model.see(pixels[:1])
+        regions = seen.regions
         for word in range(3):
             with tf.GradientTape() as tape:
                 tape.watch(regions)
-                spoken = model.score(model.encode_regions(regions), tf.constant(tokens[None])).log_probs[0, word]
+                spoken = model.score(model.encode_seen(seen), tf.constant(tokens[None])).log_probs[0, word]
             weights = tf.reduce_mean(tape.gradient(spoken, regions), [1, 2], keepdims=True)
             expected = np.maximum(tf.reduce_sum(weights * regions, -1)[0], 0)
             np.testing.assert_allclose(maps[word], expected / max(expected.sum(), 1e-12), atol=1e-4)

@@ -22,7 +22,7 @@ def test_a_model_that_looks_and_points():
         "The model looks at the findings: with the finding painted over, a word that names it loses 1.20 nats, with an "
         "equal area elsewhere 0.00."
     )
-    assert "60% have the peak of the better map (attention) inside it, of at most 90%" in points
+    assert "60% have the peak of the best map (attention) inside it, of at most 90%" in points
     assert "reaches 10%: read a peak as a hint" in points
     assert rest == "No other measure warns."
 

@@ -65,11 +65,11 @@ class TestRandomized:
             order[name], shuffled = lost - shuffled, lost
             for key, weight in now.items():
                 np.testing.assert_array_equal(np.sort(weight, None), np.sort(learned[key], None), err_msg=str(key))
-        assert list(order) == ["words", "decoder", "projections", "conv2", "conv1"]
+        assert list(order) == ["words", "decoder", "projections", "concepts", "conv2", "conv1"]
         assert order["words"] == {("decoder", "word_logits"), ("decoder", "fusion")}
         assert order["decoder"] == {("decoder", "word_embedding"), ("decoder", "teacher_forcing")}
-        # The decoder begins from the concept head, which sits inside it.
-        assert order["projections"] == {("decoder", "decoder_begin"), ("concept_head", "concept_logits")}
+        assert order["projections"] == {("decoder", "decoder_begin")}
+        assert order["concepts"] == {("concept_head", "concept_logits")}
         assert {part for name in ("conv2", "conv1") for part, _ in order[name]} == {"encoder"}
         after = self.weights(model)
         assert all((weight == learned[key]).all() for key, weight in after.items())

@@ -99,7 +99,7 @@ class Attributed:
 
     def words(self, pixels, tokens):
         maps = np.stack([at(3), at(3)])
-        return SimpleNamespace(attention=maps, grad_cam=maps, evidence=maps)
+        return SimpleNamespace(compared=lambda: {"attention": maps, "grad_cam": maps})
 
 
 def test_the_measure_says_what_it_assumed_and_left_out():

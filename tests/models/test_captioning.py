@@ -18,8 +18,9 @@ from tests.network import CONCEPTS, PIXELS, SETTINGS, VOCABULARY, build_network
 
 @pytest.mark.parametrize("retrieval", [False, True], ids=["alone", "with retrieval"])
 @pytest.mark.parametrize("source", ["prefix", "none"])
-def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source):
-    model, config = build_network(retrieval, decoder__semantic_source=source)
+@pytest.mark.parametrize("output", ["sum", "deep"])
+def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source, output):
+    model, config = build_network(retrieval, decoder__semantic_source=source, decoder__output=output)
     encoded = model.encode(tf.constant(PIXELS))
     generated = model.generate(encoded, config.decoding)
     tokens = generated.tokens.numpy()
@@ -32,7 +33,7 @@ def test_scores_of_a_generated_caption_are_those_of_its_search(retrieval, source
     attention = scored.attention.numpy().reshape(*tokens.shape, -1)
     spoken = np.arange(tokens.shape[1]) < generated.length.numpy()[:, None]
     np.testing.assert_allclose(attention[spoken], generated.attention.numpy()[spoken], atol=1e-5)
-    assert bool(scored.retrieval_share.numpy().any()) == retrieval
+    assert retrieval or not scored.retrieval_share.numpy().any()
     assert not scored.log_probs.numpy()[tokens == 0].any()
 
 
@@ -50,10 +51,11 @@ def test_the_share_of_retrieval_is_what_the_mixture_got_from_it():
 
 def test_a_gradient_reaches_the_regions():
     model, _ = build_network(retrieval=True)
-    regions = model.encode(tf.constant(PIXELS)).regions
+    seen = model.see(PIXELS)
+    regions = seen.regions
     with tf.GradientTape() as tape:
         tape.watch(regions)
-        log_probs = model.score(model.encode_regions(regions), tf.constant([[5, 6, 7]] * 3)).log_probs
+        log_probs = model.score(model.encode_seen(seen), tf.constant([[5, 6, 7]] * 3)).log_probs
     assert np.abs(tape.gradient(log_probs, regions)).max() > 0
 
 
@@ -69,8 +71,8 @@ def test_the_folded_encoder_gives_the_same_captions():
 def test_concepts_come_from_the_image_or_from_the_words():
     model, _ = build_network()
     encoded, reading = model.encode(tf.constant(PIXELS)), model.read(tf.constant([[5, 6]] * 3))
-    seen = tf.sigmoid(model.head(encoded.regions))
-    np.testing.assert_array_equal(model.concept_scores(encoded, reading), seen)
+    of_image = tf.sigmoid(model.head(encoded.regions))
+    np.testing.assert_array_equal(model.concept_scores(encoded, reading), of_image)
     by_words = dataclasses.replace(model, concepts_from_image=False)
     np.testing.assert_array_equal(by_words.concept_scores(encoded, reading), reading.concept_scores)
 
@@ -91,17 +93,20 @@ def test_captions_are_shifted_right():
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_every_part_comes_back_from_its_configuration(precision):
-    config = Config().replace(SETTINGS)
+@pytest.mark.parametrize(
+    "form", [{}, {"visual.grid": 8}, {"decoder.output": "sum", "semantic.output": "sum"}], ids=["deep", "grid", "sum"]
+)
+def test_every_part_comes_back_from_its_configuration(precision, form):
+    config = Config().replace({**SETTINGS, **form})
     model = CaptioningModel.build(config, VOCABULARY, CONCEPTS, precision=precision, encoder_precision=precision)
     words = tf.constant([[START, 5, 6]])
     encoding = tf.random.stateless_normal([1, 3, config.semantic.units], seed=[1, 2])
-    regions = tf.random.stateless_uniform([1, *model.encoder.output_shape[1:]], seed=[3, 4])
+    seen = [tf.random.stateless_uniform([1, *output.shape[1:]], seed=[3, 4]) for output in model.encoder.outputs]
     inputs = {
         "encoder": tf.cast(PIXELS[:1], tf.float32),
-        "concept_head": regions,
+        "concept_head": seen,
         "semantic": words,
-        "decoder": [regions, words, encoding],
+        "decoder": [seen[0], tf.constant([[0.2, 0.9, 0.4]]), words, encoding],
     }
     for name, part in model.parts().items():
         again = part.__class__.from_config(part.get_config())
@@ -121,6 +126,15 @@ def test_captions_are_generated_and_scored_in_mixed_precision(precision):
     scored = model.score(encoded, generated.tokens)
     assert generated.score.dtype == scored.log_probs.dtype == tf.float32
     assert np.isfinite(generated.score).all() and np.isfinite(scored.log_probs).all()
+
+
+def test_no_gradient_of_captions_reaches_the_concepts():
+    model, _ = build_network(decoder__output="sum")
+    seen = model.see(PIXELS)
+    with tf.GradientTape() as tape:
+        tape.watch(seen.concept_logits)
+        log_probs = model.score(model.encode_seen(seen), tf.constant([[5, 6, 7]] * 3)).log_probs
+    assert tape.gradient(log_probs, seen.concept_logits) is None
 
 
 def test_precision_is_that_of_the_layers_and_no_global_setting():

@@ -51,16 +51,17 @@ def test_half_of_the_values_stay_and_are_doubled():
 
 def test_every_dropout_of_the_networks_is_reached_and_is_another():
     semantic = build_semantic(SemanticConfig(embedding_size=4, units=4, attention_units=4), 9, 3)
-    head = build_concept_head(VisualConfig(), (2, 2, 8), 3)
-    decoder = build_decoder(DecoderConfig(embedding_size=4, units=4, attention_units=4), 9, (2, 2, 8), 4, head)
+    regions, fine = keras.Input((2, 2, 8)), keras.Input((4, 4, 8))
+    head = build_concept_head(VisualConfig(), keras.Model([regions, fine], [regions, fine]), 3)
+    decoder = build_decoder(DecoderConfig(embedding_size=4, units=4, attention_units=4), 9, (2, 2, 8), 4, 3)
     seed_dropout([head, decoder.teacher, semantic.classifier], 12)
     models = (head, decoder.teacher, semantic.classifier)
     layers = {
         layer.name: layer for model in models for layer in model.submodules if isinstance(layer, ResumableDropout)
     }
-    assert len(layers) == 6
+    assert len(layers) == 7
     assert {layer.run_seed for layer in layers.values()} == {12}
-    assert len({layer.seed for layer in layers.values()}) == 6
+    assert len({layer.seed for layer in layers.values()}) == 7
 
 
 def test_one_device_is_replica_zero():

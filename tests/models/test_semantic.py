@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,14 +11,14 @@ import tensorflow as tf
 from medcap_tf.config import SemanticConfig
 from medcap_tf.models.semantic import EmptySafeGRU, build_semantic
 
-CONFIG = SemanticConfig(embedding_size=8, units=10, attention_units=6)
+CONFIG = SemanticConfig(embedding_size=8, units=10, attention_units=6, output="sum")
 WORDS = np.array([[4, 5, 6, 7, 8], [9, 8, 7, 0, 0]], np.int32)
 
 
-@pytest.fixture(scope="module")
-def semantic():
+@pytest.fixture(scope="module", params=["sum", "deep"])
+def semantic(request):
     tf.keras.utils.set_random_seed(1)
-    return build_semantic(CONFIG, vocabulary=12, concepts=5)
+    return build_semantic(dataclasses.replace(CONFIG, output=request.param), vocabulary=12, concepts=5)
 
 
 @pytest.mark.parametrize("changed", range(1, 5))
@@ -37,10 +39,25 @@ def test_weights_are_causal_and_sum_to_one(semantic):
 
 def test_the_classifier_reads_the_last_word(semantic):
     read, classified = semantic.reader(WORDS), semantic.classifier(WORDS)
-    np.testing.assert_allclose(classified["word_importance"][1], read["weights"][1, 2], rtol=1e-6)
+    if semantic.embed.output_shape[-1] == CONFIG.embedding_size:  # deep
+        np.testing.assert_allclose(classified["word_importance"][1], read["weights"][1, 2], rtol=1e-6)
     short = semantic.classifier(WORDS[1:, :3])
     np.testing.assert_allclose(classified["concept_logits"][1], short["concept_logits"][0], rtol=1e-5)
     assert not classified["word_importance"][1, 3:].numpy().any()
+
+
+def test_a_logit_is_a_sum_over_words():
+    tf.keras.utils.set_random_seed(2)
+    semantic = build_semantic(CONFIG, vocabulary=12, concepts=5)
+    logits = semantic.classifier(WORDS)["concept_logits"].numpy()
+    values, weights = semantic.embed(WORDS).numpy(), semantic.reader(WORDS)["weights"].numpy()
+    kernel = semantic.classifier.get_layer("word_concept_logits").kernel.numpy()
+    for row, last in ((0, 4), (1, 2)):
+        given = (last + 1) * weights[row, last][:, None] * (values[row] @ kernel)  # the bias is zero at first
+        np.testing.assert_allclose(given.sum(0), logits[row], atol=1e-6)
+        spoken = (np.maximum(given, 0) / (1 + np.exp(-logits[row]))).sum(1)
+        importance = semantic.classifier(WORDS)["word_importance"][row]
+        np.testing.assert_allclose(importance, spoken / spoken.sum(), rtol=1e-4)
 
 
 def test_an_empty_caption_has_no_weights(semantic):

@@ -49,7 +49,7 @@ def test_what_trains(encoder):
 
 
 def test_the_concept_view_is_flat_and_the_same_network(encoder):
-    head = visual.build_concept_head(CONFIG, encoder.output_shape[1:], 4)
+    head = visual.build_concept_head(CONFIG, encoder, 4)
     view = visual.concept_view(encoder, head)
     image = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     expected = 1 / (1 + np.exp(-head(encoder(image)).numpy()))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from medcap_tf.data.pipeline import Examples
 from medcap_tf.data.records import Record
+from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, START, Normalizer, Vocabulary
 from medcap_tf.training.device import Device
@@ -48,19 +49,17 @@ def made(folder, **settings):
 
 def regions(context):
     """What the caption stage reads where the encoder stays as it is."""
-    cached = context.model.encode(tf.constant(IMAGES)).regions.numpy().astype(np.float16)
-    shape = context.model.encoder.output_shape[1:]
-    return VisualInput(lambda rows, _: cached[rows], lambda rows, _: cached[2:][rows], shape, tf.float16)
+    model = context.model
+    cached = pack(model.see(IMAGES)).numpy().astype(np.float16)
+    return VisualInput(lambda rows, _: cached[rows], lambda rows, _: cached[2:][rows], (cached.shape[-1],), tf.float16)
 
 
 def weights(context):
-    """Every part's weights by name; the head sits inside the decoder too, and counts as itself."""
-    head = {id(variable) for variable in context.model.head.weights}
+    """Every part's weights by name."""
     return {
         (part, variable.name): variable.numpy()
         for part, model in context.model.parts().items()
         for variable in model.weights
-        if part == "concept_head" or id(variable) not in head
     }
 
 
@@ -161,7 +160,7 @@ def test_the_caption_loss_is_the_mean_of_all_words_and_their_ends(tmp_path):
     context, _ = made(tmp_path, training__label_smoothing=0.0, training__batch_size=5)
     (batch,) = caption_stage(context, regions(context)).batches(0, 0)
     (loss,) = batch_losses(caption_stage(context, regions(context)))
-    encoded = context.model.encode_regions(tf.cast(batch["visual"], tf.float32))
+    encoded = context.model.encode_seen(context.model.unpack(batch["visual"]))
     log_probs = context.model.score(encoded, batch["targets"]).log_probs
     assert loss == pytest.approx(-float(tf.reduce_sum(log_probs)) / (3 + 4 + 3 + 4), rel=1e-5)
     assert batch["inputs"].numpy()[:, 0].tolist() == [START] * 4

@@ -64,6 +64,7 @@
     context.putImageData(picture, 0, 0);
   }
 
+  const percent = (share) => `${Math.round(100 * share)}%`;
   const highest = (maps) => Math.max(1e-9, ...maps.flat(2));
 
   function canvasOf(image, side) {
@@ -191,6 +192,7 @@
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
           element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the share of the classifier's attention that the word "
             + "had. That is where it looked, not what decided: for that, point at a concept below. ")
+            + (this.sources(words[0]) && "The three numbers are percent of the word's probability: from the image, from the words before it, from similar images. ")
             + (reference ? "Red and underlined: in the reference too." : "")),
         );
       }
@@ -211,17 +213,27 @@
       node.type = "button";
       node.tabIndex = i ? -1 : 0;
       const share = word.importance === null ? "" : `, attention ${word.importance.toFixed(2)}`;
-      const copied = typeof word.copied === "number" ? `${Math.round(100 * word.copied)}%` : "";
-      if (copied) {
-        const mark = element("span", { className: "copied", title: `${copied} from similar training images` });
+      const sources = this.sources(word);
+      if (sources) node.append(element("small", { className: "sources", title: `This word came: ${sources}` },
+        [word.seen, 1 - word.seen - (word.copied || 0), word.copied || 0].map((part) => Math.round(100 * part)).join(" · ")));
+      if (typeof word.copied === "number") {
+        const mark = element("span", { className: "copied", title: `${percent(word.copied)} from similar training images` });
         mark.style.setProperty("--share", word.copied);
         node.append(mark);
       }
-      node.ariaLabel = `${word.word}, word ${i + 1}${share}${copied && `, ${copied} from similar images`}${word.shared ? ", also in the reference" : ""}`;
+      const said = sources || (typeof word.copied === "number" ? `${percent(word.copied)} from similar images` : "");
+      node.ariaLabel = `${word.word}, word ${i + 1}${share}${said && `, ${said}`}${word.shared ? ", also in the reference" : ""}`;
       node.addEventListener("pointerenter", () => this.point(i));
       node.addEventListener("focus", () => this.point(i));
       node.addEventListener("click", () => this.point(i));
       return node;
+    }
+
+    /** In words, what gave the word its probability; empty where that is not known. */
+    sources(word) {
+      if (typeof word.seen !== "number") return "";
+      const copied = word.copied || 0, before = Math.max(0, 1 - word.seen - copied);
+      return `${percent(word.seen)} from the image, ${percent(before)} from the words before it, ${percent(copied)} from similar images`;
     }
 
     buildSimilar(similar) {
