@@ -53,8 +53,13 @@ ALLOWED: dict[str, set[str]] = {
     "models/fold": {"models/visual"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
+    "models/evidence_decoder": {"models/attention", "models/decoder", "models/dropout", "config"},
+    "models/evidence": {"models/decoder", "models/visual"},
     "models/captioning": {"config", "decoding", "text"}
-    | {f"models/{name}" for name in ("decoder", "fold", "retrieval", "semantic", "visual")},
+    | {
+        f"models/{name}"
+        for name in ("decoder", "evidence", "evidence_decoder", "fold", "retrieval", "semantic", "visual")
+    },
     "models/weights": {"models/captioning"},
     "captioner": LOW | MODELS | {"data", "memory"},
     "evaluation": LOW | {"captioner", "data"},

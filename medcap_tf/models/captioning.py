@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.decoding import DecodingResult, beam_search
 from medcap_tf.errors import InputError
 from medcap_tf.models.decoder import Decoder, build_decoder
+from medcap_tf.models.evidence import Evidence, word_evidence
 from medcap_tf.models.evidence_decoder import build_evidence_decoder
 from medcap_tf.models.fold import fold_encoder
 from medcap_tf.models.retrieval import (
@@ -36,7 +36,6 @@ from medcap_tf.models.visual import (
     Seen,
     build_concept_head,
     build_visual_encoder,
-    concept_shares,
     region_shape,
     see,
     seen_of,
@@ -55,17 +54,6 @@ class Encoded(NamedTuple):
     def regions(self) -> tf.Tensor:
         """float [B, h, w, C]."""
         return self.seen.regions
-
-
-class Evidence(NamedTuple):
-    """What gave each word of a caption its logit, counted from the mean of all words' logits; zeros at padding.
-
-    The three add up to that logit exactly.
-    """
-
-    maps: tf.Tensor  # float32 [B, T, g, g], what each place of the image gave
-    whole: tf.Tensor  # float32 [B, T], what the image gave as a whole, by concepts that have no place
-    words: tf.Tensor  # float32 [B, T], what the words before it gave
 
 
 class Scored(NamedTuple):
@@ -292,7 +280,12 @@ class CaptioningModel:
         attention = tf.reshape(forced["attention"], [-1, longest, *encoded.regions.shape[1:3]])
         present = tf.cast(words != PAD, tf.float32)
         values = (log_probs * present, attention * present[:, :, None, None], share * present)
-        evidence = self._evidence(encoded.seen, forced, scored, present) if self.has_evidence(encoded.seen) else None
+        evidence = None
+        if self.has_evidence(encoded.seen):
+            start = self.decoder.begin(self._decoder_inputs(encoded.seen))
+            evidence = word_evidence(
+                self.decoder, start, forced, scored, present, encoded.seen, self.head, self.finest_grid
+            )
         padded = evidence and Evidence(*(_pad_to(x, tokens) for x in evidence))
         log_probs, attention, share = (_pad_to(x, tokens) for x in values)
         return Scored(log_probs, attention, share, padded)
@@ -306,26 +299,6 @@ class CaptioningModel:
     def finest_grid(self) -> tuple[int, int]:
         """Height and width of the finest maps of words: those of the finer grid where there is one."""
         return tuple(self.encoder.outputs[-1].shape[1:3])
-
-    def _evidence(self, seen: Seen, forced: dict[str, tf.Tensor], words: tf.Tensor, present: tf.Tensor) -> Evidence:
-        assert self.decoder.project is not None  # of a decoder whose words have evidence
-        start = self.decoder.begin(self._decoder_inputs(seen))
-        values, spoken = (tf.cast(x, tf.float32) for x in (start["values"], forced["spoken"]))
-        kernel, bias = (w - tf.reduce_mean(w, -1, keepdims=True) for w in self.decoder.project.weights)
-        vectors = tf.gather(tf.transpose(kernel), words) * present[:, :, None]
-        given = tf.einsum("btd,brd->btr", vectors, values) * forced["places"]
-        by_words = tf.reduce_sum(vectors * spoken, -1) + tf.gather(bias, words) * present
-        count = self.grid[0] * self.grid[1]
-        maps = _spread(tf.reshape(given[..., :count], [*tf.unstack(tf.shape(given)[:2]), *self.grid]), self.finest_grid)
-        whole = tf.zeros_like(by_words)
-        if "which" in start:
-            shares = concept_shares(self.head, seen.regions, seen.fine)
-            of_whole = tf.gather(shares.whole, start["which"], batch_dims=1)
-            of_places = tf.gather(tf.transpose(shares.places, [0, 3, 1, 2]), start["which"], batch_dims=1)
-            by_concepts = given[..., count:-1]
-            maps += tf.einsum("btn,bnyx->btyx", by_concepts, of_places)
-            whole = tf.einsum("btn,bn->bt", by_concepts, of_whole)
-        return Evidence(maps, whole, by_words)
 
     def _token_log_probs(
         self, encoded: Encoded, logits: tf.Tensor, inputs: tf.Tensor, words: tf.Tensor
@@ -362,19 +335,6 @@ class CaptioningModel:
 def shift_right(tokens: tf.Tensor) -> tf.Tensor:
     """Captions int32 [B, T] as the decoder is fed them, `<start>` and all words but the last: int32 [B, T]."""
     return tf.concat([tf.fill([tf.shape(tokens)[0], 1], START), tokens[:, :-1]], 1)
-
-
-def _spread(maps: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """Maps float32 [B, T, h, w] over a finer grid, bilinear, each place's sum kept."""
-    rows, columns = (tf.constant(_spreading(*sizes)) for sizes in zip(maps.shape[2:], grid))
-    return tf.einsum("yh,bthw,xw->btyx", rows, maps, columns)
-
-
-def _spreading(size: int, finer: int) -> np.ndarray:
-    """float32 [finer, size], columns of sum 1."""
-    places = (np.arange(finer) + 0.5) * size / finer - 0.5
-    weights = np.maximum(0, 1 - np.abs(np.clip(places, 0, size - 1)[:, None] - np.arange(size)))
-    return (weights / weights.sum(0)).astype(np.float32)
 
 
 def _pad_to(values: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medcap_tf.models.captioning import _spreading, shift_right
+from medcap_tf.models.captioning import shift_right
+from medcap_tf.models.evidence import _spreading
 from medcap_tf.models.evidence_decoder import ConceptPlaces
 from medcap_tf.models.visual import concept_shares, pack, packed_size
 from tests.network import PIXELS, build_network
