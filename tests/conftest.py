@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Small enough for seconds, large enough that every stage has several batches.
 SMALL = {
-    "visual": {"weights": "none", "image_size": 64, "layer": "conv3_block4_out", "concept_epochs": 1},
-    "semantic": {"embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 2},
-    "decoder": {"embedding_size": 24, "units": 32, "attention_units": 16},
+    "visual": {"weights": "none", "image_size": 64, "layer": "conv3_block4_out", "grid": 16, "concept_epochs": 1},
+    "semantic": {"output": "sum", "embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 2},
+    "decoder": {"output": "sum", "embedding_size": 24, "units": 32, "attention_units": 16},
     "training": {"epochs": 2, "batch_size": 8, "precision": "float32", "deterministic": True, "seed": 3},
     "data": {"min_concept_count": 2, "horizontal_flip": False},
     "decoding": {"max_length": 12},

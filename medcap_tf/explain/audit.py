@@ -174,6 +174,7 @@ def _word_deletion(
     if captioner.model.semantic is None or not captioner.thresholds.get("words"):
         return {}
     columns = {code: i for i, code in enumerate(captioner.concepts)}
+    shown = "importance" if captioner.config.semantic.output == "sum" else "attention"
     drops = []
     for item in bar(captioned, "word deletion"):
         right = [code for code in item.record.concepts if code in columns]
@@ -181,7 +182,7 @@ def _word_deletion(
         if not right or len(tokens) < 2:
             continue
         weights = {
-            "attention": attributor.predict_concepts(tokens[None])[1][0],
+            shown: attributor.predict_concepts(tokens[None])[1][0],
             "gradient": attributor.concept_contributions(tokens, right).sum(0),
         }
         rows = np.array([columns[code] for code in right])

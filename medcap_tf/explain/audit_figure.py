@@ -22,6 +22,7 @@ _COLORS = {
     "hires_cam": "#D55E00",
     "grad_cam": "#E69F00",
     "gradient": "#E69F00",
+    "importance": "#009E73",
 }
 _MAPS = ("evidence", "attention", "hires_cam", "grad_cam")
 _CHANCE = "#999999"
@@ -43,7 +44,7 @@ def audit_figure(audit: Mapping[str, Any], dpi: int) -> Figure:
         _bars(panel, name, areas, "area under log-probability (nats)", wish)
     fidelity = {key: audit["mu_fidelity"].get(key) for key in _MAPS}
     _bars(panels[4], "MuFidelity", fidelity, "correlation with what regions cost", "higher is better")
-    drops = {key: audit["word_deletion"].get(key) for key in ("attention", "gradient", "random")}
+    drops = {key: audit["word_deletion"].get(key) for key in ("importance", "attention", "gradient", "random")}
     _bars(panels[5], "word deletion", drops, "fall of the right concepts' score", "higher is better")
     _lines(panels[6], audit["randomised"])
     moved = {key: value for key, value in audit["stability"].items() if key in _TITLES}

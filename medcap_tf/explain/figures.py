@@ -28,8 +28,9 @@ RED, _QUIET = "#C00000", "#555555"
 _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top
 _TRUST = (
-    "Trust the concepts' rows first: what each word gives to a concept's logit (gradient x embedding). Attention is "
-    "where the classifier looked among the words, which need not be what decided. The number beside a concept is its "
+    "The concepts' rows are what each word gives to a concept's logit: exactly, where the classifier is a sum over "
+    "words (semantic.output=sum), else gradient x embedding. The gray row is each word's share of what speaks for all "
+    "concepts; of a deep classifier its attention, which need not be what decided. The number beside a concept is its "
     "score by these words alone."
 )
 
@@ -153,7 +154,7 @@ def _draw_strip(plate: Plate, top: float, title: str, reading: WordReading, conc
     top += _HEAD
     size = (_CELL * len(reading.words), _ROW * (len(names) + 1))
     plate.show(plate.fit(np.concatenate(cells), *size, growth=cv2.INTER_NEAREST), _NAMES, top)
-    for row, name in enumerate([*names, "attention"]):
+    for row, name in enumerate([*names, "share"]):
         lines = "\n".join(textwrap.wrap(name, 26, max_lines=3, placeholder="…"))
         plate.write(lines, _NAMES - 0.08, top + _ROW * (row + 0.5), 8, "right", "center")
     for column, (word, weight) in enumerate(zip(reading.words, reading.importance)):

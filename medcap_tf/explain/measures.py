@@ -54,7 +54,8 @@ MEASURES = {
     ),
     "word_deletion": (
         "Word deletion",
-        "Fall of the right concepts' scores without the heaviest third of the words: higher is better. "
+        "Fall of the right concepts' scores without the heaviest third of the words, by the weight that is shown (the "
+        "words' importance, or of a deep classifier its attention) or by the gradient: higher is better. "
         "Comprehensiveness: the same over three shares; sufficiency: the fall where those words alone are kept: lower "
         "is better.",
     ),
@@ -134,9 +135,10 @@ def _what_not(audit: Mapping[str, Any]) -> str:
                 f"a map that points does not make a word right (right words {right[best]:.0%}, wrong ones "
                 f"{wrong[best]:.0%})"
             )
-    if words and words["attention"] <= words["random"]:
+    shown = words.get("importance", words.get("attention"))  # of a sum over words, or of a deep classifier
+    if shown is not None and shown <= words["random"]:
         warnings.append(
-            f"the weights of words are no reasons (without the heaviest the concepts lose {words['attention']:.3f}, "
+            f"the weights of words are no reasons (without the heaviest the concepts lose {shown:.3f}, "
             f"without random ones {words['random']:.3f})"
         )
     if not warnings:

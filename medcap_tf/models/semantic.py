@@ -178,20 +178,24 @@ class _Layers(NamedTuple):
     join: keras.layers.Layer
     value: keras.layers.Layer | None  # of a sum over words: what is attended to; None: the states
 
+    def encode(self, context: Any, state: Any) -> Any:
+        """What the decoder reads: what was attended to, of a deep encoder joined with the state itself."""
+        return self.mean(self.join([context, state])) if self.value is None else context
+
 
 def build_semantic(
     config: SemanticConfig, vocabulary: int, concepts: int, precision: str = "float32"
 ) -> SemanticEncoder:
     """Embedding, GRU (Cho et al. 2014), causal Bahdanau self-attention, and a multi-label classifier of concepts.
 
-    The self-attention's query at t is the GRU's state at t; its keys are the states up to t. The encoding joins what
-    was attended with the state itself.
+    The self-attention's query at t is the GRU's state at t; its keys are the states up to t.
 
     With `output` = sum the values attended to are the words' own vectors v_i, and a concept's logit is a sum over n
     words, logit_k = b_k + n sum_i beta_i w_k . v_i, of the weights beta_i at the last: a state has read all words
     before it, a word's vector that word alone. A word's importance is its share of what spoke for the concepts. With
-    `output` = deep, as in the paper, the values are the states, the classifier reads the encoding, and the importance
-    is the attention at the last word, where causal and full attention are the same.
+    `output` = deep, as in the paper, the values are the states, the encoding joins what was attended to with the state
+    itself, the classifier reads it, and the importance is the attention at the last word, where causal and full
+    attention are the same.
 
     Args:
         config: what is built.
@@ -227,11 +231,12 @@ def build_semantic(
         if values is None:
             values = states if shared.value is None else shared.value(dropped)
         context, weights = shared.attend(states, shared.key(states), values, visible=view(words))
-        encoding, importance = shared.mean(shared.join([context, states])), last(weights, words)
-        logits = classify(drop_encoding(whole(last(context, words), words) if summed else last(encoding, words)))
+        encoding, importance = shared.encode(context, states), last(weights, words)
         if summed:
-            logits = offset(logits)
+            logits = offset(classify(drop_encoding(whole(last(context, words), words))))
             importance = shares(classify(values), importance, logits)
+        else:
+            logits = classify(drop_encoding(last(encoding, words)))
         return {"encoding": encoding, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
 
     reading, classified = read(shared.embed(words))
@@ -264,6 +269,6 @@ def _step_model(config: SemanticConfig, shared: _Layers) -> keras.Model:
     visible = LengthMask(name="length_mask", dtype="int32")(states, place)
     context, _ = shared.attend(query, new_keys, new_states, visible=visible)
     flat = keras.layers.Reshape((config.units,), name="semantic_context", dtype=policy)(context)
-    outputs = {"encoding": shared.mean(shared.join([flat, new])), "gru": new, "keys": new_keys, "states": new_states}
+    outputs = {"encoding": shared.encode(flat, new), "gru": new, "keys": new_keys, "states": new_states}
     inputs = {"word": word, "place": place, "gru": state, "keys": keys, "states": states}
     return keras.Model(inputs, outputs, name="semantic_step")

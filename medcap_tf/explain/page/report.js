@@ -190,8 +190,8 @@
         right.append(
           element("h3", {}, "The model generated"),
           element("div", { className: "words", role: "group", ariaLabel: "Words of the caption" }, ...this.words),
-          element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the share of the classifier's attention that the word "
-            + "had. That is where it looked, not what decided: for that, point at a concept below. ")
+          element("p", { className: "hint" }, (words[0].importance === null ? "" : "The shade and the number are the word's share of what speaks for the concepts (of a deep "
+            + "classifier: of its attention, which need not be what decided). Point at a concept below for what each word gave it. ")
             + (this.sources(words[0]) && "The three numbers are percent of the word's probability: from the image, from the words before it, from similar images. ")
             + (reference ? "Red and underlined: in the reference too." : "")),
         );
