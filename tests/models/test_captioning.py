@@ -130,7 +130,7 @@ def test_captions_are_generated_and_scored_in_mixed_precision(precision):
 
 @pytest.mark.parametrize("output", ["deep", "sum"])
 def test_every_weight_that_captions_depend_on_is_in_a_part(output):
-    model, config = build_network(decoder__output=output, semantic__output=output, visual__grid=8)
+    model, _ = build_network(decoder__output=output, semantic__output=output, visual__grid=8)
     parts = {id(weight) for part in model.parts().values() for weight in part.weights}
     forms = [*(form for form in model.semantic if form), model.decoder.begin, model.decoder.step]
     assert {id(weight) for form in forms for weight in form.weights} <= parts
