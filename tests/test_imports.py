@@ -25,6 +25,7 @@ LOW = {"caption", "config", "text", "run_folder", "decoding"}
 MODELS = {
     "models",
     "models/captioning",
+    "models/concept_head",
     "models/fold",
     "models/inverted_lists",
     "models/retrieval",
@@ -49,16 +50,26 @@ ALLOWED: dict[str, set[str]] = {
     "models/dropout": set(),
     "models/inverted_lists": set(),
     "models/retrieval": {"models/inverted_lists", "text"},
-    "models/visual": {"models/dropout", "config"},
+    "models/visual": {"config"},
+    "models/concept_head": {"models/dropout", "config"},
     "models/fold": {"models/visual"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "models/evidence_decoder": {"models/attention", "models/decoder", "models/dropout", "config"},
-    "models/evidence": {"models/decoder", "models/visual"},
+    "models/evidence": {"models/concept_head", "models/decoder", "models/visual"},
     "models/captioning": {"config", "decoding", "text"}
     | {
         f"models/{name}"
-        for name in ("decoder", "evidence", "evidence_decoder", "fold", "retrieval", "semantic", "visual")
+        for name in (
+            "concept_head",
+            "decoder",
+            "evidence",
+            "evidence_decoder",
+            "fold",
+            "retrieval",
+            "semantic",
+            "visual",
+        )
     },
     "models/weights": {"models/captioning"},
     "captioner": LOW | MODELS | {"data", "memory"},
@@ -72,7 +83,17 @@ ALLOWED: dict[str, set[str]] = {
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}
 ALLOWED["api"] = {"caption", "captioner", "config", "data", "explain", "serving", "training"}
 # Many machines call what one calls.
-ALLOWED["cluster"] = {"api", "caption", "captioner", "config", "data", "evaluation", "explain", "models/visual"}
+ALLOWED["cluster"] = {
+    "api",
+    "caption",
+    "captioner",
+    "config",
+    "data",
+    "evaluation",
+    "explain",
+    "models/concept_head",
+    "models/visual",
+}
 ALLOWED["cluster"] |= {"run_folder", "serving", "training"}
 ALLOWED["cli"] = set(ALLOWED) - {"api"}
 ALLOWED["__main__"] = {"cli"}

@@ -59,7 +59,8 @@ class FeatureWorker:
         prepare_process(self._resources)
         import tensorflow as tf
 
-        from medcap_tf.models.visual import build_concept_head, build_visual_encoder, pack, packed_size, see
+        from medcap_tf.models.concept_head import build_concept_head
+        from medcap_tf.models.visual import build_visual_encoder, pack, packed_size, see
         from medcap_tf.training.device import prepare_device
 
         precision = prepare_device(self._config.training).encoder_precision

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.errors import InputError
-from medcap_tf.models.visual import concept_view, cut_of
+from medcap_tf.models.concept_head import concept_view
+from medcap_tf.models.visual import cut_of
 
 METHODS = (
     "grad_cam",

@@ -17,6 +17,7 @@ import tensorflow as tf
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.decoding import DecodingResult, beam_search
 from medcap_tf.errors import InputError
+from medcap_tf.models.concept_head import build_concept_head
 from medcap_tf.models.decoder import Decoder, build_decoder
 from medcap_tf.models.evidence import Evidence, word_evidence
 from medcap_tf.models.evidence_decoder import build_evidence_decoder
@@ -32,14 +33,7 @@ from medcap_tf.models.retrieval import (
     update_matches,
 )
 from medcap_tf.models.semantic import SemanticEncoder, build_semantic
-from medcap_tf.models.visual import (
-    Seen,
-    build_concept_head,
-    build_visual_encoder,
-    region_shape,
-    see,
-    seen_of,
-)
+from medcap_tf.models.visual import Seen, build_visual_encoder, region_shape, see, seen_of
 from medcap_tf.text import END, PAD, START, UNK
 
 

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.models.concept_head import concept_shares
 from medcap_tf.models.decoder import Decoder
-from medcap_tf.models.visual import Seen, concept_shares
+from medcap_tf.models.visual import Seen
 
 
 class Evidence(NamedTuple):

@@ -15,10 +15,8 @@ import tensorflow as tf
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
-from medcap_tf.models.dropout import ResumableDropout
 
 PYRAMID_UNITS = 256
-PEAK_SHARE = 0.06  # of a grid's places, which a small finding covers a part of
 _STAGES = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 _WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -105,64 +103,6 @@ def activations(encoder: keras.Model, layers: list[str]) -> keras.Model:
     return keras.Model(encoder.inputs, {name: _layer(encoder, name).output for name in layers})
 
 
-@keras.saving.register_keras_serializable("medcap_tf")
-class ConceptPooling(keras.layers.Layer):
-    """Concepts by evidence: a logit is what the mean region says, as for a modality, plus the mean of the highest
-    PEAK_SHARE of the concept's own map, as for a nodule.
-
-    The parts add up to the logit exactly, so the map is the concept's evidence. A mean over all places would reward
-    evidence that is spread evenly.
-    """
-
-    def __init__(self, concepts: int, dropout: float, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.concepts, self.dropout = concepts, dropout
-        self.drop_whole = ResumableDropout(dropout, seed=11, name="concept_dropout", dtype="float32")
-        self.drop_places = ResumableDropout(dropout, seed=12, name="fine_dropout", dtype="float32")
-        # From zero: places come first, and the whole image learns what they leave.
-        self.whole = keras.layers.Dense(
-            concepts, use_bias=False, kernel_initializer="zeros", name="whole", dtype="float32"
-        )
-        # Most concepts are absent from most images, and each place starts as sure of that as all of them.
-        absent = keras.initializers.Constant(-2.0)
-        self.places = keras.layers.Conv2D(concepts, 1, bias_initializer=absent, name="places", dtype="float32")
-
-    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Regions float [B, h, w, C] and fine regions float [B, g, g, F] -> logits float32 [B, K]."""
-        whole, places = self.parts(inputs, training)
-        return whole + tf.reduce_sum(places, [1, 2])
-
-    def parts(self, inputs: list[tf.Tensor], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """What a logit is the sum of: the whole image's part float32 [B, K] and each place's float32 [B, g, g, K]."""
-        regions, fine = (tf.cast(x, tf.float32) for x in inputs)
-        whole = self.whole(self.drop_whole(tf.reduce_mean(regions, [1, 2]), training=training))
-        maps = self.places(self.drop_places(fine, training=training))
-        grid = maps.shape[1:3]
-        flat = tf.reshape(maps, [-1, grid[0] * grid[1], self.concepts])
-        peaks = tf.math.top_k(tf.transpose(flat, [0, 2, 1]), max(1, round(PEAK_SHARE * grid[0] * grid[1]))).values
-        among = tf.cast(flat >= peaks[:, None, :, -1], tf.float32)
-        return whole, tf.reshape(flat * among / tf.reduce_sum(among, 1, keepdims=True), [-1, *grid, self.concepts])
-
-    def get_config(self) -> dict[str, Any]:
-        """What Keras needs to build the layer again."""
-        return {**super().get_config(), "concepts": self.concepts, "dropout": self.dropout}
-
-
-def build_concept_head(config: VisualConfig, encoder: keras.Model, concepts: int) -> keras.Model:
-    """The encoder's outputs -> `concept_logits` float32 [B, K].
-
-    Of regions alone by global average pooling and one dense layer, with a finer grid by `ConceptPooling`.
-    """
-    inputs = [keras.Input(output.shape[1:], name=name) for output, name in zip(encoder.outputs, ("regions", "fine"))]
-    if len(inputs) > 1:
-        pool = ConceptPooling(concepts, config.concept_dropout, name="concept_logits", dtype="float32")
-        return keras.Model(inputs, pool(inputs), name="concept_head")
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooling", dtype="float32")(inputs[0])
-    pooled = ResumableDropout(config.concept_dropout, seed=11, name="concept_dropout", dtype="float32")(pooled)
-    logits = keras.layers.Dense(concepts, name="concept_logits", dtype="float32")(pooled)
-    return keras.Model(inputs[0], logits, name="concept_head")
-
-
 class Seen(NamedTuple):
     """What the encoder and the head give of images."""
 
@@ -194,44 +134,6 @@ def pack(seen: Seen) -> tf.Tensor:
 def packed_size(encoder: keras.Model, head: keras.Model | None) -> int:
     """D, how many numbers `pack` keeps of an image."""
     return math.prod(region_shape(encoder)) + (0 if head is None else head.output_shape[-1])
-
-
-class ConceptShares(NamedTuple):
-    """Of what speaks for each concept, the shares of the whole image and of each place; together 1, or 0 where nothing
-    does."""
-
-    whole: tf.Tensor  # float32 [B, K]
-    places: tf.Tensor  # float32 [B, g, g, K]
-
-
-def concept_shares(head: keras.Model, regions: tf.Tensor, fine: tf.Tensor | None) -> ConceptShares:
-    """Where an image's concepts come from: of the parts that add up to a logit, those above zero.
-
-    Args:
-        head: of `build_concept_head`.
-        regions: float [B, h, w, C].
-        fine: float [B, g, g, F], or None for a head of regions alone.
-    """
-    last = head.get_layer("concept_logits")
-    if fine is not None:
-        whole, places = last.parts([regions, fine])
-    else:  # the mean of regions and a dense layer are a sum over regions (Zhou et al. 2016)
-        places = tf.einsum("bhwc,ck->bhwk", tf.cast(regions, tf.float32), last.kernel)
-        places, whole = places / (places.shape[1] * places.shape[2]), last.bias[None]
-    whole, places = tf.nn.relu(whole), tf.nn.relu(places)
-    total = tf.maximum(whole + tf.reduce_sum(places, [1, 2]), 1e-9)
-    return ConceptShares(whole / total, places / total[:, None, None])
-
-
-def concept_view(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """The encoder and its head as one flat model, `image` -> `concepts` float32 [B, K] in 0..1.
-
-    Flat, one input, one output: the form that tf-explain can take apart.
-    """
-    x = encoder.output
-    for layer in head.layers:
-        x = x if isinstance(layer, keras.layers.InputLayer) else layer(x)
-    return keras.Model(encoder.inputs, keras.layers.Activation("sigmoid", name="concepts", dtype="float32")(x))
 
 
 def set_trainable(encoder: keras.Model, trainable: str, pyramid: bool = False) -> None:
@@ -267,6 +169,20 @@ def load_weights(encoder: keras.Model, path: Path) -> None:
                 f"such as {_WEIGHTS_FILE}"
             )
     encoder.load_weights(str(path), by_name=True)
+
+
+def check_pyramid(encoder: keras.Model, path: Path) -> None:
+    """Raise InputError where an encoder's finer grid is not joined from the layers that a file holds weights of."""
+    own, saved = (
+        sorted(name for name in names if name.startswith("pyramid_") and not name.endswith("_bn"))
+        for names in ({layer.name for layer in encoder.layers if layer.weights}, _saved_shapes(path))
+    )
+    if own != saved:
+        raise InputError(
+            f"visual.weights: {path} joins its finer grid from {saved or 'nothing'}, these settings from "
+            f"{own or 'nothing'}: its concept head would read other features; set visual.grid and visual.image_size as "
+            "in that run, or visual.concept_epochs above 0"
+        )
 
 
 def _layer(network: keras.Model, name: str) -> keras.layers.Layer:

@@ -12,7 +12,8 @@ import numpy as np
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.models.captioning import CaptioningModel
-from medcap_tf.models.visual import build_concept_head, build_visual_encoder, concept_view, cut_of
+from medcap_tf.models.concept_head import build_concept_head, concept_view
+from medcap_tf.models.visual import build_visual_encoder, cut_of
 
 _ACTIVATIONS = ("conv1_relu", "conv2_block3_out")
 

@@ -28,7 +28,7 @@ from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
 from medcap_tf.models.inverted_lists import Lists
-from medcap_tf.models.visual import pack, packed_size, region_shape
+from medcap_tf.models.visual import check_pyramid, pack, packed_size, region_shape
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
@@ -198,6 +198,7 @@ def _take_concept_head(context: TrainingContext, run: RunFolder) -> None:
             f"{len(context.concepts)} frequent ones, and they are not the same; give its {run.best / 'encoder.h5'} to "
             "take the encoder alone"
         )
+    check_pyramid(context.model.encoder, run.best / "encoder.h5")
     load_weights(context.model, run.best, ["concept_head"])
 
 

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.config import DecoderConfig, SemanticConfig, VisualConfig
+from medcap_tf.models.concept_head import build_concept_head
 from medcap_tf.models.decoder import build_decoder
 from medcap_tf.models.dropout import ResumableDropout, replica, seed_dropout
 from medcap_tf.models.semantic import build_semantic
-from medcap_tf.models.visual import build_concept_head
 from tests.conftest import run_command
 
 ONES = tf.ones([4, 64])

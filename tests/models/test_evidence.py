@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.models.captioning import shift_right
+from medcap_tf.models.concept_head import concept_shares
 from medcap_tf.models.evidence import _spreading
 from medcap_tf.models.evidence_decoder import ConceptPlaces
-from medcap_tf.models.visual import concept_shares, pack, packed_size
+from medcap_tf.models.visual import pack, packed_size
 from tests.network import PIXELS, build_network
 
 TOKENS = np.array([[5, 6, 7, 0], [8, 5, 0, 0], [4, 4, 9, 5]], np.int32)

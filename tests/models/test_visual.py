@@ -12,6 +12,7 @@ import pytest
 from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
 from medcap_tf.models import visual
+from medcap_tf.models.concept_head import build_concept_head, concept_view
 
 CONFIG = VisualConfig(image_size=64, weights="none", layer="conv3_block4_out")
 
@@ -49,8 +50,8 @@ def test_what_trains(encoder):
 
 
 def test_the_concept_view_is_flat_and_the_same_network(encoder):
-    head = visual.build_concept_head(CONFIG, encoder, 4)
-    view = visual.concept_view(encoder, head)
+    head = build_concept_head(CONFIG, encoder, 4)
+    view = concept_view(encoder, head)
     image = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     expected = 1 / (1 + np.exp(-head(encoder(image)).numpy()))
     np.testing.assert_allclose(view(image), expected, atol=1e-6)
@@ -111,3 +112,25 @@ def test_weights_that_cannot_be_downloaded_say_where_to_put_them(monkeypatch, tm
     monkeypatch.setattr(keras.utils, "get_file", refuse)
     with pytest.raises(InputError, match=r"no network.*resnet50_weights.*\.keras/models.*visual\.weights=PATH"):
         visual.build_visual_encoder(dataclasses.replace(CONFIG, weights="imagenet"))
+
+
+def test_a_finer_grid_is_that_of_the_settings_and_starts_from_weights_of_the_plain_network(tmp_path):
+    plain = visual.build_visual_encoder(CONFIG)
+    plain.save_weights(tmp_path / "plain.h5")
+    config = dataclasses.replace(CONFIG, grid=6, weights=str(tmp_path / "plain.h5"))
+    encoder = visual.build_visual_encoder(config)
+    regions, fine = encoder(np.zeros((1, CONFIG.image_size, CONFIG.image_size, 3), np.float32))
+    assert regions.shape[1:] == visual.region_shape(plain) == visual.region_shape(encoder)
+    assert fine.shape[1:] == (6, 6, visual.PYRAMID_UNITS)
+    assert visual.cut_of(encoder) == CONFIG.layer
+    for name in ("conv1_conv", CONFIG.layer.replace("_out", "_1_conv")):
+        np.testing.assert_array_equal(encoder.get_layer(name).get_weights()[0], plain.get_layer(name).get_weights()[0])
+
+
+def test_a_head_on_another_grid_is_refused(tmp_path):
+    config = dataclasses.replace(CONFIG, grid=6)
+    encoder = visual.build_visual_encoder(config)
+    encoder.save_weights(tmp_path / "encoder.h5")
+    visual.check_pyramid(encoder, tmp_path / "encoder.h5")
+    with pytest.raises(InputError, match=r"set visual.grid and visual.image_size as in that run"):
+        visual.check_pyramid(visual.build_visual_encoder(CONFIG), tmp_path / "encoder.h5")
