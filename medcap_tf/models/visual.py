@@ -173,9 +173,10 @@ def load_weights(encoder: keras.Model, path: Path) -> None:
 
 def check_pyramid(encoder: keras.Model, path: Path) -> None:
     """Raise InputError where an encoder's finer grid is not joined from the layers that a file holds weights of."""
+    present = [layer.name for layer in encoder.layers if layer.weights]
     own, saved = (
         sorted(name for name in names if name.startswith("pyramid_") and not name.endswith("_bn"))
-        for names in ({layer.name for layer in encoder.layers if layer.weights}, _saved_shapes(path))
+        for names in (present, [name for name, shapes in _saved_shapes(path).items() if shapes])
     )
     if own != saved:
         raise InputError(
