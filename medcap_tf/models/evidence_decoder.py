@@ -82,7 +82,7 @@ class RegionAttention(keras.layers.Layer):
     def call(self, weights: tf.Tensor) -> tf.Tensor:
         """Cut and divide."""
         own = weights[..., : self.regions]
-        return own / tf.maximum(tf.reduce_sum(own, -1, keepdims=True), 1e-9)
+        return own / tf.maximum(tf.reduce_sum(own, -1, keepdims=True), 1e-30)
 
     def get_config(self) -> dict[str, Any]:
         """What Keras needs to build the layer again."""
