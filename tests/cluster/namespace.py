@@ -69,7 +69,7 @@ class Namespace:
         return [int(line) for line in listed.stdout.split()]
 
 
-def wait_for(happened, what, seconds=120):
+def wait_for(happened, what, seconds=300):
     """Until a condition holds."""
     until = time.monotonic() + seconds
     while not happened():

@@ -37,7 +37,7 @@ def test_a_split_has_the_scores_of_medcap_evaluate(inside, first_version, phanto
 
 def test_features_are_those_that_a_training_finds(inside, first_version, phantoms, tmp_path):
     from medcap_tf.data import images
-    from medcap_tf.models.visual import build_visual_encoder
+    from medcap_tf.models.visual import build_visual_encoder, packed_size
 
     settings = {"visual.image_size": 32, "visual.layer": "conv2_block1_out", "visual.concept_epochs": 0}
     settings |= {"visual.weights": str(encoder_file(tmp_path, settings)), "training.precision": "float32"}
@@ -59,7 +59,7 @@ def test_features_are_those_that_a_training_finds(inside, first_version, phantom
     assert "104 views of images, 0 of them new" in inside.run("-m", "medcap_tf", *arguments)
     config = Config().replace(settings)
     encoder = build_visual_encoder(config.visual)
-    cache = FeatureCache(tmp_path / ".features" / fingerprint(encoder, 32, False), encoder.output_shape[1:])
+    cache = FeatureCache(tmp_path / ".features" / fingerprint([encoder], 32, False), (packed_size(encoder, None),))
     record = read_dataset(phantoms).splits["valid"][3]
 
     def refuse(pixels):
@@ -67,7 +67,7 @@ def test_features_are_those_that_a_training_finds(inside, first_version, phantom
 
     rows = cache.fill([record], "identity", refuse, None)
     pixels = images.prepare(images.read_image(record.image_file), 32, False)
-    expected = encoder(pixels[None].astype(np.float32)).numpy()
+    expected = encoder(pixels[None].astype(np.float32)).numpy().reshape(1, -1)
     np.testing.assert_allclose(cache.features("identity")[rows], expected, rtol=2e-3, atol=2e-3)
 
 

@@ -131,7 +131,7 @@ class TestOnARun:
         name = file_name(paths[0])
         kinds = {path.name.removeprefix(f"{name}.") for path in written}
         words = (
-            {"attention.png", "grad_cam.png", "maps.npz", "attention.csv", "regions.json"}
+            {"evidence.png", "attention.png", "grad_cam.png", "maps.npz", "attention.csv", "regions.json"}
             if explanation.caption.words
             else set()
         )

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from medcap_tf.caption import shares_of
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.images import read_image
 from medcap_tf.explain.attribution import Attributor, LayerReader
@@ -34,6 +35,8 @@ PROMISED = {
         **FIVE,
         **REASONS,
         "attention": ((T, *REGIONS), np.float32),
+        "evidence": ((T, 16, 16), np.float32),  # the finer grid
+        "image_share": ((T,), np.float32),
         "copied": ((T,), np.float32),
         "similar": ((M,), object),
         "similar_weight": ((M,), np.float32),
@@ -104,6 +107,8 @@ def test_served_captions_are_the_runs_own(server, files, own):
         assert found["length"][row] == length
         assert [token.decode() for token in found["tokens"][row][:length]] == list(caption.stems)
         np.testing.assert_allclose(found["attention"][row][:length], caption.attention, atol=1e-3)
+        np.testing.assert_allclose(shares_of(found["evidence"][row][:length]), caption.evidence, atol=1e-3)
+        np.testing.assert_allclose(found["image_share"][row][:length], caption.image_share, atol=1e-3)
         np.testing.assert_allclose(found["word_importance"][row][:length], caption.word_importance, atol=1e-3)
         scores = dict(zip([code.decode() for code in found["concept"][row]], found["concept_score"][row]))
         for code, score in caption.concepts[:K]:
