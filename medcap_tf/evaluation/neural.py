@@ -4,13 +4,13 @@ and caption, and the F1 of UMLS concepts.
 Every one is loaded from a folder of weights that the user has filled, and nothing is downloaded. Where the folder or
 the package is not there, the score is absent with the reason: no other number takes its place.
 
-| score | package | in the folder of weights |
-|---|---|---|
-| `bertscore` | transformers, torch | `bertscore/`, microsoft/deberta-xlarge-mnli as `save_pretrained` writes it |
-| `bleurt` | bleurt-pytorch | `bleurt/`, BLEURT-20 the same way; the script of 2026 took BLEURT-20-D12 |
-| `alignscore` | alignscore | `alignscore/AlignScore-base.ckpt` |
-| `similarity` | MedImageInsight's code on the path | `medimageinsight/`, its release of 2024-09-27 |
-| `umls_f1` | medcat | `medcat.zip`, a model pack with the UMLS |
+By score, the package and what its folder of weights holds:
+
+- `bertscore`: transformers, torch; `bertscore/`, microsoft/deberta-xlarge-mnli as `save_pretrained` writes it
+- `bleurt`: bleurt-pytorch; `bleurt/`, BLEURT-20 the same way; the script of 2026 took BLEURT-20-D12
+- `alignscore`: alignscore; `alignscore/AlignScore-base.ckpt`
+- `similarity`: MedImageInsight's code on the path; `medimageinsight/`, its release of 2024-09-27
+- `umls_f1`: medcat; `medcat.zip`, a model pack with the UMLS
 
 N is the number of images.
 """
