@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "models/evidence_decoder": {"models/attention", "models/decoder", "models/dropout", "config"},
-    "models/evidence": {"models/concept_head", "models/decoder", "models/visual"},
+    "models/evidence": {"models/concept_head", "models/visual"},
     "models/captioning": {"config", "decoding", "text"}
     | {
         f"models/{name}"

@@ -53,6 +53,7 @@ class Attributor:
         # Signatures, so that captions of all lengths share one graph: tracing takes seconds.
         self._log_probs = tf.function(self._word_log_probs, input_signature=[pixels, tokens])
         self._words = tf.function(self._word_maps, input_signature=[pixels, tokens, tokens])
+        self._logits = tf.function(self._word_logits, input_signature=[pixels, tokens])
         self._gradients = tf.function(self._concept_gradients, input_signature=[tokens, tokens])
 
     def words(self, pixels: np.ndarray, tokens: np.ndarray, targets: np.ndarray | None = None) -> WordMaps:
@@ -86,9 +87,7 @@ class Attributor:
 
     def logits(self, pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Logits float32 [n] of one caption's words under an image uint8 [S, S, 3], less the mean of all words'."""
-        forced = self._model.teacher_forced(self._model.see(pixels[None]), shift_right(tokens[None]))
-        logits = forced["logits"][0] - tf.reduce_mean(forced["logits"][0], -1, keepdims=True)
-        return tf.gather(logits, tokens, batch_dims=1).numpy()
+        return self._logits(pixels[None], tokens).numpy()
 
     def image_concepts(self, pixels: np.ndarray) -> np.ndarray:
         """The concept head on uint8 [B, S, S, 3]: scores float32 [B, Q] in 0..1."""
@@ -108,6 +107,10 @@ class Attributor:
 
     def _word_log_probs(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
         return self._score(self._model.see(pixels), tokens, tokens).log_probs
+
+    def _word_logits(self, pixels: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        logits = self._model.teacher_forced(self._model.see(pixels), shift_right(tokens[None]))["logits"][0]
+        return tf.gather(logits - tf.reduce_mean(logits, -1, keepdims=True), tokens, batch_dims=1)
 
     def _score(self, seen: Seen, tokens: tf.Tensor, targets: tf.Tensor) -> Scored:
         """One caption int32 [n] under each image."""

@@ -248,7 +248,8 @@ class CaptioningModel:
 
         Returns:
             `logits` float32 [B, T, V] of each next word, given the words before it, `attention` float32 [B, T, P], and
-            of a decoder whose words have evidence, `places` float32 [B, T, R] and `spoken` float [B, T, E].
+            of a decoder whose words have evidence, `places` float32 [B, T, R], `spoken` float [B, T, E],
+            `values` float [B, R, E] and, where concepts are places, `which` int32 [B, N].
         """
         encoding = []
         if self.semantic_source != "none":
@@ -276,10 +277,8 @@ class CaptioningModel:
         values = (log_probs * present, attention * present[:, :, None, None], share * present)
         evidence = None
         if self.has_evidence(encoded.seen):
-            start = self.decoder.begin(self._decoder_inputs(encoded.seen))
-            evidence = word_evidence(
-                self.decoder, start, forced, scored, present, encoded.seen, self.head, self.finest_grid
-            )
+            project = self.decoder.teacher.get_layer("word_logits")
+            evidence = word_evidence(project, forced, scored, present, encoded.seen, self.head, self.finest_grid)
         padded = evidence and Evidence(*(_pad_to(x, tokens) for x in evidence))
         log_probs, attention, share = (_pad_to(x, tokens) for x in values)
         return Scored(log_probs, attention, share, padded)
@@ -287,7 +286,7 @@ class CaptioningModel:
     def has_evidence(self, seen: Seen | None = None) -> bool:
         """Whether words have evidence maps: of images seen by the encoder, or of these, which may come from a cache."""
         whole = seen is None or seen.fine is not None or len(self.encoder.outputs) == 1
-        return self.decoder.project is not None and whole
+        return "places" in self.decoder.teacher.output and whole
 
     @property
     def finest_grid(self) -> tuple[int, int]:

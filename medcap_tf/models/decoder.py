@@ -6,6 +6,7 @@ E embedding, M encoding of the words so far, K concepts, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -24,7 +25,6 @@ class Decoder(NamedTuple):
     step: (
         keras.Model
     )  # keys, values, word int32 [B, Q], h, c [B, Q, U], (encoding [B, Q, M]) -> logits, attention, h, c
-    project: keras.layers.Dense | None = None  # what makes words' logits of a sum over places, in a decoder that does
 
 
 @keras.saving.register_keras_serializable("medcap_tf")
@@ -59,9 +59,9 @@ class AttentionCell(keras.layers.Layer):
         keys, values = constants
         context, weights = self.attention(hidden, keys, values)
         context = self.gate(hidden) * context
-        flat = [_merge_beams(x) for x in (tf.concat([inputs, context], -1), hidden, memory)]
+        flat = [merge_beams(x) for x in (tf.concat([inputs, context], -1), hidden, memory)]
         _, (hidden, memory) = self.lstm(flat[0], flat[1:])
-        hidden, memory = (_split_beams(x, inputs) for x in (hidden, memory))
+        hidden, memory = (split_beams(x, inputs) for x in (hidden, memory))
         return (hidden, context, weights), [hidden, memory]
 
     def get_config(self) -> dict[str, Any]:
@@ -69,11 +69,13 @@ class AttentionCell(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "attention_units": self.attention_units}
 
 
-def _merge_beams(x: tf.Tensor) -> tf.Tensor:
+def merge_beams(x: tf.Tensor) -> tf.Tensor:
+    """float [B, Q, X] -> [B Q, X], as Keras' cells take it."""
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
-def _split_beams(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def split_beams(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """float [B Q, X] -> [B, Q, X], with B and Q of a tensor [B, Q, ...]."""
     return tf.reshape(x, [tf.shape(like)[0], tf.shape(like)[1], x.shape[-1]])
 
 
@@ -81,7 +83,7 @@ def _split_beams(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 class TeacherForcing(keras.layers.Layer):
     """The cell over a whole caption: inputs [B, T, E + M] -> h, context [B, T, U], attention float32 [B, T, P]."""
 
-    def __init__(self, cell: AttentionCell, **kwargs: Any):
+    def __init__(self, cell: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         self.cell = cell
 
@@ -128,41 +130,72 @@ def build_decoder(
         concepts: K; 0: the state starts from the mean region alone.
         precision: Keras' dtype policy of all layers but the logits.
     """
-    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding", dtype=precision)
     cell = AttentionCell(config.units, config.attention_units, name="attention_cell", dtype=precision)
+
+    def predict(speak: Any, project: Any, looked: tuple, inputs: Any) -> dict[str, Any]:
+        hidden, context, attention = looked
+        return {"logits": project(speak([hidden, context, inputs])), "attention": attention}
+
+    begin = _begin_model(config, region_shape, concepts, precision)
+    return assemble_decoder(config, vocabulary, encoding_size, begin, cell, predict, precision)
+
+
+def assemble_decoder(
+    config: DecoderConfig,
+    vocabulary: int,
+    encoding_size: int,
+    begin: keras.Model,
+    cell: keras.layers.Layer,
+    predict: Callable[[Any, Any, tuple, Any], dict[str, Any]],
+    precision: str,
+    kept: Sequence[str] = (),
+) -> Decoder:
+    """The three forms of a decoder around its cell.
+
+    Args:
+        config: the widths of embeddings, and dropout.
+        vocabulary: V.
+        encoding_size: M; 0: without the semantic encoder's input.
+        begin: images -> `keys`, `values`, `h`, `c`.
+        cell: one step, as `AttentionCell`.
+        predict: (what joins tensors and makes them a vector [.., E], the layer of words' logits, the cell's outputs,
+            its inputs) -> `logits`, `attention` and what else the decoder tells of each word.
+        precision: Keras' dtype policy of all layers but the logits.
+        kept: outputs of `begin` that `teacher` gives too.
+    """
+    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding", dtype=precision)
     drop_words = ResumableDropout(config.dropout, seed=31, name="word_dropout", dtype=precision)
+    join = keras.layers.Concatenate(name="word_and_meaning", dtype=precision)
     fuse = keras.layers.Dense(config.embedding_size, activation="tanh", name="fusion", dtype=precision)
     drop_fused = ResumableDropout(config.dropout, seed=32, name="fusion_dropout", dtype=precision)
-    project = keras.layers.Dense(vocabulary, name="word_logits", dtype="float32")
-    join = keras.layers.Concatenate(name="word_and_meaning", dtype=precision)
     join_all = keras.layers.Concatenate(name="fusion_join", dtype=precision)
+    project = keras.layers.Dense(vocabulary, name="word_logits", dtype="float32")
 
     def word_input(words: Any, encoding: list[Any]) -> Any:
         embedded = drop_words(embed(words))
         return join([embedded, *encoding]) if encoding else embedded
 
-    def predict(hidden: Any, context: Any, inputs: Any) -> Any:
-        return project(drop_fused(fuse(join_all([hidden, context, inputs]))))
+    def speak(parts: list[Any]) -> Any:
+        return drop_fused(fuse(join_all(parts)))
 
-    begin = _begin_model(config, region_shape, concepts, precision)
     seen = [keras.Input(spec.shape[1:], name=spec.name) for spec in begin.inputs]
     words = keras.Input((None,), dtype="int32", name="words")
     encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
-    start = begin(seen)
-    inputs = word_input(words, encoding)
+    start, inputs = begin(seen), word_input(words, encoding)
     forced = TeacherForcing(cell, name="teacher_forcing", dtype=precision)
-    hidden, context, attention = forced(inputs, [start["h"], start["c"]], [start["keys"], start["values"]])
-    outputs = {"logits": predict(hidden, context, inputs), "attention": attention}
+    looked = forced(inputs, [start["h"], start["c"]], [start["keys"], start["values"]])
+    outputs = {**predict(speak, project, looked, inputs), **{name: start[name] for name in kept}}
     teacher = keras.Model([*seen, words, *encoding], outputs, name="teacher_forced_decoder")
+
+    def state(name: str) -> Any:
+        return keras.Input((None, start[name].shape[-1]), dtype=cell.compute_dtype, name=name)
 
     word = keras.Input((None,), dtype="int32", name="word")
     encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
-    keys = keras.Input((None, config.attention_units), dtype=cell.compute_dtype, name="keys")
-    values = keras.Input((None, config.units), dtype=cell.compute_dtype, name="values")
-    states = [keras.Input((None, config.units), dtype=cell.compute_dtype, name=name) for name in "hc"]
+    keys, values, *states = (state(name) for name in ("keys", "values", "h", "c"))
     inputs = word_input(word, encoding)
-    (hidden, context, attention), new = cell(inputs, states, constants=[keys, values])
-    outputs = {"logits": predict(hidden, context, inputs), "attention": attention, "h": new[0], "c": new[1]}
+    looked, new = cell(inputs, states, constants=[keys, values])
+    outputs = {**predict(speak, project, looked, inputs), "h": new[0], "c": new[1]}
     step = keras.Model([keys, values, word, *states, *encoding], outputs, name="decoder_step")
     return Decoder(begin, teacher, step)
 

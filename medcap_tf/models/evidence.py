@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.models.concept_head import concept_shares
-from medcap_tf.models.decoder import Decoder
 from medcap_tf.models.visual import Seen
 
 
@@ -29,8 +28,7 @@ class Evidence(NamedTuple):
 
 
 def word_evidence(
-    decoder: Decoder,
-    start: dict[str, tf.Tensor],
+    project: keras.layers.Dense,
     forced: dict[str, tf.Tensor],
     words: tf.Tensor,
     present: tf.Tensor,
@@ -44,28 +42,26 @@ def word_evidence(
     to the image as a whole, in proportion to its share of what speaks for the concept.
 
     Args:
-        decoder: whose words' logits are sums over places.
-        start: of its `begin`.
-        forced: of its `teacher`, along the captions.
+        project: makes words' logits of sums over places.
+        forced: of the decoder's `teacher`, along the captions.
         words: int32 [B, T], what is explained at each step.
         present: float32 [B, T], 0 at padding.
         seen: the images.
         head: names their concepts, where the decoder reads some.
         grid: height and width of the maps.
     """
-    assert decoder.project is not None  # of a decoder whose words have evidence
-    values, spoken = (tf.cast(x, tf.float32) for x in (start["values"], forced["spoken"]))
-    kernel, bias = (w - tf.reduce_mean(w, -1, keepdims=True) for w in decoder.project.weights)
+    values, spoken = (tf.cast(x, tf.float32) for x in (forced["values"], forced["spoken"]))
+    kernel, bias = (w - tf.reduce_mean(w, -1, keepdims=True) for w in project.weights)
     vectors = tf.gather(tf.transpose(kernel), words) * present[:, :, None]
     given = tf.einsum("btd,brd->btr", vectors, values) * forced["places"]
     by_words = tf.reduce_sum(vectors * spoken, -1) + tf.gather(bias, words) * present
     height, width = seen.regions.shape[1:3]
     by_regions = tf.reshape(given[..., : height * width], [*tf.unstack(tf.shape(given)[:2]), height, width])
     maps, whole = _spread(by_regions, grid), tf.zeros_like(by_words)
-    if "which" in start:
+    if "which" in forced:
         shares = concept_shares(head, seen.regions, seen.fine)
-        of_whole = tf.gather(shares.whole, start["which"], batch_dims=1)
-        of_places = tf.gather(tf.transpose(shares.places, [0, 3, 1, 2]), start["which"], batch_dims=1)
+        of_whole = tf.gather(shares.whole, forced["which"], batch_dims=1)
+        of_places = tf.gather(tf.transpose(shares.places, [0, 3, 1, 2]), forced["which"], batch_dims=1)
         by_concepts = given[..., height * width : -1]
         maps += tf.einsum("btn,bnyx->btyx", by_concepts, of_places)
         whole = tf.einsum("btn,bn->bt", by_concepts, of_whole)

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from medcap_tf.config import DecoderConfig
 from medcap_tf.models.attention import BahdanauAttention
-from medcap_tf.models.decoder import Decoder, TeacherForcing
+from medcap_tf.models.decoder import Decoder, assemble_decoder, merge_beams, split_beams
 from medcap_tf.models.dropout import ResumableDropout
 
 VALUE_SCALE = 8.0  # one of R places has 1 / R of the attention at first: without it words hardly learn from places
@@ -127,9 +127,9 @@ class EvidenceCell(keras.layers.Layer):
 
     @staticmethod
     def _advance(cell: Any, inputs: tf.Tensor, hidden: tf.Tensor, memory: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        flat = [tf.reshape(x, [-1, x.shape[-1]]) for x in (inputs, hidden, memory)]
-        _, (new_hidden, new_memory) = cell(flat[0], flat[1:])
-        return tf.reshape(new_hidden, tf.shape(hidden)), tf.reshape(new_memory, tf.shape(memory))
+        flat = [merge_beams(x) for x in (inputs, hidden, memory)]
+        _, (hidden, memory) = cell(flat[0], flat[1:])
+        return split_beams(hidden, inputs), split_beams(memory, inputs)
 
     def get_config(self) -> dict[str, Any]:
         """What Keras needs to build the layer again."""
@@ -172,48 +172,20 @@ def build_evidence_decoder(
         concepts: K; 0: no concepts among the places.
         precision: Keras' dtype policy of all layers but the logits.
     """
-    embed = keras.layers.Embedding(vocabulary, config.embedding_size, name="word_embedding", dtype=precision)
-    drop_words = ResumableDropout(config.dropout, seed=31, name="word_dropout", dtype=precision)
     sizes = config.units, config.attention_units, config.embedding_size
     cell = EvidenceCell(*sizes, name="evidence_cell", dtype=precision)
-    fuse = keras.layers.Dense(config.embedding_size, activation="tanh", name="fusion", dtype=precision)
-    drop_fused = ResumableDropout(config.dropout, seed=32, name="fusion_dropout", dtype=precision)
     add = keras.layers.Add(name="words_and_image", dtype=precision)
-    project = keras.layers.Dense(vocabulary, name="word_logits", dtype="float32")
-    join = keras.layers.Concatenate(name="word_and_meaning", dtype=precision)
-    join_all = keras.layers.Concatenate(name="fusion_join", dtype=precision)
-    looked = RegionAttention(region_shape[0] * region_shape[1], name="region_attention", dtype="float32")
+    of_regions = RegionAttention(region_shape[0] * region_shape[1], name="region_attention", dtype="float32")
 
-    def word_input(words: Any, encoding: list[Any]) -> Any:
-        embedded = drop_words(embed(words))
-        return join([embedded, *encoding]) if encoding else embedded
-
-    def predict(hidden: Any, context: Any, weights: Any, inputs: Any) -> dict[str, Any]:
-        spoken = drop_fused(fuse(join_all([hidden, inputs])))
+    def predict(speak: Any, project: Any, looked: tuple, inputs: Any) -> dict[str, Any]:
+        hidden, context, weights = looked
+        spoken = speak([hidden, inputs])
         logits = project(add([spoken, context]))
-        return {"logits": logits, "attention": looked(weights), "places": weights, "spoken": spoken}
+        return {"logits": logits, "attention": of_regions(weights), "places": weights, "spoken": spoken}
 
     begin = _begin_model(config, region_shape, concepts, precision)
-    seen = [keras.Input(spec.shape[1:], name=spec.name) for spec in begin.inputs]
-    words = keras.Input((None,), dtype="int32", name="words")
-    encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
-    start, inputs = begin(seen), word_input(words, encoding)
-    forced = TeacherForcing(cell, name="teacher_forcing", dtype=precision)
-    hidden, context, weights = forced(inputs, [start["h"], start["c"]], [start["keys"], start["values"]])
-    outputs = predict(hidden, context, weights, inputs)
-    teacher = keras.Model([*seen, words, *encoding], outputs, name="teacher_forced_decoder")
-
-    word = keras.Input((None,), dtype="int32", name="word")
-    encoding = [keras.Input((None, encoding_size), name="encoding")] if encoding_size else []
-    keys, values = (
-        keras.Input((None, start[name].shape[-1]), dtype=cell.compute_dtype, name=name) for name in ("keys", "values")
-    )
-    states = [keras.Input((None, start[name].shape[-1]), dtype=cell.compute_dtype, name=name) for name in "hc"]
-    inputs = word_input(word, encoding)
-    (hidden, context, weights), new = cell(inputs, states, constants=[keys, values])
-    outputs = {**predict(hidden, context, weights, inputs), "h": new[0], "c": new[1]}
-    step = keras.Model([keys, values, word, *states, *encoding], outputs, name="decoder_step")
-    return Decoder(begin, teacher, step, project)
+    kept = ("values", "which") if concepts else ("values",)
+    return assemble_decoder(config, vocabulary, encoding_size, begin, cell, predict, precision, kept)
 
 
 def _begin_model(

@@ -168,6 +168,8 @@ class ServedCaptioner(tf.Module):
 
     def _sources(self, generated: DecodingResult, encoded: Encoded, valid: tf.Tensor) -> Outputs:
         """Where each word came from: similar images, and places of this one."""
+        if encoded.neighbors is None and not self.model.has_evidence():
+            return {"copied": tf.zeros_like(generated.tokens, tf.float32)}
         scored = self.model.score(encoded, generated.tokens)
         shown = {"copied": scored.retrieval_share}
         if scored.evidence is not None:
