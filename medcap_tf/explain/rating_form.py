@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from medcap_tf.data.images import read_image
 from medcap_tf.evaluation.ratings import CRITERIA, HIGHEST, LOWEST
 from medcap_tf.explain.entries import image_values
-from medcap_tf.explain.report import page_asset, source_hash
+from medcap_tf.explain.report import page_template
 from medcap_tf.files import write_text
 
 
@@ -35,10 +32,6 @@ def write_form(path: Path, rated: Sequence[Rated], title: str = "Rating captions
     Raises:
         InputError: an image cannot be read.
     """
-    environment = Environment(
-        loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    style, script = page_asset("ratings.css"), page_asset("ratings.js")
     items = [
         {
             "id": one.image_id,
@@ -50,16 +43,6 @@ def write_form(path: Path, rated: Sequence[Rated], title: str = "Rating captions
     ]
     write_text(
         path,
-        environment.get_template("ratings.html").render(
-            title=title,
-            criteria=CRITERIA,
-            lowest=LOWEST,
-            highest=HIGHEST,
-            items=items,
-            style=Markup(style),
-            script=Markup(script),
-            style_hash=source_hash(style),
-            script_hash=source_hash(script),
-        ),
+        page_template("ratings").render(title=title, criteria=CRITERIA, lowest=LOWEST, highest=HIGHEST, items=items),
     )
     return path

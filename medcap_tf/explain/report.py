@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from medcap_tf.explain.entries import entry_of
@@ -79,12 +79,7 @@ def _page(
     worst_by: str = "",
     alone: bool = False,
 ) -> Iterator[str]:
-    environment = Environment(
-        loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {}  # keys in the order given
-    style, script = page_asset("report.css"), page_asset("report.js")
-    return environment.get_template("report.html").generate(
+    return page_template("report").generate(
         title=title,
         alone=alone,
         audit=audit_tables(audit or {}),
@@ -92,19 +87,23 @@ def _page(
         entries=entries,
         worst_by=worst_by,
         colors=color_table(MAP_COLORS).tolist(),
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=source_hash(style),
-        script_hash=source_hash(script),
     )
 
 
-def page_asset(name: str) -> str:
-    """A style sheet or script of the package's pages."""
-    return resources.files("medcap_tf.explain").joinpath("page", name).read_text(encoding="utf-8")
+def page_template(name: str) -> Template:
+    """The template of a page that holds its style sheet and script, `page/NAME.css` and `.js`, and by its
+    Content-Security-Policy runs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("medcap_tf.explain", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {}  # keys in the order given
+    for kind, ending in (("style", "css"), ("script", "js")):
+        text = resources.files("medcap_tf.explain").joinpath("page", f"{name}.{ending}").read_text(encoding="utf-8")
+        environment.globals.update({kind: Markup(text), f"{kind}_hash": _source_hash(text)})
+    return environment.get_template(f"{name}.html")
 
 
-def source_hash(text: str) -> str:
+def _source_hash(text: str) -> str:
     """The source expression by which a Content-Security-Policy allows this text and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 

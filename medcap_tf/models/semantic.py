@@ -6,6 +6,7 @@ units, Q concepts, L places of the cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -203,25 +204,9 @@ def build_semantic(
         concepts: Q.
         precision: Keras' dtype policy of all layers but the logits.
     """
-    shared = _Layers(
-        keras.layers.Embedding(vocabulary, config.embedding_size, name="semantic_embedding", dtype=precision),
-        EmptySafeGRU(config.units, return_sequences=True, name="semantic_gru", dtype=precision),
-        keras.layers.Dense(config.attention_units, use_bias=False, name="semantic_keys", dtype=precision),
-        BahdanauAttention(config.attention_units, name="semantic_attention", dtype=precision),
-        keras.layers.Dense(config.units, activation="tanh", name="meaning", dtype=precision),
-        keras.layers.Concatenate(name="meaning_join", dtype=precision),
-        keras.layers.Dense(config.units, use_bias=False, name="word_values", dtype=precision)
-        if config.output == "sum"
-        else None,
-    )
+    shared, classified_by = _shared_layers(config, vocabulary, precision), _classifier(config, concepts, precision)
     drop_words = ResumableDropout(config.dropout, seed=21, name="semantic_word_dropout", dtype=precision)
-    drop_encoding = ResumableDropout(config.dropout, seed=22, name="meaning_dropout", dtype=precision)
-    summed = shared.value is not None
-    classify = keras.layers.Dense(concepts, use_bias=not summed, name="word_concept_logits", dtype="float32")
-    offset, shares = Bias(name="concept_bias", dtype="float32"), WordShares(name="word_shares", dtype="float32")
-    whole = TimesWords(name="sum_over_words", dtype="float32")
-    view, last = CausalView(name="causal_view", dtype="int32"), LastWord(name="last_word", dtype="float32")
-
+    view = CausalView(name="causal_view", dtype="int32")
     words = keras.Input((None,), dtype="int32", name="words")
 
     def read(embedded: Any, values: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -231,18 +216,13 @@ def build_semantic(
         if values is None:
             values = states if shared.value is None else shared.value(dropped)
         context, weights = shared.attend(states, shared.key(states), values, visible=view(words))
-        encoding, importance = shared.encode(context, states), last(weights, words)
-        if summed:
-            logits = offset(classify(drop_encoding(whole(last(context, words), words))))
-            importance = shares(classify(values), importance, logits)
-        else:
-            logits = classify(drop_encoding(last(encoding, words)))
-        return {"encoding": encoding, "weights": weights}, {"concept_logits": logits, "word_importance": importance}
+        encoding = shared.encode(context, states)
+        return {"encoding": encoding, "weights": weights}, classified_by(encoding, values, weights, words)
 
     reading, classified = read(shared.embed(words))
     embed = shared.embed(words) if shared.value is None else shared.value(shared.embed(words))
     given = keras.Input(embed.shape[1:], dtype=embed.dtype, name="embedded")
-    from_given = read(shared.embed(words), given) if summed else read(given)
+    from_given = read(given) if shared.value is None else read(shared.embed(words), given)
     return SemanticEncoder(
         keras.Model(words, reading, name="semantic_reader"),
         keras.Model(words, classified, name="semantic_classifier"),
@@ -250,6 +230,41 @@ def build_semantic(
         keras.Model([words, given], from_given[1], name="semantic_from_embedded"),
         _step_model(config, shared),
     )
+
+
+def _shared_layers(config: SemanticConfig, vocabulary: int, precision: str) -> _Layers:
+    value = keras.layers.Dense(config.units, use_bias=False, name="word_values", dtype=precision)
+    return _Layers(
+        keras.layers.Embedding(vocabulary, config.embedding_size, name="semantic_embedding", dtype=precision),
+        EmptySafeGRU(config.units, return_sequences=True, name="semantic_gru", dtype=precision),
+        keras.layers.Dense(config.attention_units, use_bias=False, name="semantic_keys", dtype=precision),
+        BahdanauAttention(config.attention_units, name="semantic_attention", dtype=precision),
+        keras.layers.Dense(config.units, activation="tanh", name="meaning", dtype=precision),
+        keras.layers.Concatenate(name="meaning_join", dtype=precision),
+        value if config.output == "sum" else None,
+    )
+
+
+def _classifier(config: SemanticConfig, concepts: int, precision: str) -> Callable[..., dict[str, Any]]:
+    """(encoding and values [B, T, G], weights [B, T, T], words) -> what `SemanticEncoder.classifier` gives."""
+    drop = ResumableDropout(config.dropout, seed=22, name="meaning_dropout", dtype=precision)
+    summed = config.output == "sum"
+    classify = keras.layers.Dense(concepts, use_bias=not summed, name="word_concept_logits", dtype="float32")
+    last = LastWord(name="last_word", dtype="float32")
+
+    def deep(encoding: Any, values: Any, weights: Any, words: Any) -> dict[str, Any]:
+        logits = classify(drop(last(encoding, words)))
+        return {"concept_logits": logits, "word_importance": last(weights, words)}
+
+    offset, shares = Bias(name="concept_bias", dtype="float32"), WordShares(name="word_shares", dtype="float32")
+    whole = TimesWords(name="sum_over_words", dtype="float32")
+
+    def sum_over_words(encoding: Any, values: Any, weights: Any, words: Any) -> dict[str, Any]:
+        logits = offset(classify(drop(whole(last(encoding, words), words))))
+        importance = shares(classify(values), last(weights, words), logits)
+        return {"concept_logits": logits, "word_importance": importance}
+
+    return sum_over_words if summed else deep
 
 
 def _step_model(config: SemanticConfig, shared: _Layers) -> keras.Model:
