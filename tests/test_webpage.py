@@ -65,7 +65,7 @@ def test_a_caption_without_its_model_becomes_the_reports_entry(picture):
     assert entry["maps"] == {"attention": [[[1, 1], [1, 1]]]}
     (word,) = entry["words"]
     assert word == {
-        "word": "mass", "stem": "mass", "importance": 1, "copied": None, "shared": False, "finding": True
+        "word": "mass", "stem": "mass", "importance": 1, "copied": None, "seen": None, "shared": False, "finding": True
     }  # fmt: skip
     assert entry["regions"] == {"attention": [[]]}  # the map is flat
     assert entry["similar"] == []

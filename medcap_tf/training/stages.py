@@ -112,7 +112,10 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
     sampler = scheduled_sampler(probability, config.training.seed) if config.training.scheduled_sampling else None
 
     def see(visual: tf.Tensor, training: bool) -> Seen:
-        return model.see(visual, training) if trains_encoder else model.unpack(visual)
+        if not trains_encoder:
+            return model.unpack(visual)
+        # The head has learned what it will: it names concepts as it does for a new image, without dropout.
+        return model.seen_of(model.encoder(tf.cast(visual, tf.float32), training=training))
 
     def logits(seen: Seen, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         return model.teacher_forced(seen, inputs, training)["logits"]

@@ -71,7 +71,7 @@ def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
 
 
 def test_similar_images_count_in_an_export_too(tmp_path):
-    config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix"})
+    config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix", "visual.concept_epochs": 1})
     captions = ["axial ct chest", "renal cyst"]
     vocabulary = Vocabulary.build(captions, Normalizer())
     model = CaptioningModel.build(config, len(vocabulary), len(CODES))
