@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/dropout": set(),
     "models/inverted_lists": set(),
     "models/retrieval": {"models/inverted_lists", "text"},
-    "models/visual": {"config"},
+    "models/visual": {"models/concept_head", "config"},
     "models/concept_head": {"models/dropout", "config"},
     "models/fold": {"models/visual"},
     "models/semantic": {"models/attention", "models/dropout", "config"},

@@ -121,10 +121,11 @@ class Attributor:
         seen = self._model.see(pixels)
         scored = self._score(seen, tokens, targets)
         # One copy of the image for each word: one backward pass then gives each word its own gradient.
-        regions, logits = (x if x is None else tf.repeat(x, tf.shape(tokens)[0], axis=0) for x in seen[:2])
+        own_copies = [x if x is None else tf.repeat(x, tf.shape(tokens)[0], axis=0) for x in seen._replace(fine=None)]
+        regions = own_copies[0]
         with tf.GradientTape() as tape:
             tape.watch(regions)
-            own = tf.linalg.diag_part(self._score(Seen(regions, logits), tokens, targets).log_probs)
+            own = tf.linalg.diag_part(self._score(Seen(*own_copies), tokens, targets).log_probs)
         gradient = tape.gradient(own, regions)
         grad_cam = tf.nn.relu(tf.reduce_sum(tf.reduce_mean(gradient, axis=[1, 2], keepdims=True) * regions, -1))
         hires_cam = tf.nn.relu(tf.reduce_sum(gradient * regions, -1))

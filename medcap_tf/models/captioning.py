@@ -7,7 +7,8 @@ Q concepts.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from medcap_tf.models.retrieval import (
     update_matches,
 )
 from medcap_tf.models.semantic import SemanticEncoder, build_semantic
-from medcap_tf.models.visual import Seen, build_visual_encoder, region_shape, see, seen_of
+from medcap_tf.models.visual import Seen, build_visual_encoder, region_shape, see, seen_of, unpack
 from medcap_tf.text import END, PAD, START, UNK
 
 
@@ -122,7 +123,9 @@ class CaptioningModel:
         head = build_concept_head(config.visual, encoder, concepts) if names_concepts else None
         semantic = build_semantic(config.semantic, vocabulary, concepts, precision) if concepts else None
         reads_concepts = config.decoder.image_concepts and names_concepts
-        build = build_evidence_decoder if config.decoder.output == "sum" else build_decoder
+        build: Callable[..., Decoder] = build_decoder
+        if config.decoder.output == "sum":
+            build = functools.partial(build_evidence_decoder, with_centers=reads_concepts and config.visual.grid > 0)
         decoder = build(
             config.decoder,
             vocabulary,
@@ -178,16 +181,17 @@ class CaptioningModel:
 
     def unpack(self, packed: tf.Tensor) -> Seen:
         """What `visual.pack` kept, float [B, D]."""
-        shape = region_shape(self.encoder)
-        packed, size = tf.cast(packed, tf.float32), math.prod(shape)
-        return Seen(tf.reshape(packed[:, :size], [-1, *shape]), None if self.head is None else packed[:, size:])
+        return unpack(packed, self.encoder, self.head)
 
     def _decoder_inputs(self, seen: Seen) -> list[tf.Tensor]:
-        inputs = [seen.regions]
-        if len(self.decoder.begin.inputs) > 1:
-            # No gradient of the captions: the head has learned what it will.
-            inputs.append(tf.stop_gradient(tf.sigmoid(seen.concept_logits)))
-        return inputs
+        names = {spec.name for spec in self.decoder.begin.inputs}
+        inputs = {"regions": seen.regions}
+        # No gradient of the captions: the head has learned what it will.
+        if "concept_scores" in names:
+            inputs["concept_scores"] = tf.stop_gradient(tf.sigmoid(seen.concept_logits))
+        if "concept_centers" in names:
+            inputs["concept_centers"] = tf.stop_gradient(seen.concept_centers)
+        return list(inputs.values())
 
     def generate(self, encoded: Encoded, options: DecodingConfig, reference: tf.Tensor | None = None) -> DecodingResult:
         """Search for the captions of encoded images.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import VisualConfig
@@ -99,6 +100,15 @@ def concept_shares(head: keras.Model, regions: tf.Tensor, fine: tf.Tensor | None
     whole, places = tf.nn.relu(whole), tf.nn.relu(places)
     total = tf.maximum(whole + tf.reduce_sum(places, [1, 2]), 1e-9)
     return ConceptShares(whole / total, places / total[:, None, None])
+
+
+def concept_centers(shares: ConceptShares) -> tf.Tensor:
+    """Where in the image each concept is: the center of its places, float32 [B, K, 2], to the right and down from -1 to
+    1; 0, the middle, for what has no place."""
+    height, width = shares.places.shape[1:3]
+    right, down = (tf.constant((np.arange(size) + 0.5) * 2 / size - 1, tf.float32) for size in (width, height))
+    moments = [tf.einsum("bhwk,w->bk", shares.places, right), tf.einsum("bhwk,h->bk", shares.places, down)]
+    return tf.math.divide_no_nan(tf.stack(moments, -1), tf.reduce_sum(shares.places, [1, 2])[..., None])
 
 
 def concept_view(encoder: keras.Model, head: keras.Model) -> keras.Model:

@@ -24,6 +24,7 @@ from medcap_tf.models.attention import BahdanauAttention
 from medcap_tf.models.decoder import Decoder, assemble_decoder, merge_beams, split_beams
 from medcap_tf.models.dropout import ResumableDropout
 
+CENTER_UNITS = 32  # of the layer between where a concept is and what that says of words
 VALUE_SCALE = 8.0  # one of R places has 1 / R of the attention at first: without it words hardly learn from places
 MOST_CONCEPTS = 64  # an image's strongest, as places; a caption names a handful
 
@@ -31,29 +32,44 @@ MOST_CONCEPTS = 64  # an image's strongest, as places; a caption names a handful
 @keras.saving.register_keras_serializable("medcap_tf")
 class ConceptPlaces(keras.layers.Layer):
     """Concept scores m float32 [B, K] in 0..1 -> the keys b_k + m_k g_k [B, N, A] and values m_k e_k [B, N, E] of the
-    strongest, and which they are, int32 [B, N]. A concept that is not seen has no value."""
+    strongest, and which they are, int32 [B, N]. A concept that is not seen has no value.
 
-    def __init__(self, concepts: int, key_size: int, value_size: int, **kwargs: Any):
+    Beside the centers z of concepts, float32 [B, K, 2], a value is m_k (e_k + V tanh(W z_k + u_k)): where a concept is
+    speaks for `left` or `upper`, and that evidence lies where the concept's does.
+    """
+
+    def __init__(self, concepts: int, key_size: int, value_size: int, with_centers: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.concepts, self.key_size, self.value_size = concepts, key_size, value_size
+        self.concepts, self.key_size, self.value_size, self.with_centers = concepts, key_size, value_size, with_centers
 
     def build(self, input_shape: Any) -> None:
-        """Create the three tables."""
+        """Create the tables."""
         self.key_bias = self.add_weight("key_bias", (self.concepts, self.key_size), initializer="zeros")
         self.key = self.add_weight("key", (self.concepts, self.key_size), initializer="glorot_uniform")
         self.value = self.add_weight("value", (self.concepts, self.value_size), initializer="glorot_uniform")
+        if self.with_centers:
+            # Wide: borders between places of the body lie anywhere in the image, and are sharp from the start.
+            wide = {"initializer": keras.initializers.RandomNormal(stddev=2.0)}
+            self.center_kernel = self.add_weight("center_kernel", (2, CENTER_UNITS), **wide)
+            self.center_bias = self.add_weight("center_bias", (self.concepts, CENTER_UNITS), initializer="zeros")
+            self.center_value = self.add_weight("center_value", (CENTER_UNITS, self.value_size))
 
-    def call(self, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def call(self, scores: tf.Tensor, centers: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Look up the strongest."""
         strongest, which = tf.math.top_k(scores, min(MOST_CONCEPTS, self.concepts))
         strength = tf.cast(strongest, self.compute_dtype)[..., None]
         keys = tf.gather(self.key_bias, which) + strength * tf.gather(self.key, which)
-        return keys, strength * tf.gather(self.value, which), which
+        values = tf.gather(self.value, which)
+        if centers is not None:
+            place = tf.cast(tf.gather(centers, which, batch_dims=1), self.compute_dtype)
+            hidden = tf.tanh(place @ self.center_kernel + tf.gather(self.center_bias, which))
+            values += hidden @ self.center_value
+        return keys, strength * values, which
 
     def get_config(self) -> dict[str, Any]:
         """What Keras needs to build the layer again."""
         sizes = {"concepts": self.concepts, "key_size": self.key_size, "value_size": self.value_size}
-        return {**super().get_config(), **sizes}
+        return {**super().get_config(), **sizes, "with_centers": self.with_centers}
 
 
 @keras.saving.register_keras_serializable("medcap_tf")
@@ -161,6 +177,7 @@ def build_evidence_decoder(
     encoding_size: int,
     concepts: int,
     precision: str = "float32",
+    with_centers: bool = False,
 ) -> Decoder:
     """The decoder in its three forms.
 
@@ -171,6 +188,7 @@ def build_evidence_decoder(
         encoding_size: M; 0 builds it without the semantic encoder's input.
         concepts: K; 0: no concepts among the places.
         precision: Keras' dtype policy of all layers but the logits.
+        with_centers: whether it is told where in the image the concepts are.
     """
     sizes = config.units, config.attention_units, config.embedding_size
     cell = EvidenceCell(*sizes, name="evidence_cell", dtype=precision)
@@ -183,13 +201,13 @@ def build_evidence_decoder(
         logits = project(add([spoken, context]))
         return {"logits": logits, "attention": of_regions(weights), "places": weights, "spoken": spoken}
 
-    begin = _begin_model(config, region_shape, concepts, precision)
+    begin = _begin_model(config, region_shape, concepts, precision, with_centers)
     kept = ("values", "which") if concepts else ("values",)
     return assemble_decoder(config, vocabulary, encoding_size, begin, cell, predict, precision, kept)
 
 
 def _begin_model(
-    config: DecoderConfig, region_shape: tuple[int, int, int], concepts: int, precision: str
+    config: DecoderConfig, region_shape: tuple[int, int, int], concepts: int, precision: str, with_centers: bool
 ) -> keras.Model:
     def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
         return keras.layers.Dense(units, name=name, dtype=precision, **options)
@@ -202,16 +220,17 @@ def _begin_model(
     mean = keras.layers.GlobalAveragePooling1D(name="mean_region", dtype=precision)(flat)
     inputs, outputs = [regions], {}
     if concepts:
-        scores = keras.Input((concepts,), name="concept_scores")
-        places = ConceptPlaces(
-            concepts, config.attention_units, config.embedding_size, name="concepts", dtype=precision
-        )
-        more_keys, more_values, outputs["which"] = places(scores)
+        of_concepts = [keras.Input((concepts,), name="concept_scores")]
+        if with_centers:
+            of_concepts.append(keras.Input((concepts, 2), name="concept_centers"))
+        sizes = concepts, config.attention_units, config.embedding_size, with_centers
+        places = ConceptPlaces(*sizes, name="concepts", dtype=precision)
+        more_keys, more_values, outputs["which"] = places(*of_concepts)
         join = {"axis": 1, "dtype": precision}
         keys = keras.layers.Concatenate(name="all_keys", **join)([keys, more_keys])
         values = keras.layers.Concatenate(name="all_values", **join)([values, more_values])
-        mean = keras.layers.Concatenate(name="mean_region_and_concepts", dtype=precision)([mean, scores])
-        inputs.append(scores)
+        mean = keras.layers.Concatenate(name="mean_region_and_concepts", dtype=precision)([mean, of_concepts[0]])
+        inputs += of_concepts
     values = keras.layers.Rescaling(VALUE_SCALE, name="scaled_values", dtype=precision)(values)
     keys, values = Sentinel(name="sentinel", dtype=precision)([keys, values])
     first = [dense(config.units, "initial_h", activation="tanh")(mean), dense(config.units, "initial_c")(mean)]

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from medcap_tf.config import VisualConfig
 from medcap_tf.errors import InputError
+from medcap_tf.models.concept_head import concept_centers, concept_shares
 
 PYRAMID_UNITS = 256
 _STAGES = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
@@ -107,7 +108,8 @@ class Seen(NamedTuple):
     """What the encoder and the head give of images."""
 
     regions: tf.Tensor  # float [B, h, w, C]
-    concept_logits: tf.Tensor | None  # float32 [B, K], where there is a trained head
+    concept_logits: tf.Tensor | None = None  # float32 [B, K], where there is a trained head
+    concept_centers: tf.Tensor | None = None  # float32 [B, K, 2] of `concept_centers`, with a finer grid
     fine: tf.Tensor | None = None  # float [B, g, g, F], of an encoder with a finer grid; None of cached images
 
 
@@ -120,20 +122,36 @@ def seen_of(outputs: Any, head: keras.Model | None, training: bool = False) -> S
     """The head on what the encoder gave: regions, or regions and fine regions."""
     logits = None if head is None else head(outputs, training=training)
     regions, fine = outputs if isinstance(outputs, (list, tuple)) else (outputs, None)
-    return Seen(regions, logits, fine)
+    centers = None if head is None or fine is None else concept_centers(concept_shares(head, regions, fine))
+    return Seen(regions, logits, centers, fine)
 
 
 def pack(seen: Seen) -> tf.Tensor:
-    """Regions and concept logits as float [B, D], for a cache."""
-    parts = [tf.reshape(seen.regions, [tf.shape(seen.regions)[0], -1])]
-    if seen.concept_logits is not None:
-        parts.append(tf.cast(seen.concept_logits, parts[0].dtype))
-    return tf.concat(parts, 1)
+    """Regions, and logits and centers of concepts, as float [B, D], for a cache."""
+    parts = [x for x in (seen.regions, seen.concept_logits, seen.concept_centers) if x is not None]
+    rows = tf.shape(seen.regions)[0]
+    return tf.concat([tf.reshape(tf.cast(part, seen.regions.dtype), [rows, -1]) for part in parts], 1)
 
 
 def packed_size(encoder: keras.Model, head: keras.Model | None) -> int:
     """D, how many numbers `pack` keeps of an image."""
-    return math.prod(region_shape(encoder)) + (0 if head is None else head.output_shape[-1])
+    return sum(math.prod(shape) for shape in _packed_shapes(encoder, head))
+
+
+def unpack(packed: tf.Tensor, encoder: keras.Model, head: keras.Model | None) -> Seen:
+    """What `pack` kept, float [B, D]."""
+    shapes = _packed_shapes(encoder, head)
+    parts = tf.split(tf.cast(packed, tf.float32), [math.prod(shape) for shape in shapes], 1)
+    return Seen(*(tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes)))
+
+
+def _packed_shapes(encoder: keras.Model, head: keras.Model | None) -> list[tuple[int, ...]]:
+    """Of an image's regions, and of its concepts' logits and centers where there are some."""
+    shapes: list[tuple[int, ...]] = [region_shape(encoder)]
+    if head is not None:
+        concepts = head.output_shape[-1]
+        shapes += [(concepts,), (concepts, 2)] if len(encoder.outputs) > 1 else [(concepts,)]
+    return shapes
 
 
 def set_trainable(encoder: keras.Model, trainable: str, pyramid: bool = False) -> None:

@@ -152,7 +152,9 @@ class TestOnARun:
         given = [tmp_path / "one.png", tmp_path / "broken.png", tmp_path / "flat.png", paths[0]]
         found = [Explainer(captioner, ["conv1_relu"]).explain(caption) for caption in captioner.caption(given)]
         entries, single = [entry_of(explanation) for explanation in found], "This image has a single color."
-        assert [entry.get("notes") for entry in entries] == [[single], None, [single], []]
+        silent = "The model generated no words."  # as a model trained this little may
+        notes = [[note for note in entry["notes"] if note != silent] if "notes" in entry else None for entry in entries]
+        assert notes == [[single], None, [single], []]
         assert "not a readable image" in entries[1]["error"]
         for explanation in found:
             written = write_pictures(explanation, tmp_path)

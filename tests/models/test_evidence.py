@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.models.captioning import shift_right
-from medcap_tf.models.concept_head import concept_shares
+from medcap_tf.models.concept_head import ConceptShares, concept_centers, concept_shares
 from medcap_tf.models.evidence import _spreading
 from medcap_tf.models.evidence_decoder import ConceptPlaces
 from medcap_tf.models.visual import pack, packed_size
@@ -68,6 +68,9 @@ def test_what_is_packed_comes_back(grid):
     back = model.unpack(packed)
     np.testing.assert_array_equal(back.regions, seen.regions)
     np.testing.assert_array_equal(back.concept_logits, seen.concept_logits)
+    assert (back.concept_centers is None) == (grid == 0)
+    if grid:
+        np.testing.assert_array_equal(back.concept_centers, seen.concept_centers)
 
 
 @GRIDS
@@ -94,6 +97,33 @@ def test_concepts_that_are_not_seen_have_no_value():
     np.testing.assert_array_equal(values[0, 2], np.zeros(4))
     np.testing.assert_allclose(values[0, 1], 0.5 * places.value[1])
     np.testing.assert_allclose(keys[0, 0], places.key_bias[2] + places.key[2])
+
+
+def test_a_concept_is_at_the_center_of_its_places():
+    places = np.zeros((1, 4, 4, 3), np.float32)
+    places[0, 0, 3, 0] = 0.2  # the corner above to the right, whatever its share
+    places[0, 1, 0, 1], places[0, 1, 1, 1] = 0.75, 0.25
+    centers = concept_centers(ConceptShares(tf.zeros([1, 3]), tf.constant(places))).numpy()
+    np.testing.assert_allclose(centers, [[[0.75, -0.75], [-0.625, -0.25], [0, 0]]])
+
+
+def test_where_a_concept_is_speaks_as_much_as_the_concept_is_seen():
+    places = ConceptPlaces(2, 2, 4, with_centers=True)
+    scores = tf.constant([[0.5, 0.25]])
+    left, right = (tf.constant([[[x, 0.0], [x, 0.0]]]) for x in (-0.5, 0.5))
+    one, two = places(scores, left)[1].numpy(), places(scores, right)[1].numpy()
+    hidden = np.tanh(0.5 * places.center_kernel.numpy()[0])
+    np.testing.assert_allclose(
+        two - one, np.array([[[0.5], [0.25]]]) * 2 * (hidden @ places.center_value.numpy()), atol=1e-6
+    )
+    assert not np.array_equal(one, two)
+    assert not places(tf.zeros([1, 2]), right)[1].numpy().any()
+
+
+def test_the_decoder_is_told_where_concepts_are_with_a_finer_grid_alone():
+    for grid, inputs in ((0, ["regions", "concept_scores"]), (8, ["regions", "concept_scores", "concept_centers"])):
+        model, _ = build_network(decoder__output="sum", visual__grid=grid)
+        assert [spec.name for spec in model.decoder.begin.inputs] == inputs
 
 
 @pytest.mark.parametrize(("size", "finer"), [(1, 4), (2, 8), (7, 28), (4, 28), (3, 8)])
