@@ -185,6 +185,7 @@ def train(data: Path, run: Path, steps: int) -> dict[str, list[float]]:
     """A training in which every step is measured."""
     from medcap_tf.config import from_json
     from medcap_tf.data import feature_cache
+    from medcap_tf.training import finish
     from medcap_tf.training import run as training
 
     ledger, settings = Ledger(), from_json(SETTINGS)
@@ -192,9 +193,10 @@ def train(data: Path, run: Path, steps: int) -> dict[str, list[float]]:
         "read_dataset": "read the tables", "choose_splits": "read the tables",
         "check_images": "decode and hash every image", "_prepare": "vocabulary, network, batches' constants",
         "_caption_input": "feature cache: find, compute", "_datastore": "datastore",
-        "_choose_retrieval": "choose the retrieval's strength", "evaluate": "caption the test split and score it",
+        "_choose_retrieval": "choose the retrieval's strength", "_by_validation": "calibrate, tune the baselines",
+        "evaluate": "caption the test split and score it",
     }.items():  # fmt: skip
-        ledger.watch(training, function, name)
+        ledger.watch(training if hasattr(training, function) else finish, function, name)
     original, computed = training.run_stage, [0]
 
     def run_stage(stage: Any, *arguments: Any) -> Any:

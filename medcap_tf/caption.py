@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
@@ -22,6 +22,12 @@ class EncodedImage:
     name: str  # what messages call it
     read: Callable[[], bytes]  # its content; raises InputError where it cannot be had
 
+
+NOVEL_FROM = 99.0
+"""The percentile of novelty from which on an image is called unlike the training images: about one of a hundred of the
+validation images is."""
+
+UNLIKE = "unlike the training images"
 
 # A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] gray, PIL's, or a file from elsewhere.
 ImageInput = Union[str, Path, np.ndarray, EncodedImage, Any]
@@ -63,6 +69,9 @@ class Caption:
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
     concept_scores: np.ndarray | None = None  # float32 [Q] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region
+    confidence: float | None = None  # in 0..1, that no concept is named which the image does not have; None: unknown
+    novelty: float | None = None  # 0..100, percentile of unlikeness to the training images; None: unknown
+    signals: Mapping[str, float] = field(default_factory=dict)  # what the two are computed from; of a run
     error: str = ""
     image: np.ndarray | None = None  # uint8 [H, W, 3], where it came as an array
     image_id: str = ""  # the record's, folders and all; empty where nobody has given one
@@ -71,6 +80,10 @@ class Caption:
     def word_maps(self) -> np.ndarray:
         """The maps that say most of each word, float32 [n, ., .]: evidence where there is some, else attention."""
         return self.attention if self.evidence is None else self.evidence
+
+    def is_novel(self, novel_from: float = NOVEL_FROM) -> bool:
+        """Whether the image is unlike the training images: from this percentile on."""
+        return self.novelty is not None and self.novelty >= novel_from
 
     @property
     def text(self) -> str:

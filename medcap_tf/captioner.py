@@ -6,7 +6,7 @@ Axes: B images, S pixels a side, h x w regions of C channels, T tokens, Q concep
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,8 @@ from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.memory import naming_settings
-from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.calibration import OF_CONFIDENCE, OF_NOVELTY, Calibration, signals_of
+from medcap_tf.models.captioning import CaptioningModel, Encoded, Reading
 from medcap_tf.models.inverted_lists import Lists, load_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever
 from medcap_tf.models.weights import load_weights
@@ -40,12 +41,15 @@ class RunCaptioner:
         vocabulary: Vocabulary,
         concepts: ConceptList,
         datastore: Datastore | None = None,
+        calibration: Calibration | None = None,
     ):
         """`datastore`: the training images of a model with a retriever."""
         concepts_from_image = "image" in concepts.thresholds
         self.config, self.vocabulary, self.datastore = config, vocabulary, datastore
         self.model = dataclasses.replace(model, concepts_from_image=concepts_from_image)
         self.concepts, self.thresholds, self.concept_names = concepts.codes, concepts.thresholds, concepts.names
+        self._whole_calibration = calibration
+        self.calibration = calibration and calibration.fitting(model.retriever is not None)
         size = config.visual.image_size
         pixels, numbers = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         words = tf.TensorSpec([None, None], tf.int32)
@@ -83,7 +87,7 @@ class RunCaptioner:
         if not (run.best / "decoder.h5").is_file():
             raise InputError(f"{run.path}: no trained captioner in it ({run.best}/decoder.h5); train it with --resume")
         load_weights(model, run.best)
-        alone = cls(config, model, vocabulary, concepts)
+        alone = cls(config, model, vocabulary, concepts, calibration=_calibration(run))
         values = run.read_retrieval() if config.decoding.neighbors else None
         if values is None:
             return alone
@@ -113,7 +117,12 @@ class RunCaptioner:
         retriever = Retriever(datastore.features, tokens, columns, known, contents, count, parameters, lists)
         model = dataclasses.replace(self.model, retriever=retriever)
         concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
-        return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore)
+        return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore, self._whole_calibration)
+
+    def with_calibration(self, calibration: Calibration | None) -> RunCaptioner:
+        """The same captioner with other probabilities and percentiles; None: without."""
+        concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
+        return RunCaptioner(self.config, self.model, self.vocabulary, concepts, self.datastore, calibration)
 
     def caption(
         self,
@@ -191,9 +200,10 @@ class RunCaptioner:
     @property
     def concept_threshold(self) -> float:
         """The score from which on a concept is named, by the image (and its neighbors) or else by the words."""
+        threshold = self.thresholds.get("image", self.thresholds.get("words", 0.5))
         if self.model.retriever:
-            return self.model.retriever.parameters.concept_threshold
-        return self.thresholds.get("image", self.thresholds.get("words", 0.5))
+            threshold = self.model.retriever.parameters.concept_threshold
+        return float(self.calibration.probabilities(tf.constant(threshold))) if self.calibration else threshold
 
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
         model, options = self.fast_model, self.config.decoding
@@ -206,11 +216,33 @@ class RunCaptioner:
             scored = model.score(encoded, generated.tokens)
             assert scored.evidence is not None
             out.update(evidence=scored.evidence.maps, image_share=scored.image_share)
-        if model.semantic is not None:
-            reading = model.read(generated.tokens)
+        reading = None if model.semantic is None else model.read(generated.tokens)
+        if reading is not None:
             out["word_importance"] = reading.word_importance
-            out["concept_scores"] = model.concept_scores(encoded, reading)
-        return out
+        return {**out, **self.judge(encoded, reading)}
+
+    def judge(self, encoded: Encoded, reading: Reading | None) -> dict[str, tf.Tensor]:
+        """How far generated captions can be trusted, as far as the run knows, in the graph.
+
+        Args:
+            encoded: the images.
+            reading: of their captions' words; None in a network without concepts.
+
+        Returns:
+            `concept_scores` float32 [B, Q], `confidence` and `novelty` float32 [B], and what they are computed from
+            (see `calibration.signals_of`).
+        """
+        scores = None if reading is None else self.model.concept_scores(encoded, reading)
+        words = None if reading is None else reading.concept_scores
+        out = signals_of(encoded, scores, words, self.thresholds.get("words"))
+        known = {"concept_scores": scores}
+        if self.calibration is not None:
+            known = {
+                "concept_scores": None if scores is None else self.calibration.probabilities(scores),
+                "confidence": self.calibration.confidence_of(out),
+                "novelty": self.calibration.novelty_of(out),
+            }
+        return {**out, **{name: value for name, value in known.items() if value is not None}}
 
     def _to_caption(self, row: dict[str, Any]) -> Caption:
         stems, length = self.vocabulary.decode(row["tokens"]), int(row["length"])
@@ -230,4 +262,19 @@ class RunCaptioner:
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
             concept_scores=row.get("concept_scores"),
+            confidence=_number(row, "confidence"),
+            novelty=_number(row, "novelty"),
+            signals={name: float(row[name]) for name in (*OF_CONFIDENCE, *OF_NOVELTY) if name in row},
         )
+
+
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    return float(row[name]) if name in row else None
+
+
+def _calibration(run: RunFolder) -> Calibration | None:
+    values = run.read_calibration()
+    try:
+        return None if values is None else Calibration.of(values)
+    except InputError as error:
+        raise InputError(f"{run.calibration}: {error}; finish the run again by train.py --resume") from error

@@ -49,6 +49,7 @@ class RunFolder:
         self.datastore_lists = path / "library_lists.npz"  # of large datastores alone
         self.retrieval = path / "neighbours.json"  # absent where similar images do not help
         self.baselines = path / "baselines.json"  # what validation images have chosen for them
+        self.calibration, self.calibration_plot = path / "calibration.json", path / "calibration.png"
         self.predictions, self.predicted_concepts = path / "predictions.csv", path / "concepts.csv"
         self.scores = path / "scores.json"
         self.subgroups, self.subgroups_plot = path / "groups.csv", path / "groups.png"
@@ -119,6 +120,26 @@ class RunFolder:
     def write_baselines(self, values: Mapping[str, Any]) -> None:
         """What `read_baselines` reads."""
         write_text(self.baselines, json.dumps(dict(values), indent=2) + "\n")
+
+    def read_calibration(self) -> dict[str, Any] | None:
+        """What makes probabilities and percentiles of scores, by name; None in runs of earlier versions.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        if not self.calibration.is_file():
+            return None
+        values = read_json(self.calibration)
+        if not isinstance(values, dict):
+            raise InputError(f"{self.calibration}: cannot be read; move it away to do without confidence and novelty")
+        return values
+
+    def write_calibration(self, values: Mapping[str, Any] | None) -> None:
+        """What `read_calibration` reads; None removes it."""
+        if values is None:
+            self.calibration.unlink(missing_ok=True)
+        else:
+            write_text(self.calibration, json.dumps(dict(values), indent=2) + "\n")
 
     def read_scores(self) -> dict[str, Any]:
         """The scores of the test split; empty in a run that is not scored."""

@@ -19,6 +19,11 @@ def test_it_goes_by_its_images_id_or_else_by_the_whole_path():
     assert Caption(Path("a/scan.png"), image_id="a/scan").key == "a/scan"
 
 
+def test_an_image_is_unlike_the_training_images_from_a_percentile_on():
+    assert Caption(novelty=99.0).is_novel() and not Caption(novelty=98.9).is_novel()
+    assert Caption(novelty=98.9).is_novel(95) and not Caption().is_novel(0)
+
+
 def test_it_keeps_the_path_of_a_file_and_the_pixels_of_an_array():
     image = np.zeros((2, 3, 3), np.uint8)
     assert Caption().of("scan.png").path == Path("scan.png")

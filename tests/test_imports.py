@@ -24,6 +24,7 @@ PACKAGE = "medcap_tf"
 LOW = {"caption", "config", "text", "run_folder", "decoding"}
 MODELS = {
     "models",
+    "models/calibration",
     "models/captioning",
     "models/concept_head",
     "models/fold",
@@ -72,8 +73,9 @@ ALLOWED: dict[str, set[str]] = {
         )
     },
     "models/weights": {"models/captioning"},
+    "models/calibration": {"models/captioning"},
     "captioner": LOW | MODELS | {"data", "memory"},
-    "evaluation": LOW | {"captioner", "data"},
+    "evaluation": LOW | {"captioner", "data", "models/calibration"},
     "training": LOW | MODELS | {"gpu", "memory", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
     "explain": LOW | MODELS | {"captioner", "data", "evaluation", "phantoms"},

@@ -31,7 +31,7 @@ def test_files_go_by_the_names_that_users_know(run):
         "datastore_lists": "library_lists.npz", "retrieval": "neighbours.json", "baselines": "baselines.json",
         "predictions": "predictions.csv", "predicted_concepts": "concepts.csv", "scores": "scores.json",
         "subgroups": "groups.csv", "subgroups_plot": "groups.png", "audit": "audit.json", "audit_plot": "audit.png",
-        "submission": "submission",
+        "submission": "submission", "calibration": "calibration.json", "calibration_plot": "calibration.png",
     }  # fmt: skip
 
 
@@ -69,6 +69,17 @@ def test_parameters_of_retrieval_are_read_as_they_were_written(run):
 def test_parameters_of_retrieval_of_an_earlier_version_go_by_todays_name(run):
     write(run.retrieval, '{"level": 0.9, "temperature": 0.1, "concept_threshold": 0.4}')
     assert run.read_retrieval() == {"decoder_similarity": 0.9, "temperature": 0.1, "concept_threshold": 0.4}
+
+
+def test_calibration_is_read_as_it_was_written(run):
+    assert run.read_calibration() is None
+    run.write_calibration({"images": 150, "concepts": None})
+    assert run.read_calibration() == {"images": 150, "concepts": None}
+    run.write_calibration(None)
+    assert not run.calibration.exists()
+    write(run.calibration, "[1]")
+    with pytest.raises(InputError, match=r"calibration\.json: cannot be read; move it away"):
+        run.read_calibration()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[0.9]", "0.9"])

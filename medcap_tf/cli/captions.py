@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medcap_tf.caption import NOVEL_FROM, UNLIKE
 from medcap_tf.cli import options, serving
 from medcap_tf.errors import InputError
 
@@ -25,6 +26,10 @@ def _add_caption(commands: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="an object a line, with stems, concepts, word weights and regions"
     )
+    parser.add_argument(
+        "--novel-from", type=options.percentile, default=NOVEL_FROM, metavar="P",
+        help=f"percentile of novelty from which on an image is called {UNLIKE} (default: %(default)g)",
+    )  # fmt: skip
     options.add_decoding(parser)
     parser.set_defaults(run=_caption)
 
@@ -37,11 +42,14 @@ def _caption(args: argparse.Namespace) -> None:
     failed, names = 0, captioner.concept_names
     for caption in captioner.caption(paths):
         if args.json:
-            print(json.dumps(_caption_json(caption, names, _word_scores(captioner, caption)), ensure_ascii=False))
+            values = _caption_json(caption, names, _word_scores(captioner, caption), args.novel_from)
+            print(json.dumps(values, ensure_ascii=False))
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
         else:
-            print(f"{caption.path}\t{caption.text}\t{caption.score:.4f}")
+            print(
+                "\t".join([str(caption.path), caption.text, f"{caption.score:.4f}", *_trust(caption, args.novel_from)])
+            )
             concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
             print(f"  concepts: {concepts or 'none'}", file=sys.stderr)
         failed += bool(caption.error)
@@ -57,7 +65,18 @@ def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
     return dict(zip(captioner.concepts, model.read(caption.tokens[None]).concept_scores.numpy()[0].tolist()))
 
 
-def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float]) -> dict[str, Any]:
+def _trust(caption: Any, novel_from: float) -> list[str]:
+    """Columns of a run with calibration: confidence, novelty, and a word where the image is unlike the training's."""
+    if caption.confidence is None and caption.novelty is None:
+        return []
+    values = (caption.confidence, "{:.3f}"), (caption.novelty, "{:.1f}")
+    unlike = [UNLIKE] if caption.is_novel(novel_from) else []
+    return ["" if value is None else form.format(value) for value, form in values] + unlike
+
+
+def _caption_json(
+    caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float], novel_from: float
+) -> dict[str, Any]:
     from medcap_tf.explain.regions import word_regions
 
     if caption.error:
@@ -66,6 +85,9 @@ def _caption_json(caption: Any, names: Mapping[str, str], word_scores: Mapping[s
         "path": str(caption.path),
         "caption": caption.text,
         "score": caption.score,
+        "confidence": caption.confidence,
+        "novelty": caption.novelty,
+        "unlike_training": None if caption.novelty is None else caption.is_novel(novel_from),
         "words": caption.words,
         "stems": caption.stems,
         "regions": word_regions(caption.word_maps) if caption.words else [],

@@ -103,6 +103,17 @@ def natural(text: str) -> int:
     return _at_least(0, text)
 
 
+def percentile(text: str) -> float:
+    """A number from 0 to 100, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number from 0 to 100")
+    return number
+
+
 def _at_least(least: int, text: str) -> int:
     try:
         number = int(text)

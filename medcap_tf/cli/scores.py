@@ -26,7 +26,8 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         help="caption a split and score it, beside the baselines",
         description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
-        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not. In the"
+        " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not;"
+        " and calibration.png, of a run with calibration.json: how far its confidence can be relied on. In the"
         " run folder these are the test split's; another split's are scores_valid.json and so on. A split without"
         " captions is captioned and not scored. Images of a split that is part of the run's datastore are not given"
         " their own entries as neighbors.",
@@ -71,6 +72,8 @@ def evaluate_split(args: argparse.Namespace, captioner: Any, records: Sequence[A
     else:
         print(format_scores(scores))
     names = ["predictions.csv", "concepts.csv", *(["scores.json", "groups.csv", "groups.png"] if scores else [])]
+    if "confidence_ece" in (scores or {}).get("calibration", {}):
+        names.append("calibration.png")
     print(f"\n{out}: {', '.join(name.replace('.', f'{suffix}.') for name in names)}", file=sys.stderr)
 
 

@@ -75,7 +75,7 @@ class FeatureWorker:
 
     def run(self, part: Part) -> Done:
         """Compute a part; images that cannot be read are left out, as a training leaves them out."""
-        from medcap_tf.training.run import pixels_of
+        from medcap_tf.training.stages import pixels_of
 
         files = check_images(part.records, part.split)
         records = [record for record, file in zip(part.records, files) if file.problem is None]

@@ -18,10 +18,12 @@ from medcap_tf.data.splits import content_digests
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.answers import baseline_answers, model_answers
 from medcap_tf.evaluation.baselines import popular_concepts
+from medcap_tf.evaluation.calibration import calibration_scores, judge
 from medcap_tf.evaluation.metrics import concept_parts, intervals
 from medcap_tf.evaluation.neighbors import Tuned
 from medcap_tf.evaluation.neural import EditionChoice
 from medcap_tf.evaluation.notes import attention_statistics, notes_on_captions, notes_on_concepts
+from medcap_tf.evaluation.reliability import write_reliability
 from medcap_tf.evaluation.score_files import write_predictions, write_scores
 from medcap_tf.evaluation.scoring import Yardstick, concept_scores_of, score_answers
 from medcap_tf.evaluation.subgroups import find_subgroups, score_subgroups, write_subgroups
@@ -48,7 +50,7 @@ def evaluate(
     options: EvaluationOptions = STANDARD,
 ) -> dict[str, Any] | None:
     """Caption a split; write `predictions.csv`, `concepts.csv`, `scores.json`, `groups.csv` and `groups.png` into
-    `folder`, with `suffix` after each name.
+    `folder`, with `suffix` after each name, and `calibration.png` where captions have a confidence.
 
     Images of a split that is part of the datastore do not have their own entries among their neighbors. A score that
     is None was not computed, and `notes` says why.
@@ -78,6 +80,8 @@ def evaluate(
     yardstick = Yardstick.of(datastore.records, captioner.concepts, names, options.edition)
     results = {name: score_answers(truth, answer, yardstick) for name, answer in answers.items()}
     parts = {name: result.parts for name, result in results.items()}
+    judged = judge(answered, truth, captioner.concepts, names)
+    calibration = calibration_scores(answered, judged, next(iter(parts.values())))
     left_out = {"own_entries_left_out": int((own >= 0).sum())} if (own >= 0).any() else {}
     scores = {
         "split": split,
@@ -86,6 +90,7 @@ def evaluate(
         **{name: result.scores for name, result in results.items()},
         "intervals": {name: intervals(one) for name, one in parts.items()},
         "attention": attention_statistics(answered),
+        **({"calibration": calibration} if calibration else {}),
         **notes_on_captions(
             parts, truth, answered, captioner.concepts, {name: result.notes for name, result in results.items()}
         ),
@@ -95,6 +100,8 @@ def evaluate(
     write_predictions(folder, records, captions, suffix)
     write_scores(folder, scores, suffix)
     write_subgroups(folder, groups, suffix)
+    if judged is not None:
+        write_reliability(folder / f"calibration{suffix}.png", judged)
     return scores
 
 

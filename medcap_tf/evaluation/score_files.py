@@ -57,8 +57,15 @@ def format_scores(scores: dict[str, Any]) -> str:
     if "attention" in scores:
         differs = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in scores["attention"].items())
         lines.append(f"attention differs by {differs} (total variation, 0 to 1)")
+    if "calibration" in scores:
+        lines.append(_calibration_line(scores["calibration"]))
     lines += [f"note: {line}" for line in _note_lines(scores.get("notes", {}))]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _calibration_line(values: Mapping[str, float | None]) -> str:
+    known = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items() if value is not None)
+    return "calibration: " + ", ".join(known)
 
 
 def _cell(own: Mapping[str, float | None], metric: str, ends: Sequence[float] | None) -> str:

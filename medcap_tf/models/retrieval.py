@@ -25,6 +25,7 @@ class Neighbors(NamedTuple):
     weight: tf.Tensor  # float32 [B, N]; sums to less than 1: the rest is the decoder's
     tokens: tf.Tensor  # int32 [B, N, L], `<start>`, words, `<end>`, padded
     concepts: tf.Tensor  # float32 [B, N, Q], 0 or 1
+    similarity: tf.Tensor  # float32 [B, N], up to 1
 
 
 class RetrievalParameters(NamedTuple):
@@ -98,7 +99,7 @@ class Retriever(tf.Module):
         similarity, rows = self.nearest(pooled, own)
         decoder = tf.fill([tf.shape(similarity)[0], 1], tf.convert_to_tensor(self.decoder_similarity))
         weight = tf.nn.softmax(tf.concat([similarity, decoder], 1) / self.temperature)[:, :-1]
-        return Neighbors(rows, weight, tf.gather(self._tokens, rows), self._dense_concepts(rows))
+        return Neighbors(rows, weight, tf.gather(self._tokens, rows), self._dense_concepts(rows), similarity)
 
     def _dense_concepts(self, rows: tf.Tensor) -> tf.Tensor:
         """int32 [B, N] -> float32 [B, N, Q], 0 or 1."""

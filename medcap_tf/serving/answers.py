@@ -19,7 +19,8 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
         source: the path of the image file, or the image.
         row: `valid`; `caption`, `stems` bytes; `score`, `length`; `attention` float32 [T, h, w]; `word_importance` [T];
             `concept` bytes and `concept_score` [K]; of exports that tell: `copied` float32 [T], `similar` bytes and
-            `similar_weight` float32 [M]; `evidence` float32 [T, g, g] and `image_share` float32 [T].
+            `similar_weight` float32 [M]; `evidence` float32 [T, g, g] and `image_share` float32 [T]; `confidence` and
+            `novelty`.
         threshold: concepts below it are not named.
     """
     if not row["valid"]:
@@ -40,5 +41,7 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
         retrieval_share=row["copied"][:length] if similar_captions else None,
         similar=similar_captions,
         concepts=tuple((code.decode(), score) for code, score in pairs if score >= threshold),
+        confidence=float(row["confidence"]) if "confidence" in row else None,
+        novelty=float(row["novelty"]) if "novelty" in row else None,
     )
     return caption.of(source)

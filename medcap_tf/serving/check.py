@@ -49,7 +49,7 @@ def compare(
 ) -> None:
     """Load the export in a new process, run the requests, and hold the answers against the expected ones.
 
-    Numbers may differ by `within` (absolute and relative), all else not at all.
+    Numbers may differ by `within` (absolute and relative; percentiles by as many hundredths), all else not at all.
 
     Raises:
         InputError: it does not load, does not run, takes too long, or answers otherwise.
@@ -58,7 +58,8 @@ def compare(
         if set(wanted) != set(answer):
             raise InputError(f"signature {request.signature}: gives {sorted(answer)}, not {sorted(wanted)}")
         for name, value in wanted.items():
-            if not _same(value, answer[name], within):
+            # A percentile is of 0..100.
+            if not _same(value, answer[name], 100 * within if name == "novelty" else within):
                 raise InputError(
                     f"signature {request.signature}: {name} through TensorFlow's C API is not what the model in memory "
                     f"gives ({_shown(answer[name])} for {_shown(value)}); nothing was exported"

@@ -134,7 +134,8 @@ def _describe(
     write_signatures(base, version, {name: _described(call) for name, call in signatures.items()}, for_programs)
     counts = {"tokens": len(captioner.vocabulary), "concepts": len(captioner.concepts), "max_pixels": MAX_PIXELS}
     counts["neighbors"] = captioner.model.retriever.count if captioner.model.retriever else 0
-    write_model_card(base, version, run, config, {**facts, **counts}, scores)
+    known = {**facts, **counts, "calibration": captioner.calibration}
+    write_model_card(base, version, run, config, known, scores)
 
 
 def _free_version(base: Path, wanted: int | None) -> int:

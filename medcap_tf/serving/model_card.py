@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from medcap_tf import __version__
+from medcap_tf.caption import NOVEL_FROM, UNLIKE
 from medcap_tf.config import Config
 from medcap_tf.files import write_text
+from medcap_tf.models.calibration import Calibration
 
 
 def write_model_card(
@@ -30,6 +32,7 @@ def write_model_card(
             "training image. A model that does not beat both has little to say.",
         ],
         "## How it decides": _decoding(config, facts),
+        "## How far to trust it": _trust(facts.get("calibration"), scores),
         "## Intended use": ["Research on captioning and its explanation, on images like those it was trained on."],
         "## Limits": _limits(facts),
     }
@@ -64,13 +67,41 @@ def _decoding(config: Config, facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _trust(calibration: Calibration | None, scores: Mapping[str, Any]) -> list[str]:
+    """What the answers `confidence` and `novelty` mean, and how well they held on the scored split."""
+    lines = []
+    if calibration and calibration.confidence:
+        lines = ["`confidence`: the probability that a caption names no concept that its image does not have."]
+    if calibration and calibration.novelty:
+        lines += [
+            "`novelty`: how unlike the training images an image is, as a percentile among "
+            f"{calibration.images} validation images; from {NOVEL_FROM:g} on, it is {UNLIKE}: distrust its caption,",
+            "whatever its confidence.",
+        ]
+    known = {name: value for name, value in scores.get("calibration", {}).items() if value is not None}
+    held = [f"| {name} | {value:.4f} |" for name, value in known.items()]
+    table = ["", f"On split `{scores['split']}`:", "", "| | |", "|---|---|", *held] if lines and held else []
+    return [*lines, *table] or ["The run has no calibration: neither `confidence` nor `novelty` is answered."]
+
+
+def _out_of_its_depth(calibration: Calibration | None) -> list[str]:
+    if calibration and calibration.novelty:
+        return [
+            "- It captions every readable image, a photograph of a cat too; `novelty` alone tells them apart, and what",
+            "  was not among the images it was measured on may still pass.",
+        ]
+    return [
+        "- It answers every readable image, a photograph of a cat too, and does not say when it is out of its depth."
+    ]
+
+
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     copied = [
         f"- The captions of the {facts['neighbors']} most similar training images count in each word: it may be copied",
         "  from one. This folder holds all training captions: whoever may not see those may not have it.",
     ]
     return [
-        "- It answers every readable image, a photograph of a cat too, and does not say when it is out of its depth.",
+        *_out_of_its_depth(facts.get("calibration")),
         "- It knows no word and no concept that its training data did not show often enough.",
         "- Images are squashed to a square; what is smaller than a pixel then is gone.",
         "- Attention shows where the model looked, not that it was right.",

@@ -95,30 +95,32 @@ class ServedCaptioner(tf.Module):
         return {name: tf.function(call, input_signature=[spec]) for name, (call, spec) in specs.items()}
 
     def _caption_files(self, image_bytes: tf.Tensor) -> Outputs:
-        """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]."""
+        """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]; of a run with
+        calibration, confidence float32 [B] in 0..1 and novelty float32 [B] in 0..100, as far as it knows them."""
         pixels, valid = self._read(image_bytes)
-        return self._caption(self._generate(self._encode(pixels)), valid)
+        return self._caption(self._encode(pixels), valid)
 
     def _caption_pixels(self, image: tf.Tensor) -> Outputs:
-        """float32 [B, S, S, 3], RGB in 0..255, -> the same five; a row with other values is not valid."""
+        """float32 [B, S, S, 3], RGB in 0..255, -> the same; a row with other values is not valid."""
         valid = tf.reduce_all((image >= 0) & (image <= 255), [1, 2, 3])
         pixels = tf.where(valid[:, None, None, None], image, 0.0)
-        return self._caption(self._generate(self._encode(pixels)), valid)
+        return self._caption(self._encode(pixels), valid)
 
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
-        """string [B] -> the same five, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
+        """string [B] -> the same, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
         [B, T], concept string and concept_score float32 [B, K], best first; copied float32 [B, T], similar string and
         similar_weight float32 [B, M], the nearest first; of a run whose words have evidence, evidence float32
         [B, T, g, g], what each place added to the word's logit, and image_share float32 [B, T]."""
         pixels, valid = self._read(image_bytes)
         encoded = self._encode(pixels)
         generated = self._generate(encoded)
+        judged = self._judge(encoded, generated.tokens)
         maps = tf.reshape(generated.attention, [-1, generated.tokens.shape[1], *self.model.grid])
         return {
-            **self._caption(generated, valid),
+            **self._answer(generated, judged, valid),
             "tokens": _only(valid, self.tables.decode(generated.tokens, readable=False)),
             "attention": _only(valid, maps),
-            **self._concepts(generated.tokens, valid, encoded),
+            **self._concepts(generated.tokens, judged, valid),
             **self._similar(encoded, valid),
             **self._sources(generated, encoded, valid),
         }
@@ -133,7 +135,8 @@ class ServedCaptioner(tf.Module):
         """string [B] -> tokens string [B, T], word_importance float32 [B, T], concept and concept_score [B, K]."""
         tokens = self.tables.encode(caption, self.captioner.config.text.max_words)
         valid = tf.ones_like(tokens[:, 0], tf.bool)
-        return {"tokens": self.tables.decode(tokens, readable=False), **self._concepts(tokens, valid)}
+        read = {} if self.model.semantic is None else self.model.read(tokens)._asdict()
+        return {"tokens": self.tables.decode(tokens, readable=False), **self._concepts(tokens, read, valid)}
 
     def _read(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return read_images(image_bytes, self.captioner.config.visual.image_size)
@@ -144,22 +147,33 @@ class ServedCaptioner(tf.Module):
     def _generate(self, encoded: Encoded) -> DecodingResult:
         return self.model.generate(encoded, self.captioner.config.decoding)
 
-    def _caption(self, generated: DecodingResult, valid: tf.Tensor) -> Outputs:
-        texts = {
+    def _caption(self, encoded: Encoded, valid: tf.Tensor) -> Outputs:
+        generated = self._generate(encoded)
+        # Without calibration nothing that reading the words would tell is answered.
+        judged = self._judge(encoded, generated.tokens) if self.captioner.calibration else {}
+        return self._answer(generated, judged, valid)
+
+    def _judge(self, encoded: Encoded, tokens: tf.Tensor) -> Outputs:
+        """`word_importance` float32 [B, T] and what `RunCaptioner.judge` says, as far as the run knows."""
+        if self.model.semantic is None:
+            return self.captioner.judge(encoded, None)
+        reading = self.model.read(tokens)
+        return {"word_importance": reading.word_importance, **self.captioner.judge(encoded, reading)}
+
+    def _answer(self, generated: DecodingResult, judged: Outputs, valid: tf.Tensor) -> Outputs:
+        answer: Outputs = {
             "caption": sentence(self.tables.decode(generated.tokens, readable=True)),
             "stems": sentence(self.tables.decode(generated.tokens, readable=False)),
             "score": generated.score,
             "length": generated.length,
+            **{name: judged[name] for name in ("confidence", "novelty") if name in judged},
         }
-        return {**{name: _only(valid, value) for name, value in texts.items()}, "valid": valid}
+        return {**{name: _only(valid, value) for name, value in answer.items()}, "valid": valid}
 
-    def _concepts(self, tokens: tf.Tensor, valid: tf.Tensor, encoded: Encoded | None = None) -> Outputs:
-        """Of an image's caption, or of a text alone."""
-        importance, scores = tf.zeros_like(tokens, tf.float32), tf.zeros([tf.size(valid), 0])
-        if self.model.semantic is not None:
-            reading = self.model.read(tokens)
-            importance = reading.word_importance
-            scores = reading.concept_scores if encoded is None else self.model.concept_scores(encoded, reading)
+    def _concepts(self, tokens: tf.Tensor, known: Outputs, valid: tf.Tensor) -> Outputs:
+        """Of `word_importance` and `concept_scores`, where they are known, what is shown."""
+        importance = known.get("word_importance", tf.zeros_like(tokens, tf.float32))
+        scores = known.get("concept_scores", tf.zeros([tf.size(valid), 0]))
         codes = self.captioner.concepts
         best, place = tf.math.top_k(scores, min(CONCEPTS_SHOWN, len(codes)))
         named = tf.gather(tf.constant(codes, tf.string), place)

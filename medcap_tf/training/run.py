@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
-from medcap_tf.data import images
-from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.feature_cache import FeatureCache, cache_folder, feature_loader, fingerprint, views
 from medcap_tf.data.pipeline import Examples, image_loader
 from medcap_tf.data.records import Record, read_dataset
-from medcap_tf.data.splits import Splits, check_images, choose_splits, content_digests, frequent_concepts
+from medcap_tf.data.splits import Splits, check_images, choose_splits, frequent_concepts
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.baselines import best_threshold
-from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate, score_concepts
-from medcap_tf.evaluation.neighbors import TUNED_BY, Tuned, tune
-from medcap_tf.evaluation.score_files import file_suffix, write_scores
+from medcap_tf.evaluation.evaluate import score_concepts
+from medcap_tf.evaluation.score_files import write_scores
 from medcap_tf.files import write_text
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
-from medcap_tf.models.inverted_lists import Lists
-from medcap_tf.models.visual import check_pyramid, pack, packed_size, region_shape
+from medcap_tf.models.visual import check_pyramid, pack, packed_size
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
@@ -43,16 +37,17 @@ from medcap_tf.training.begin import (
     vocabulary_text,
 )
 from medcap_tf.training.device import Device, prepare_device
+from medcap_tf.training.finish import score_run
 from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
-from medcap_tf.training.retrieval import choose_retrieval, group_large
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,
     caption_stage,
     image_concept_scores,
+    pixels_of,
     semantic_stage,
     visual_stage,
     word_concept_scores,
@@ -130,7 +125,7 @@ def _train_all(
         scores = image_concept_scores(context, visual)
         concepts.thresholds["image"] = best_threshold(scores, splits.valid, context.concepts)[0]
         folder.write_concepts(concepts)
-    return _score(context, splits, concept_names) if context.device.workers.is_chief else {}
+    return score_run(context, splits, concept_names) if context.device.workers.is_chief else {}
 
 
 def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has_images: bool) -> TrainingContext:
@@ -219,12 +214,6 @@ def _train_stage(context: TrainingContext, stage: Stage, parts: list[str], histo
         load_weights(context.model, best, parts)
 
 
-def pixels_of(record: Record, view: str, config: Config) -> np.ndarray:
-    """A view of a record's image as the encoder sees it, uint8 [S, S, 3]."""
-    image = images.view(images.read_image(record.image_file), view, config.data.crop)
-    return images.prepare(image, config.visual.image_size, config.data.equalize)
-
-
 def _image_input(context: TrainingContext, splits: Splits, augment: bool) -> VisualInput:
     size = context.config.visual.image_size
     load = [image_loader(part, size, context.config.data, augment and i == 0) for i, part in enumerate(splits[:2])]
@@ -269,78 +258,6 @@ def _finish_text_only(context: TrainingContext, splits: Splits, concepts: Concep
     result = score_concepts(split, records, scores, concepts.thresholds["words"], context.concepts, splits.train)
     write_scores(context.run.path, result)
     return result
-
-
-def _score(context: TrainingContext, splits: Splits, concept_names: dict[str, str]) -> dict[str, Any]:
-    """Caption the test split with the best weights, loaded from the run as anybody would load them."""
-    run, data = context.run, context.config.data
-    alone = RunCaptioner.from_run(run, context.config.replace({"decoding.neighbors": 0}))
-    datastore = _datastore(context, splits.train, alone)
-    datastore.save(run)
-    _choose_retrieval(context, splits, alone, datastore, group_large(run, datastore))
-    captioner = RunCaptioner.from_run(run, context.config)
-    tuned = _tune_baselines(context, splits, captioner, datastore)
-    test = [record for record in splits.test if record.image_path]
-    if context.config.decoder.semantic_source == "reference":  # which needs the answers
-        test = [record for record in test if record.caption]
-    options = EvaluationOptions(tuned=tuned)
-    scores = None
-    if test:
-        scores = evaluate(captioner, test, data.test_split, datastore, run.path, concept_names, options=options)
-    if scores is None:
-        _say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
-        suffix = file_suffix(data.valid_split, data.test_split) if test else ""
-        valid = splits.valid, data.valid_split
-        scores = evaluate(captioner, *valid, datastore, run.path, concept_names, suffix, options)
-        assert scores is not None  # a split to train or validate on holds captioned records alone
-        write_scores(run.path, scores)
-    return scores
-
-
-def _tune_baselines(
-    context: TrainingContext, splits: Splits, captioner: RunCaptioner, datastore: Datastore
-) -> Tuned | None:
-    """Let validation images choose what the baselines have to choose; None where captions need the answer."""
-    if context.config.decoder.semantic_source == "reference":
-        return None
-    valid = splits.valid[:: math.ceil(len(splits.valid) / TUNED_BY)]
-    captions = list(captioner.caption([record.image_file for record in valid]))
-    tuned = tune(captions, valid, datastore, context.concepts)
-    context.run.write_baselines(tuned._asdict())
-    return tuned
-
-
-def _choose_retrieval(
-    context: TrainingContext, splits: Splits, alone: RunCaptioner, datastore: Datastore, lists: Lists | None
-) -> None:
-    """Keep the parameters that give the best validation captions, if any beat the decoder alone."""
-    count = context.config.decoding.neighbors
-    if not count or context.config.decoder.semantic_source == "reference":
-        return
-    trials = choose_retrieval(alone, datastore, splits.valid, count, lists)
-    best = max(trials, key=lambda trial: trial.score)
-    context.run.write_retrieval(best.parameters and best.parameters._asdict())
-    if best.parameters is None:
-        _say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder is left alone")
-        return
-    _say(
-        f"similar images raise validation BLEU-4 from {trials[0].bleu_4:.4f} to {best.bleu_4:.4f}, CIDEr-D from "
-        f"{trials[0].cider:.3f} to {best.cider:.3f} (decoder's similarity {best.parameters.decoder_similarity:.4f}, "
-        f"temperature {best.parameters.temperature:.4f})"
-    )
-
-
-def _datastore(context: TrainingContext, records: list[Record], captioner: RunCaptioner) -> Datastore:
-    """The training images' mean regions as the finished captioner sees them, cached like all features."""
-    config, encoder = captioner.config, captioner.model.encoder
-    name = fingerprint([encoder], config.visual.image_size, config.data.equalize)
-    cache = FeatureCache(
-        cache_folder(context.config.data, context.run.path) / f"{name}-mean", region_shape(encoder)[-1:]
-    )
-    rows = cache.fill(
-        records, "identity", captioner.pooled_features, lambda record, view: pixels_of(record, view, config)
-    )
-    return Datastore(list(records), cache.features("identity")[rows], content_digests(records))
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.config import Config
+from medcap_tf.data import images
 from medcap_tf.data.pipeline import WHOLE, Examples, Loader, batches
+from medcap_tf.data.records import Record
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
 from medcap_tf.models.captioning import CaptioningModel, Seen
@@ -49,6 +51,12 @@ class TrainingContext(NamedTuple):
     run: RunFolder  # that this process writes into
     device: Device
     shared: RunFolder | None = None  # where the others of several processes find what the chief wrote
+
+
+def pixels_of(record: Record, view: str, config: Config) -> np.ndarray:
+    """A view of a record's image as the encoder sees it, uint8 [S, S, 3]."""
+    image = images.view(images.read_image(record.image_file), view, config.data.crop)
+    return images.prepare(image, config.visual.image_size, config.data.equalize)
 
 
 def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:

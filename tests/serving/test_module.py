@@ -10,9 +10,11 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.config import Config
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
+from medcap_tf.models.calibration import Calibration
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.retrieval import RetrievalParameters
 from medcap_tf.run_folder import ConceptList
+from medcap_tf.serving.answers import to_caption
 from medcap_tf.serving.module import ServedCaptioner
 from medcap_tf.text import Normalizer, Vocabulary
 
@@ -70,7 +72,8 @@ def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
     }
 
 
-def test_similar_images_count_in_an_export_too(tmp_path):
+def retrieving(**thresholds):
+    """An untrained captioner that copies the nearest of two training images, and their captions."""
     config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix", "visual.concept_epochs": 1})
     captions = ["axial ct chest", "renal cyst"]
     vocabulary = Vocabulary.build(captions, Normalizer())
@@ -78,8 +81,12 @@ def test_similar_images_count_in_an_export_too(tmp_path):
     records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
     datastore = Datastore(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
     # At this temperature the nearest image alone counts.
-    alone = RunCaptioner(config, model, vocabulary, ConceptList(tuple(CODES), {"image": 0.3}))
-    captioner = alone.with_retrieval(datastore, RetrievalParameters(0.0, 1e-4, 0.5))
+    alone = RunCaptioner(config, model, vocabulary, ConceptList(tuple(CODES), {"image": 0.3, **thresholds}))
+    return alone.with_retrieval(datastore, RetrievalParameters(0.0, 1e-4, 0.5)), captions
+
+
+def test_similar_images_count_in_an_export_too(tmp_path):
+    captioner, captions = retrieving()
     served = ServedCaptioner(captioner, tmp_path)
     tf.saved_model.save(served, str(tmp_path / "saved"), signatures=served.signatures())
     explain = tf.saved_model.load(str(tmp_path / "saved")).signatures["explain"]
@@ -95,3 +102,42 @@ def test_similar_images_count_in_an_export_too(tmp_path):
     assert found["similar"].numpy()[0, 0] == caption.text.encode()
     np.testing.assert_allclose(found["similar_weight"].numpy(), [[1, 0], [0, 0]], atol=1e-3)
     assert explain(image_bytes=tf.constant([], tf.string, [0]))["caption"].shape == (0,)
+
+
+CALIBRATION = Calibration(
+    150,
+    retrieval=True,
+    concepts={"slope": 0.5, "offset": -0.25},
+    confidence={"weakest": 2.0, "undecided": -1.0, "offset": 0.5},
+    novelty={"distance": [0.0, 0.25, 1.0]},
+)
+
+
+def test_confidence_and_novelty_are_served_as_the_run_has_them(tmp_path):
+    captioner = retrieving(words=0.0)[0].with_calibration(CALIBRATION)
+    (caption,) = captioner.caption_pixels([captioner.prepare(tf.io.decode_png(png()).numpy())])
+    assert 0 < caption.confidence < 1 and 0 < caption.novelty < 100
+    served = ServedCaptioner(captioner, tmp_path)
+    tf.saved_model.save(served, str(tmp_path / "saved"), signatures=served.signatures())
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    assert float(loaded.concept_threshold) == pytest.approx(1 / (1 + np.exp(0.25)))  # a score of 0.5, calibrated
+    for name in ("serving_default", "explain"):
+        found = loaded.signatures[name](image_bytes=tf.constant([png(), b"bad"]))
+        np.testing.assert_allclose(found["confidence"], [caption.confidence, 0], atol=1e-4)
+        np.testing.assert_allclose(found["novelty"], [caption.novelty, 0], atol=1e-2)
+    np.testing.assert_allclose(found["concept_score"][0], np.sort(caption.concept_scores)[::-1], atol=1e-4)
+    row = {key: value[0].numpy() for key, value in found.items()}
+    told = to_caption("x.png", row, float(loaded.concept_threshold))
+    assert told.confidence == pytest.approx(caption.confidence, abs=1e-4)
+    assert told.novelty == pytest.approx(caption.novelty, abs=1e-2)
+    assert [code for code, _ in told.concepts] == [code for code, _ in caption.concepts]
+
+
+def test_a_run_without_calibration_serves_neither(tmp_path):
+    captioner, _ = retrieving()
+    (caption,) = captioner.caption_pixels([captioner.prepare(tf.io.decode_png(png()).numpy())])
+    assert caption.confidence is None and caption.novelty is None
+    found = ServedCaptioner(captioner, tmp_path).signatures()["explain"](tf.constant([png()]))
+    assert not {"confidence", "novelty"} & set(found)
+    told = to_caption("x.png", {key: value[0].numpy() for key, value in found.items()}, 0.5)
+    assert told.confidence is None and told.novelty is None
