@@ -21,6 +21,7 @@ from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
+from medcap_tf.graphs import graph_function
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.calibration import OF_CONFIDENCE, OF_NOVELTY, Calibration, signals_of
 from medcap_tf.models.captioning import CaptioningModel, Encoded, Reading
@@ -53,8 +54,8 @@ class RunCaptioner:
         size = config.visual.image_size
         pixels, numbers = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         words = tf.TensorSpec([None, None], tf.int32)
-        self._generate = tf.function(self._forward, input_signature=[pixels, words, numbers])
-        self._pool = tf.function(lambda pixels: self.fast_model.encode(pixels).pooled, input_signature=[pixels])
+        self._generate = graph_function(self._forward, input_signature=[pixels, words, numbers])
+        self._pool = graph_function(lambda pixels: self.fast_model.encode(pixels).pooled, input_signature=[pixels])
 
     @cached_property
     def fast_model(self) -> CaptioningModel:
@@ -87,7 +88,12 @@ class RunCaptioner:
         if not (run.best / "decoder.h5").is_file():
             raise InputError(f"{run.path}: no trained captioner in it ({run.best}/decoder.h5); train it with --resume")
         load_weights(model, run.best)
-        alone = cls(config, model, vocabulary, concepts, calibration=_calibration(run))
+        return cls(config, model, vocabulary, concepts).with_retrieval_of(run, config)
+
+    def with_retrieval_of(self, run: RunFolder, config: Config) -> RunCaptioner:
+        """The same network under a configuration, with the similar images and calibration that the run chose."""
+        concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
+        alone = RunCaptioner(config, self.model, self.vocabulary, concepts, calibration=_calibration(run))
         values = run.read_retrieval() if config.decoding.neighbors else None
         if values is None:
             return alone

@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "caption": set(),
     "decoding": set(),
     "gpu": set(),
+    "graphs": set(),
     "memory": set(),
     "phantoms": {"data"},  # which real images there are to draw into
     "run_folder": {"config", "text"},
@@ -74,12 +75,12 @@ ALLOWED: dict[str, set[str]] = {
     },
     "models/weights": {"models/captioning"},
     "models/calibration": {"models/captioning"},
-    "captioner": LOW | MODELS | {"data", "memory"},
+    "captioner": LOW | MODELS | {"data", "graphs", "memory"},
     "evaluation": LOW | {"captioner", "data", "models/calibration"},
-    "training": LOW | MODELS | {"gpu", "memory", "models/dropout", "captioner", "data", "evaluation"},
+    "training": LOW | MODELS | {"gpu", "graphs", "memory", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
-    "explain": LOW | MODELS | {"captioner", "data", "evaluation", "phantoms"},
-    "serving": LOW | MODELS | {"captioner", "data"},
+    "explain": LOW | MODELS | {"captioner", "data", "evaluation", "graphs", "phantoms"},
+    "serving": LOW | MODELS | {"captioner", "data", "graphs"},
 }
 # What stands above the siblings: a server's answer in the report's view, and what people who program call.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}
@@ -93,6 +94,7 @@ ALLOWED["cluster"] = {
     "data",
     "evaluation",
     "explain",
+    "graphs",
     "models/concept_head",
     "models/visual",
 }

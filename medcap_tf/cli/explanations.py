@@ -52,8 +52,9 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--worst", action="store_true", help="of all captions, those furthest from their references")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--layers", nargs="*", default=["conv1_relu", "conv2_block3_out", "conv3_block4_out"], metavar="LAYER",
-        help="ResNet50 layers to show, by name or running number (default: %(default)s)",
+        "--layers", nargs="*", metavar="LAYER",
+        help="ResNet50 layers to show, by name or running number (default: conv1_relu, conv2_block3_out and "
+        "conv3_block4_out, as far as the run has them)",
     )  # fmt: skip
     parser.add_argument(
         "--methods", nargs="*", default=[], metavar="METHOD",
@@ -126,11 +127,13 @@ def _explain(args: argparse.Namespace) -> None:
 def _explainer(args: argparse.Namespace, captioner: RunCaptioner) -> Explainer:
     from medcap_tf.explain.explainer import Explainer, layer_by
     from medcap_tf.explain.methods import METHODS
+    from medcap_tf.models.visual import shown_layers
 
     methods = METHODS if args.methods == ["all"] else args.methods
     if set(methods) - set(METHODS):
         raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
-    return Explainer(captioner, [layer_by(captioner, name) for name in args.layers], methods)
+    names = shown_layers(captioner.model.encoder) if args.layers is None else args.layers
+    return Explainer(captioner, [layer_by(captioner, name) for name in names], methods)
 
 
 def _drawn(

@@ -57,8 +57,7 @@ class FeatureWorker:
     def load(self) -> None:
         """Build the encoder and, of a run, its concept head; raises InputError where weights cannot be had."""
         prepare_process(self._resources)
-        import tensorflow as tf
-
+        from medcap_tf.graphs import graph_function
         from medcap_tf.models.concept_head import build_concept_head
         from medcap_tf.models.visual import build_visual_encoder, pack, packed_size, see
         from medcap_tf.training.device import prepare_device
@@ -71,7 +70,7 @@ class FeatureWorker:
             head = build_concept_head(visual, encoder, len(run.read_concepts().codes))
             head.load_weights(run.best / "concept_head.h5")
         self._models, self._shape = [encoder, head], (packed_size(encoder, head),)
-        self._compute = tf.function(lambda x: pack(see(encoder, head, x)), reduce_retracing=True)
+        self._compute = graph_function(lambda x: pack(see(encoder, head, x)), reduce_retracing=True)
 
     def run(self, part: Part) -> Done:
         """Compute a part; images that cannot be read are left out, as a training leaves them out."""

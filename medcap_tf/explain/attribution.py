@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from medcap_tf.caption import shares_of
 from medcap_tf.captioner import RunCaptioner
+from medcap_tf.graphs import graph_function
 from medcap_tf.models.captioning import Scored, Seen, shift_right
 from medcap_tf.models.visual import activations
 
@@ -51,10 +52,10 @@ class Attributor:
         size = captioner.config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         # Signatures, so that captions of all lengths share one graph: tracing takes seconds.
-        self._log_probs = tf.function(self._word_log_probs, input_signature=[pixels, tokens])
-        self._words = tf.function(self._word_maps, input_signature=[pixels, tokens, tokens])
-        self._logits = tf.function(self._word_logits, input_signature=[pixels, tokens])
-        self._gradients = tf.function(self._concept_gradients, input_signature=[tokens, tokens])
+        self._log_probs = graph_function(self._word_log_probs, input_signature=[pixels, tokens])
+        self._words = graph_function(self._word_maps, input_signature=[pixels, tokens, tokens])
+        self._logits = graph_function(self._word_logits, input_signature=[pixels, tokens])
+        self._gradients = graph_function(self._concept_gradients, input_signature=[tokens, tokens])
 
     def words(self, pixels: np.ndarray, tokens: np.ndarray, targets: np.ndarray | None = None) -> WordMaps:
         """Every word's maps, by one forward and one backward pass.
@@ -150,7 +151,7 @@ class LayerReader:
     def __init__(self, captioner: RunCaptioner, layers: Sequence[str]):
         """`layers`: Keras' names; raises InputError on one that gives no grid."""
         model = activations(captioner.model.encoder, list(layers)) if layers else None
-        self._read = model and tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False))
+        self._read = model and graph_function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False))
 
     def read(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [S, S, 3] -> by layer, float32 [h, w, C]."""

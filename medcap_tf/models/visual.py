@@ -19,6 +19,7 @@ from medcap_tf.models.concept_head import concept_centers, concept_shares
 
 PYRAMID_UNITS = 256
 _STAGES = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
+_SHOWN = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
 _WEIGHTS_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
@@ -92,6 +93,12 @@ def _feature_pyramid(network: keras.Model, cut: str, grid: int) -> Any:
 def cut_of(encoder: keras.Model) -> str:
     """The name of the layer whose output the regions are."""
     return encoder.output_names[0]
+
+
+def shown_layers(encoder: keras.Model) -> list[str]:
+    """The layers to show where nobody names others: early ones, whose maps are fine; those beyond the cut left out."""
+    present = {layer.name for layer in encoder.layers}
+    return [name for name in _SHOWN if name in present]
 
 
 def region_shape(encoder: keras.Model) -> tuple[int, int, int]:

@@ -16,8 +16,10 @@ import tensorflow as tf
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.decoding import DecodingResult
 from medcap_tf.errors import InputError
+from medcap_tf.graphs import graph_function
 from medcap_tf.models.captioning import Encoded
 from medcap_tf.models.fold import fold_encoder, layers_of
+from medcap_tf.models.visual import shown_layers
 from medcap_tf.serving.pixels import read_images
 from medcap_tf.serving.words import WordTables, sentence
 from medcap_tf.text import END, PAD, START
@@ -25,7 +27,6 @@ from medcap_tf.text import END, PAD, START
 CONCEPTS_SHOWN = 10
 CHANNELS_SHOWN = 16
 SIMILAR_SHOWN = 3
-LAYERS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
 
 Outputs = dict[str, tf.Tensor]
 
@@ -47,7 +48,7 @@ class ServedCaptioner(tf.Module):
             captioner: a loaded run, with its decoding options.
             folder: where the tables' files go, for as long as the module is not saved.
             captions: texts whose words the `text` signature is to know beside the vocabulary's own.
-            layers: what `activations` shows; None: those of LAYERS that the encoder has.
+            layers: what `activations` shows; None: `visual.shown_layers`.
             precision: the type that the encoder's convolutions compute in.
 
         Raises:
@@ -62,8 +63,7 @@ class ServedCaptioner(tf.Module):
         self.captioner, self.model = captioner, captioner.model
         self.retriever = captioner.model.retriever  # tracked: its variables are saved
         encoder = captioner.model.encoder
-        present = {layer.name for layer in encoder.layers}
-        self.layers = tuple(name for name in LAYERS if name in present) if layers is None else tuple(layers)
+        self.layers = tuple(shown_layers(encoder) if layers is None else layers)
         self.tables = WordTables(captioner.vocabulary, captions, folder)
         # The variables alone are saved: Keras would add a trace of every layer.
         self.weights = [
@@ -74,10 +74,10 @@ class ServedCaptioner(tf.Module):
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
         folded = fold_encoder(encoder, precision, constant=True)
-        self._see = tf.function(lambda x: _run(folded, x), input_signature=[pixels])
+        self._see = graph_function(lambda x: _run(folded, x), input_signature=[pixels])
         shown = fold_encoder(layers_of(encoder, self.layers), precision, keep=self.layers, constant=True)
         shown = layers_of(shown, self.layers)
-        self._maps = tf.function(lambda x: _run(shown, x), input_signature=[pixels])
+        self._maps = graph_function(lambda x: _run(shown, x), input_signature=[pixels])
 
     def signatures(self) -> dict[str, Any]:
         """The functions to save, by the names that a server calls them."""
@@ -92,7 +92,7 @@ class ServedCaptioner(tf.Module):
             "activations": (self._activations, files),
             "text": (self._read_text, captions),
         }
-        return {name: tf.function(call, input_signature=[spec]) for name, (call, spec) in specs.items()}
+        return {name: graph_function(call, input_signature=[spec]) for name, (call, spec) in specs.items()}
 
     def _caption_files(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> caption, stems string [B], score float32 [B], length int32 [B], valid bool [B]; of a run with

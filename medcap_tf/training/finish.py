@@ -29,7 +29,7 @@ def score_run(context: TrainingContext, splits: Splits, concept_names: dict[str,
     datastore = _datastore(context, splits.train, alone)
     datastore.save(run)
     _choose_retrieval(context, splits, alone, datastore, group_large(run, datastore))
-    captioner, tuned = _by_validation(context, splits, RunCaptioner.from_run(run, context.config), datastore)
+    captioner, tuned = _by_validation(context, splits, alone.with_retrieval_of(run, context.config), datastore)
     test = [record for record in splits.test if record.image_path]
     if context.config.decoder.semantic_source == "reference":  # which needs the answers
         test = [record for record in test if record.caption]

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
+from medcap_tf.graphs import graph_function
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.checkpoints import Saver, settle
 from medcap_tf.training.device import Device
@@ -213,7 +214,7 @@ def _compile(
     replicas = device.strategy.num_replicas_in_sync
     scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
 
-    @tf.function(jit_compile=stage.xla or None)
+    @graph_function(jit_compile=stage.xla or None)
     def replica_step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = stage.loss(batch, optimizer.iterations)
@@ -225,7 +226,7 @@ def _compile(
         optimizer.apply_gradients(zip(gradients, stage.variables))
         return loss
 
-    @tf.function(input_signature=[spec])
+    @graph_function(input_signature=[spec])
     def train_step(batch: Any) -> tf.Tensor:
         losses = device.strategy.run(replica_step, args=(batch,))
         loss = device.strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)

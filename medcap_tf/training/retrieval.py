@@ -19,6 +19,7 @@ from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
+from medcap_tf.graphs import graph_function
 from medcap_tf.models.inverted_lists import EXACT, Lists, build_lists, save_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows
 from medcap_tf.models.visual import pack
@@ -100,7 +101,7 @@ def _trial(parameters: RetrievalParameters | None, references: list[str], captio
 def _seen(captioner: RunCaptioner, records: Sequence[Record]) -> list[np.ndarray]:
     """The images as `visual.pack` keeps them, float16 [B, D], batch by batch."""
     model = captioner.model
-    see = tf.function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
+    see = graph_function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
     starts = range(0, len(records), _BATCH)
     chunks = (records[start : start + _BATCH] for start in starts)
     pixels = (np.stack([captioner.prepare(images.read_image(r.image_file)) for r in chunk]) for chunk in chunks)
@@ -121,7 +122,7 @@ def _generator(captioner: RunCaptioner) -> Callable[[list[np.ndarray]], tuple[li
     """Packed images by batch -> captions, and concept scores float32 [B, Q] where the run has concepts."""
     model, options = captioner.model, captioner.config.decoding
 
-    @tf.function(reduce_retracing=True)
+    @graph_function(reduce_retracing=True)
     def generate(packed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         encoded = model.encode_seen(model.unpack(packed))
         tokens = model.generate(encoded, options).tokens

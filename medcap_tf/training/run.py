@@ -19,6 +19,7 @@ from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.evaluate import score_concepts
 from medcap_tf.evaluation.score_files import write_scores
 from medcap_tf.files import write_text
+from medcap_tf.graphs import graph_function
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
 from medcap_tf.models.dropout import seed_dropout
@@ -237,7 +238,7 @@ def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
     if config.visual.trainable != "none":
         return _image_input(context, splits, augment=True)
     cache = _region_cache(context, splits)
-    compute = tf.function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
+    compute = graph_function(lambda pixels: pack(model.see(pixels)), reduce_retracing=True)
     compute = context.device.workers.local(compute)
 
     def fill(records: list[Record], view: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from medcap_tf.data.pipeline import WHOLE, Examples, Loader, batches
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.baselines import best_threshold
 from medcap_tf.evaluation.metrics import caption_scores
+from medcap_tf.graphs import graph_function
 from medcap_tf.models.captioning import CaptioningModel, Seen
 from medcap_tf.models.visual import set_trainable
 from medcap_tf.models.weights import save_weights
@@ -136,7 +137,7 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
             inputs = sampler(inputs, tf.stop_gradient(logits(seen, inputs, True)), step)
         return loss(batch["targets"], logits(seen, inputs, True)) * token_share(batch, replicas)
 
-    @tf.function(reduce_retracing=True)
+    @graph_function(reduce_retracing=True)
     def generate(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         encoded = model.encode_seen(see(batch["visual"], False))
         greedy = dataclasses.replace(config.decoding, beam_width=1)
@@ -183,7 +184,7 @@ def word_concept_scores(context: TrainingContext, examples: Examples) -> np.ndar
 
 
 def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
-    @tf.function(reduce_retracing=True)
+    @graph_function(reduce_retracing=True)
     def predict(pixels: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(model.see(pixels).concept_logits)
 
@@ -191,7 +192,7 @@ def _concepts_of_images(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tens
 
 
 def _concepts_of_words(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tensor]:
-    @tf.function(reduce_retracing=True)
+    @graph_function(reduce_retracing=True)
     def predict(inputs: tf.Tensor) -> tf.Tensor:
         return model.read(inputs[:, 1:]).concept_scores
 
