@@ -12,16 +12,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.commands import ROOT, run_forked
 
 # Small enough for seconds, large enough that every stage has several batches.
 SMALL = {
-    "visual": {"weights": "none", "image_size": 64, "layer": "conv3_block4_out", "grid": 16, "concept_epochs": 1},
+    "visual": {"weights": "none", "image_size": 32, "layer": "conv2_block3_out", "grid": 16, "concept_epochs": 1},
     "semantic": {"output": "sum", "embedding_size": 16, "units": 24, "attention_units": 16, "epochs": 2},
     "decoder": {"output": "sum", "embedding_size": 24, "units": 32, "attention_units": 16},
     "training": {"epochs": 2, "batch_size": 8, "precision": "float32", "deterministic": True, "seed": 3},
@@ -43,11 +42,16 @@ def pytest_collection_modifyitems(items):
 
 
 def run_command(*arguments, check=True, **options):
-    """Run one of the project's commands as a person would, in a fresh process."""
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
+    """Run one of the project's commands as a person would, in a process of its own; with options of `subprocess.run`,
+    or as a script that looks at what is imported (`-c`, `-X`), in a fresh one."""
+    given = [*map(str, arguments)]
+    if options or given[0] in ("-c", "-X"):
+        command = [sys.executable, *given]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
+    else:
+        done = run_forked(given)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stderr[-3000:]}")
+        raise AssertionError(f"{' '.join(given)} exited {done.returncode}:\n{done.stderr[-3000:]}")
     return done
 
 

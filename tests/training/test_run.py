@@ -35,7 +35,7 @@ def test_a_finished_run_holds_what_is_promised(small_run):
         "predictions.csv", "concepts.csv", "scores.json", "problems.json", "groups.csv", "groups.png",
     }  # fmt: skip
     written = json.loads((small_run / "config.json").read_text())
-    assert written["config"]["visual"]["image_size"] == 64
+    assert written["config"]["visual"]["image_size"] == 32
     assert written["versions"]["tensorflow"] == "2.15.1"
     with open(small_run / "history.csv") as file:
         assert [(row["stage"], row["epoch"]) for row in csv.DictReader(file)] == [
