@@ -84,23 +84,29 @@ class Captioner:
         return self._captioner.concept_names
 
     @overload
-    def caption(self, images: list[Any] | tuple[Any, ...]) -> list[Caption]: ...
+    def caption(self, images: list[Any] | tuple[Any, ...], abstain_from: float | None = None) -> list[Caption]: ...
     @overload
-    def caption(self, images: ImageInput) -> Caption: ...
+    def caption(self, images: ImageInput, abstain_from: float | None = None) -> Caption: ...
 
-    def caption(self, images: Any) -> Caption | list[Caption]:
+    def caption(self, images: Any, abstain_from: float | None = None) -> Caption | list[Caption]:
         """Caption one image or a list of them.
 
         Args:
             images: the path of a file (JPEG, PNG, TIFF, DICOM, ...); an array uint8 [H, W, 3] in RGB or [H, W] in gray;
                 a PIL image; or a list of these.
+            abstain_from: of images of this novelty (a percentile, 0 to 100) or more there is no caption but the reason,
+                in its `abstained`; None: of all there is one.
 
         Returns:
             A `Caption`, or a list of them in the same order. One that could not be read says why in its `error`.
+
+        Raises:
+            InputError: it shall abstain, and knows no novelty.
         """
-        if isinstance(images, (list, tuple)):
-            return list(self._captioner.caption(images))
-        return next(iter(self._captioner.caption([images])))
+        if not isinstance(images, (list, tuple)):
+            return self.caption([images], abstain_from)[0]
+        captions = self._captioner.caption(images)
+        return [one if abstain_from is None else one.unless_novel(abstain_from) for one in captions]
 
     def explain(
         self, caption: Caption | ImageInput, reference: str = "", layers: Sequence[str] | None = None

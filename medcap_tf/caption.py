@@ -14,6 +14,8 @@ from typing import Any, Union
 
 import numpy as np
 
+from medcap_tf.errors import InputError
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -71,6 +73,7 @@ class Caption:
     pooled: np.ndarray | None = None  # float32 [C], mean region
     confidence: float | None = None  # in 0..1, that no concept is named which the image does not have; None: unknown
     novelty: float | None = None  # 0..100, percentile of unlikeness to the training images; None: unknown
+    abstained: str = ""  # why there are no words although the image could be read; empty where there is no such reason
     signals: Mapping[str, float] = field(default_factory=dict)  # what the two are computed from; of a run
     error: str = ""
     image: np.ndarray | None = None  # uint8 [H, W, 3], where it came as an array
@@ -84,6 +87,25 @@ class Caption:
     def is_novel(self, novel_from: float = NOVEL_FROM) -> bool:
         """Whether the image is unlike the training images: from this percentile on."""
         return self.novelty is not None and self.novelty >= novel_from
+
+    def unless_novel(self, novel_from: float = NOVEL_FROM) -> Caption:
+        """The same caption; of an image that is unlike the training images nothing but why there is none.
+
+        Raises:
+            InputError: nobody knows how unlike it is.
+        """
+        if self.error:
+            return self
+        if self.novelty is None:
+            raise InputError(
+                "the model knows no novelty of images, so it cannot abstain: it was trained or exported by an earlier "
+                "version, or on fewer than 20 validation images; finish the run again by train.py --resume"
+            )
+        if not self.is_novel(novel_from):
+            return self
+        reason = f"{UNLIKE}: novelty {self.novelty:.1f} of 100, captions are given below {novel_from:g}"
+        kept = {name: getattr(self, name) for name in ("path", "image", "image_id", "pooled", "novelty", "signals")}
+        return Caption(abstained=reason, **kept)
 
     @property
     def text(self) -> str:
@@ -101,7 +123,10 @@ class Caption:
         if self.error:
             return f"<p><b>error:</b> {html.escape(self.error)}</p>"
         concepts = ", ".join(f"{html.escape(code)} {score:.2f}" for code, score in self.concepts)
-        return f"<p>{html.escape(self.text) or '(no words)'}<br><small>concepts: {concepts or 'none'}</small></p>"
+        trust = "" if self.confidence is None else f"; confidence {self.confidence:.2f}"
+        unlike = f"<br><b>{UNLIKE}</b>" if self.is_novel() else ""
+        words = html.escape(self.text or self.abstained) or "(no words)"
+        return f"<p>{words}<br><small>concepts: {concepts or 'none'}{trust}</small>{unlike}</p>"
 
     @property
     def key(self) -> str:

@@ -30,6 +30,9 @@ def _add_caption(commands: Any) -> None:
         "--novel-from", type=options.percentile, default=NOVEL_FROM, metavar="P",
         help=f"percentile of novelty from which on an image is called {UNLIKE} (default: %(default)g)",
     )  # fmt: skip
+    parser.add_argument(
+        "--abstain", action="store_true", help=f"give no caption of an image that is {UNLIKE}, and say so"
+    )
     options.add_decoding(parser)
     parser.set_defaults(run=_caption)
 
@@ -41,17 +44,19 @@ def _caption(args: argparse.Namespace) -> None:
     captioner = serving.exported(args) or options.load(args)
     failed, names = 0, captioner.concept_names
     for caption in captioner.caption(paths):
+        caption = caption.unless_novel(args.novel_from) if args.abstain else caption
         if args.json:
             values = _caption_json(caption, names, _word_scores(captioner, caption), args.novel_from)
             print(json.dumps(values, ensure_ascii=False))
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
         else:
-            print(
-                "\t".join([str(caption.path), caption.text, f"{caption.score:.4f}", *_trust(caption, args.novel_from)])
-            )
+            score = "" if caption.abstained else f"{caption.score:.4f}"
+            trust = options.trust_columns(caption.confidence, caption.novelty, args.novel_from)
+            print("\t".join([str(caption.path), caption.text, score, *trust]))
             concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
-            print(f"  concepts: {concepts or 'none'}", file=sys.stderr)
+            note = f"no caption: {caption.abstained}" if caption.abstained else f"concepts: {concepts or 'none'}"
+            print(f"  {note}", file=sys.stderr)
         failed += bool(caption.error)
     if failed:
         raise InputError(f"{failed} of {len(paths)} images could not be read")
@@ -65,15 +70,6 @@ def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
     return dict(zip(captioner.concepts, model.read(caption.tokens[None]).concept_scores.numpy()[0].tolist()))
 
 
-def _trust(caption: Any, novel_from: float) -> list[str]:
-    """Columns of a run with calibration: confidence, novelty, and a word where the image is unlike the training's."""
-    if caption.confidence is None and caption.novelty is None:
-        return []
-    values = (caption.confidence, "{:.3f}"), (caption.novelty, "{:.1f}")
-    unlike = [UNLIKE] if caption.is_novel(novel_from) else []
-    return ["" if value is None else form.format(value) for value, form in values] + unlike
-
-
 def _caption_json(
     caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float], novel_from: float
 ) -> dict[str, Any]:
@@ -84,7 +80,8 @@ def _caption_json(
     return {
         "path": str(caption.path),
         "caption": caption.text,
-        "score": caption.score,
+        "abstained": caption.abstained or None,
+        "score": None if caption.abstained else caption.score,
         "confidence": caption.confidence,
         "novelty": caption.novelty,
         "unlike_training": None if caption.novelty is None else caption.is_novel(novel_from),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medcap_tf.caption import NOVEL_FROM, UNLIKE, Caption
 from medcap_tf.errors import InputError
 
 RESEARCH = "Software for research, not a medical device."
@@ -101,6 +102,16 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     """A whole number from 0 on, for argparse."""
     return _at_least(0, text)
+
+
+def trust_columns(confidence: float | None, novelty: float | None, novel_from: float = NOVEL_FROM) -> list[str]:
+    """What stands after a caption's score: confidence, novelty, and a word where the image is unlike the training
+    images; nothing of a model that knows neither."""
+    if confidence is None and novelty is None:
+        return []
+    known = ((confidence, "{:.3f}"), (novelty, "{:.1f}"))
+    unlike = [UNLIKE] if Caption(novelty=novelty).is_novel(novel_from) else []
+    return ["" if value is None else form.format(value) for value, form in known] + unlike
 
 
 def percentile(text: str) -> float:

@@ -130,11 +130,13 @@ def _print_failure(path: Path, row: Mapping[str, Any] | InputError, as_json: boo
 def _print_row(path: Path, row: Mapping[str, Any], as_json: bool) -> None:
     texts = {name: row[name].decode(errors="replace") for name in ("caption", "stems")}
     score = float(row["score"])
+    trust = {name: float(row[name]) for name in ("confidence", "novelty") if name in row}
     if as_json:
         length = int(row["length"])
-        _print_json(path, {**texts, "score": score, "length": length, "valid": True, **_regions(row, length)})
+        _print_json(path, {**texts, "score": score, **trust, "length": length, "valid": True, **_regions(row, length)})
     else:
-        print(f"{path}\t{texts['caption']}\t{score:.4f}")
+        columns = options.trust_columns(trust.get("confidence"), trust.get("novelty"))
+        print("\t".join([str(path), texts["caption"], f"{score:.4f}", *columns]))
 
 
 def _regions(row: Mapping[str, Any], length: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medcap_tf.caption import Caption
+from medcap_tf.caption import UNLIKE, Caption
 from medcap_tf.evaluation.metrics import caption_parts, notes_on
 from medcap_tf.explain.claims import doubtful_claims
 from medcap_tf.explain.explanation import Explanation, shared_words
@@ -36,17 +36,17 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
         concept_names: what to call the concepts' codes, where known.
 
     Returns:
-        `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary; `doubts`,
-        the claims of the caption that should not be believed as they stand (see `claims`); `image`
-        (data URI `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the
-        tokens' probabilities; `words`, each with the shares of its probability that the image (`seen`) and similar
-        images (`copied`) gave, and `finding` where one names what was found; `maps`, those of
-        `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps for each word, as
-        of `regions.region_values`; `similar`, training images that count: `id` (empty where unknown), `caption`,
-        `weight`;
-        `concepts`, each with the model's own `score`, by which it is named (that of `caption --json`); its
-        `word_score`, what the classifier reads in the caption's words alone; `contributions`, what each
-        word gave to that in logits (None, any of the three: not known); `reference` (None where unknown); `layers`.
+        `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary;
+        `doubts`, the claims of the caption that should not be believed as they stand (see `claims`); `image` (data URI
+        `src`; `width` and `height` for its proportions); `caption`; `certainty`, the geometric mean of the tokens'
+        probabilities; `confidence` and `novelty` (None: unknown); `words`, each with the shares of its probability
+        that the image (`seen`) and similar images (`copied`) gave, and `finding` where one names what was found;
+        `maps`, those of `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps
+        for each word, as of `regions.region_values`; `similar`, training images that count: `id` (empty where
+        unknown), `caption`, `weight`; `concepts`, each with the model's own `score`, by which it is named (that of
+        `caption --json`); its `word_score`, what the classifier reads in the caption's words alone; `contributions`,
+        what each word gave to that in logits (None, any of the three: not known); `reference` (None where unknown);
+        `layers`.
     """
     caption = explanation.caption
     entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
@@ -61,6 +61,8 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
         "image": image_values(explanation.image),
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if has_words else None,
+        "confidence": _rounded(caption.confidence),
+        "novelty": _rounded(caption.novelty),
         "words": _words(explanation, concept_names or {}),
         "maps": {name: _shares(maps) for name, maps in known.items()},
         "regions": {name: word_regions(maps) for name, maps in known.items()},
@@ -79,7 +81,11 @@ def _name(caption: Caption) -> str:
 
 
 def _notes(explanation: Explanation) -> list[str]:
-    notes = [] if explanation.caption.words else ["The model generated no words."]
+    caption = explanation.caption
+    silent = f"No caption: {caption.abstained}." if caption.abstained else "The model generated no words."
+    notes = [] if caption.words else [silent]
+    if caption.is_novel() and not caption.abstained:
+        notes.append(f"This image is {UNLIKE} (novelty {caption.novelty:.1f} of 100): what is said of it means little.")
     if (explanation.image == explanation.image[0, 0]).all():
         notes.append("This image has a single color.")
     return notes

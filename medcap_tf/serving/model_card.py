@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medcap_tf import __version__
-from medcap_tf.caption import NOVEL_FROM, UNLIKE
+from medcap_tf.caption import NOVEL_FROM
 from medcap_tf.config import Config
 from medcap_tf.files import write_text
 from medcap_tf.models.calibration import Calibration
@@ -74,9 +74,9 @@ def _trust(calibration: Calibration | None, scores: Mapping[str, Any]) -> list[s
         lines = ["`confidence`: the probability that a caption names no concept that its image does not have."]
     if calibration and calibration.novelty:
         lines += [
-            "`novelty`: how unlike the training images an image is, as a percentile among "
-            f"{calibration.images} validation images; from {NOVEL_FROM:g} on, it is {UNLIKE}: distrust its caption,",
-            "whatever its confidence.",
+            "`novelty`: how unlike the training images an image is, as a percentile among",
+            f"{calibration.images} validation images; from {NOVEL_FROM:g} on, distrust its caption, whatever its",
+            "confidence.",
         ]
     known = {name: value for name, value in scores.get("calibration", {}).items() if value is not None}
     held = [f"| {name} | {value:.4f} |" for name, value in known.items()]

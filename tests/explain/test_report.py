@@ -127,6 +127,20 @@ def test_what_is_out_of_the_ordinary_is_said(explanation, notes):
     assert entry_of(explanation)["notes"] == notes
 
 
+def test_an_image_unlike_the_training_images_is_called_so():
+    known = explanation_of()
+    known = dataclasses.replace(known, caption=dataclasses.replace(known.caption, confidence=0.81234, novelty=99.25))
+    entry = entry_of(known)
+    assert (entry["confidence"], entry["novelty"]) == (0.8123, 99.25)
+    assert entry["notes"] == [
+        "This image is unlike the training images (novelty 99.2 of 100): what is said of it means little."
+    ]
+    silent = dataclasses.replace(explanation_of(words=()), caption=known.caption.unless_novel())
+    assert entry_of(silent)["notes"] == [f"No caption: {silent.caption.abstained}."]
+    unknown = entry_of(explanation_of())
+    assert unknown["confidence"] is None and unknown["novelty"] is None
+
+
 def test_an_unreadable_image_has_its_line_alone():
     entry = entry_of(Explanation(Caption(Path("in/bad.png"), error="in/bad.png: the file is empty")))
     assert entry == {"name": "bad.png", "path": "in/bad.png", "error": "in/bad.png: the file is empty"}

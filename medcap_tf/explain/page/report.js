@@ -3,7 +3,8 @@
 (() => {
   const COLORS = JSON.parse(document.getElementById("colors").textContent);
   const KINDS = { evidence: "Evidence", attention: "Attention", grad_cam: "Grad-CAM" };
-  const SCORES = { certainty: "the model's certainty", bleu_1: "BLEU-1", rouge_l: "ROUGE-L", meteor: "METEOR" };
+  const OWN_SCORES = { certainty: "the model's certainty", confidence: "the caption's confidence" };
+  const SCORES = { ...OWN_SCORES, bleu_1: "BLEU-1", rouge_l: "ROUGE-L", meteor: "METEOR" };
   const CANVAS_SIDE = 256; // pixels of the longer side; the browser stretches the smooth map further
   const byId = (id) => document.getElementById(id);
   const SMALL_SIDE = 128; // of the maps of findings, which stand in a row
@@ -103,12 +104,15 @@
     }
 
     certainty() {
-      const value = this.entry.certainty;
-      return typeof value === "number" ? element("span", {}, `certainty ${value.toFixed(2)}`) : null;
+      const { certainty, confidence, novelty } = this.entry;
+      const known = [["certainty", certainty, 2], ["confidence", confidence, 2], ["novelty", novelty, 0]]
+        .filter(([, value]) => typeof value === "number")
+        .map(([name, value, digits]) => `${name} ${value.toFixed(digits)}`);
+      return known.length ? element("span", {}, known.join(", ")) : null;
     }
 
     score(name) {
-      const value = name === "certainty" ? this.entry.certainty : this.entry.reference?.scores[name];
+      const value = name in OWN_SCORES ? this.entry[name] : this.entry.reference?.scores[name];
       return typeof value === "number" ? value : -1;
     }
 
