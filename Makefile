@@ -36,10 +36,10 @@ demo: $(INSTALLED) $(PHANTOMS_DRAWN) ## draw a data set, train on it, caption so
 	@echo "The images are in $(PHANTOMS)/. Try: $(PYTHON_HERE) -m medcap_tf --help"
 
 test: $(INSTALLED) ## every test; those that need a graphics processor skip by themselves
-	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS)
+	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 quick: $(INSTALLED) ## the tests without the slow ones
-	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) -m "not slow"
+	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow"
 
 lint: $(INSTALLED) ## format, lint, types
 	$(PYTHON_HERE) -m ruff format --check .

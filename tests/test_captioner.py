@@ -26,6 +26,12 @@ def captioner(small_run):
     return RunCaptioner.load(small_run, {"decoding.batch_size": 3, "decoding.neighbors": 0})
 
 
+def with_decoding(captioner, run, **settings):
+    """The same network under other decoding options."""
+    options = {f"decoding.{name}": value for name, value in settings.items()}
+    return captioner.with_retrieval_of(RunFolder(run), captioner.config.replace(options))
+
+
 @pytest.fixture(scope="module")
 def paths(phantoms):
     return sorted((phantoms / "test" / "images").iterdir())
@@ -66,11 +72,10 @@ def test_a_batch_of_broken_images_alone(captioner, tmp_path):
     assert [bool(c.error) for c in captioner.caption([tmp_path / "a.png", tmp_path / "b.png"])] == [True, True]
 
 
-def test_a_wider_beam_is_no_less_probable(small_run, paths):
+def test_a_wider_beam_is_no_less_probable(captioner, small_run, paths):
     # Of the decoder alone: a beam may lose the greedy path, and does where whole captions are copied.
-    settings = {"decoding.length_penalty": 0, "decoding.neighbors": 0}
     greedy, wide = (
-        list(RunCaptioner.load(small_run, {**settings, "decoding.beam_width": k}).caption(paths)) for k in (1, 5)
+        list(with_decoding(captioner, small_run, length_penalty=0.0, beam_width=k).caption(paths)) for k in (1, 5)
     )
     most = SMALL["decoding"]["max_length"]
     totals = [[c.score * min(len(c.words) + 1, most) for c in captions] for captions in (greedy, wide)]
@@ -78,10 +83,9 @@ def test_a_wider_beam_is_no_less_probable(small_run, paths):
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_no_word_is_written_twice_where_none_may(small_run, paths, width):
+def test_no_word_is_written_twice_where_none_may(captioner, small_run, paths, width):
     def captions(**settings):
-        named = {f"decoding.{name}": value for name, value in settings.items()}
-        return list(RunCaptioner.load(small_run, {"decoding.beam_width": width, **named}).caption(paths))
+        return list(with_decoding(captioner, small_run, neighbors=32, beam_width=width, **settings).caption(paths))
 
     as_ever, free, once = captions(), captions(no_repeat_ngram=0), captions(no_repeat_ngram=1)
     assert [c.tokens.tolist() for c in as_ever] == [c.tokens.tolist() for c in free]
@@ -101,15 +105,14 @@ def test_what_is_no_run_says_so(tmp_path, small_run):
         RunCaptioner.load(half)
 
 
-def with_retrieval(run, parameters, count):
+def with_retrieval(alone, run, parameters, count):
     """The run with neighbors of parameters that training may not have chosen."""
-    alone = RunCaptioner.load(run, {"decoding.neighbors": 0})
     return alone.with_retrieval(Datastore.load(RunFolder(run)), parameters, count)
 
 
 @pytest.fixture(scope="module")
-def retrieving(small_run):
-    return with_retrieval(small_run, RetrievalParameters(0.9, 0.02, 0.5), 4)
+def retrieving(captioner, small_run):
+    return with_retrieval(captioner, small_run, RetrievalParameters(0.9, 0.02, 0.5), 4)
 
 
 def test_the_score_with_neighbors_is_that_of_the_mixture(retrieving, paths):
@@ -120,9 +123,9 @@ def test_the_score_with_neighbors_is_that_of_the_mixture(retrieving, paths):
         assert spoken.mean() == pytest.approx(caption.score, abs=1e-4)
 
 
-def test_a_neighbor_that_is_the_image_itself_is_copied(small_run, phantoms, paths):
+def test_a_neighbor_that_is_the_image_itself_is_copied(captioner, small_run, phantoms):
     # At this temperature the nearest training image alone counts, and the decoder does not.
-    captioner = with_retrieval(small_run, RetrievalParameters(0.0, 0.01, 0.5), 1)
+    captioner = with_retrieval(captioner, small_run, RetrievalParameters(0.0, 0.01, 0.5), 1)
     path = phantoms / "train" / "images" / "train00003.png"
     (caption,) = captioner.caption([path])
     reference = captioner.vocabulary.encode(Datastore.load(RunFolder(small_run)).records[3].caption)[:12]
