@@ -29,8 +29,28 @@ SMALL = {
 }
 
 
-def pytest_collection_modifyitems(items):
-    """Skip what needs a GPU, saying so, where there is none; TensorFlow is asked only if such a test was chosen."""
+def pytest_collection_modifyitems(config, items):
+    """Slow tests first, and those that need a GPU skipped, saying so, where there is none."""
+    if workers := getattr(config, "workerinput", {}).get("workercount"):
+        _begin_with_slow(items, workers)
+    _skip_without_gpu(items)
+
+
+def _begin_with_slow(items, workers):
+    """Each worker begins with its share of the tests, in their order: with the slow ones, so that what it takes from
+    others at the end is quick."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = [
+        item
+        for n in range(workers)
+        for kind in (slow, quick)
+        for item in kind[len(kind) * n // workers : len(kind) * (n + 1) // workers]
+    ]
+
+
+def _skip_without_gpu(items):
+    """TensorFlow is asked only if such a test was chosen."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

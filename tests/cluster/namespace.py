@@ -22,7 +22,7 @@ PORT = 6379
 
 
 class Namespace:
-    """Processes inside it, and two Ray nodes of one processor each."""
+    """Processes inside it, and Ray nodes."""
 
     def __init__(self, name):
         self.name = name
@@ -54,10 +54,10 @@ class Namespace:
         assert process.wait(300) == 0, process.log.read_text()[-3000:]
         return process.log.read_text()
 
-    def start_node(self, head):
-        """A Ray node of one processor; returns its process, whose children the node is."""
+    def start_node(self, head, processors=1):
+        """A Ray node of so many processors; returns its process, whose children the node is."""
         place = ["--head", f"--port={PORT}", "--include-dashboard=false"] if head else [f"--address=127.0.0.1:{PORT}"]
-        options = ["--num-cpus=1", "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
+        options = [f"--num-cpus={processors}", "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
         node = self.start("-m", "ray.scripts.scripts", "start", *place, *options)
         wait_for(lambda: "Ray runtime started" in node.log.read_text() or node.poll() is not None, "a Ray node")
         assert node.poll() is None, node.log.read_text()

@@ -12,23 +12,25 @@ pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 from medcap_tf.config import Config
 from medcap_tf.data.feature_cache import FeatureCache, fingerprint
 from medcap_tf.data.records import read_dataset
-from tests.cluster.namespace import loopback_alone
+from tests.cluster.namespace import PORT, loopback_alone
 from tests.conftest import run_command
 
 pytestmark = pytest.mark.slow
+TWO_WORKERS = ("--address", f"127.0.0.1:{PORT}", "--workers", "2")
 
 
 @pytest.fixture(scope="module")
 def inside():
-    """A network namespace with loopback alone."""
+    """A network namespace with loopback alone, and in it a Ray node of two processors."""
     with loopback_alone() as namespace:
+        namespace.start_node(head=True, processors=2)
         yield namespace
 
 
 def test_a_split_has_the_scores_of_medcap_evaluate(inside, first_version, phantoms, tmp_path):
     arguments = ["evaluate", first_version / "run", "--data", phantoms, "--split", "valid", "--out"]
     run_command("-m", "medcap_tf", *arguments, tmp_path / "one")
-    inside.run("-m", "medcap_tf", "cluster", *arguments, tmp_path / "two", "--workers", "2")
+    inside.run("-m", "medcap_tf", "cluster", *arguments, tmp_path / "two", *TWO_WORKERS)
     for name in ("predictions.csv", "concepts.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     one, two = (json.loads((tmp_path / name / "scores.json").read_text())["model"] for name in ("one", "two"))
@@ -49,8 +51,7 @@ def test_features_are_those_that_a_training_finds(inside, first_version, phantom
         phantoms,
         "--out",
         tmp_path / "run",
-        "--workers",
-        "2",
+        *TWO_WORKERS,
         "--set",
         *given,
     ]
