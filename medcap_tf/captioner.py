@@ -5,6 +5,7 @@ Axes: B images, S pixels a side, h x w regions of C channels, T tokens, Q concep
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,7 @@ class RunCaptioner:
         self.config, self.vocabulary, self.datastore = config, vocabulary, datastore
         self.model = dataclasses.replace(model, concepts_from_image=concepts_from_image)
         self.concepts, self.thresholds, self.concept_names = concepts.codes, concepts.thresholds, concepts.names
-        self._whole_calibration = calibration
-        self.calibration = calibration and calibration.fitting(model.retriever is not None)
+        self._calibrate_by(calibration)
         size = config.visual.image_size
         pixels, numbers = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         words = tf.TensorSpec([None, None], tf.int32)
@@ -126,9 +126,14 @@ class RunCaptioner:
         return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore, self._whole_calibration)
 
     def with_calibration(self, calibration: Calibration | None) -> RunCaptioner:
-        """The same captioner with other probabilities and percentiles; None: without."""
-        concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
-        return RunCaptioner(self.config, self.model, self.vocabulary, concepts, self.datastore, calibration)
+        """The same captioner, graphs included, with other probabilities and percentiles; None: without."""
+        other = copy.copy(self)
+        other._calibrate_by(calibration)
+        return other
+
+    def _calibrate_by(self, calibration: Calibration | None) -> None:
+        self._whole_calibration = calibration
+        self.calibration = calibration and calibration.fitting(self.model.retriever is not None)
 
     def caption(
         self,
@@ -183,7 +188,9 @@ class RunCaptioner:
             words[row, : len(ids)] = ids
         numbers = np.array(own if len(own) else [-1] * len(pixels), np.int32)
         with naming_settings(f"{len(pixels)} images", [f"decoding.batch_size={self.config.decoding.batch_size}"]):
-            out = {name: value.numpy() for name, value in self._generate(np.stack(pixels), words, numbers).items()}
+            # Calibrated outside of the graph, which is the same before and after validation has chosen.
+            generated = self._calibrated(self._generate(np.stack(pixels), words, numbers))
+            out = {name: value.numpy() for name, value in generated.items()}
         return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
 
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
@@ -225,7 +232,7 @@ class RunCaptioner:
         reading = None if model.semantic is None else model.read(generated.tokens)
         if reading is not None:
             out["word_importance"] = reading.word_importance
-        return {**out, **self.judge(encoded, reading)}
+        return {**out, **self._signals(encoded, reading)}
 
     def judge(self, encoded: Encoded, reading: Reading | None) -> dict[str, tf.Tensor]:
         """How far generated captions can be trusted, as far as the run knows, in the graph.
@@ -238,16 +245,23 @@ class RunCaptioner:
             `concept_scores` float32 [B, Q], `confidence` and `novelty` float32 [B], and what they are computed from
             (see `calibration.signals_of`).
         """
+        return self._calibrated(self._signals(encoded, reading))
+
+    def _signals(self, encoded: Encoded, reading: Reading | None) -> dict[str, tf.Tensor]:
         scores = None if reading is None else self.model.concept_scores(encoded, reading)
         words = None if reading is None else reading.concept_scores
         out = signals_of(encoded, scores, words, self.thresholds.get("words"))
-        known = {"concept_scores": scores}
-        if self.calibration is not None:
-            known = {
-                "concept_scores": None if scores is None else self.calibration.probabilities(scores),
-                "confidence": self.calibration.confidence_of(out),
-                "novelty": self.calibration.novelty_of(out),
-            }
+        return out if scores is None else {**out, "concept_scores": scores}
+
+    def _calibrated(self, out: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if self.calibration is None:
+            return out
+        scores = out.get("concept_scores")
+        known = {
+            "concept_scores": None if scores is None else self.calibration.probabilities(scores),
+            "confidence": self.calibration.confidence_of(out),
+            "novelty": self.calibration.novelty_of(out),
+        }
         return {**out, **{name: value for name, value in known.items() if value is not None}}
 
     def _to_caption(self, row: dict[str, Any]) -> Caption:
