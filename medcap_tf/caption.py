@@ -69,6 +69,7 @@ class Caption:
     retrieval_share: np.ndarray | None = None  # float32 [n] in 0..1, what similar images gave; None: unknown, or none
     similar: tuple[tuple[str, float], ...] = ()  # captions of similar images with their weights, where known
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
+    concept_names: Mapping[str, str] = field(default_factory=dict)  # what the data called codes, where it did
     concept_scores: np.ndarray | None = None  # float32 [Q] in 0..1, of all codes the run knows, named or not
     pooled: np.ndarray | None = None  # float32 [C], mean region
     confidence: float | None = None  # in 0..1, that no concept is named which the image does not have; None: unknown
@@ -122,7 +123,7 @@ class Caption:
         """For a notebook: the caption, its concepts and their scores."""
         if self.error:
             return f"<p><b>error:</b> {html.escape(self.error)}</p>"
-        concepts = ", ".join(f"{html.escape(code)} {score:.2f}" for code, score in self.concepts)
+        concepts = ", ".join(f"{html.escape(self.concept_names.get(c, c))} {score:.2f}" for c, score in self.concepts)
         trust = "" if self.confidence is None else f"; confidence {self.confidence:.2f}"
         unlike = f"<br><b>{UNLIKE}</b>" if self.is_novel() else ""
         words = html.escape(self.text or self.abstained) or "(no words)"

@@ -281,6 +281,7 @@ class RunCaptioner:
             image_share=row["image_share"][:length] if "image_share" in row else None,
             word_importance=row["word_importance"][:length] if "word_importance" in row else None,
             concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
+            concept_names=self.concept_names,
             concept_scores=row.get("concept_scores"),
             confidence=_number(row, "confidence"),
             novelty=_number(row, "novelty"),

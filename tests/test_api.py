@@ -81,6 +81,7 @@ def test_from_data_to_an_export_in_three_lines(phantoms, tmp_path, path):
     folder = medcap_tf.export(tmp_path / "run", tmp_path / "served" / "medcap")
     run, export = medcap_tf.load(tmp_path / "run"), medcap_tf.load(folder.parent)
     assert export.is_export and not run.is_export
+    assert export.concept_names == run.concept_names and run.concept_names
     assert export.caption(path).text == run.caption(path).text
     assert export.caption(cv2.imread(str(path))[..., ::-1]).text == run.caption(path).text
     explanation = export.explain(path)

@@ -54,5 +54,7 @@ def test_it_keeps_the_path_of_a_file_and_the_pixels_of_an_array():
 def test_a_notebook_shows_concepts_best_first_and_no_markup_of_the_words():
     shown = Caption(words=("<b>mass</b>",), concepts=(("C2", 0.75), ("C1", 0.5)))._repr_html_()
     assert shown == "<p>&lt;b&gt;mass&lt;/b&gt;<br><small>concepts: C2 0.75, C1 0.50</small></p>"
+    named = Caption(concepts=(("C2", 0.75), ("C1", 0.5)), concept_names={"C1": "Cyst & more"})._repr_html_()
+    assert "concepts: C2 0.75, Cyst &amp; more 0.50" in named
     assert "(no words)" in Caption()._repr_html_() and "concepts: none" in Caption()._repr_html_()
     assert Caption(error="a < b")._repr_html_() == "<p><b>error:</b> a &lt; b</p>"

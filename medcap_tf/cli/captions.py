@@ -42,11 +42,11 @@ def _caption(args: argparse.Namespace) -> None:
 
     paths = find_files(args.images)
     captioner = serving.exported(args) or options.load(args)
-    failed, names = 0, captioner.concept_names
+    failed = 0
     for caption in captioner.caption(paths):
         caption = caption.unless_novel(args.novel_from) if args.abstain else caption
         if args.json:
-            values = _caption_json(caption, names, _word_scores(captioner, caption), args.novel_from)
+            values = _caption_json(caption, _word_scores(captioner, caption), args.novel_from)
             print(json.dumps(values, ensure_ascii=False))
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
@@ -54,6 +54,7 @@ def _caption(args: argparse.Namespace) -> None:
             score = "" if caption.abstained else f"{caption.score:.4f}"
             trust = options.trust_columns(caption.confidence, caption.novelty, args.novel_from)
             print("\t".join([str(caption.path), caption.text, score, *trust]))
+            names = caption.concept_names
             concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
             note = f"no caption: {caption.abstained}" if caption.abstained else f"concepts: {concepts or 'none'}"
             print(f"  {note}", file=sys.stderr)
@@ -70,9 +71,7 @@ def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
     return dict(zip(captioner.concepts, model.read(caption.tokens[None]).concept_scores.numpy()[0].tolist()))
 
 
-def _caption_json(
-    caption: Any, names: Mapping[str, str], word_scores: Mapping[str, float], novel_from: float
-) -> dict[str, Any]:
+def _caption_json(caption: Any, word_scores: Mapping[str, float], novel_from: float) -> dict[str, Any]:
     from medcap_tf.explain.regions import word_regions
 
     if caption.error:
@@ -90,7 +89,12 @@ def _caption_json(
         "regions": word_regions(caption.word_maps) if caption.words else [],
         "word_importance": None if caption.word_importance is None else caption.word_importance.tolist(),
         "concepts": [
-            {"code": code, "name": names.get(code, ""), "score": score, "word_score": word_scores.get(code)}
+            {
+                "code": code,
+                "name": caption.concept_names.get(code, ""),
+                "score": score,
+                "word_score": word_scores.get(code),
+            }
             for code, score in caption.concepts
         ],
     }

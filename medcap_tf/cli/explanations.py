@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,14 +107,14 @@ def _explain(args: argparse.Namespace) -> None:
     bar = tqdm(clock.each("explanations", explanations), total=count, unit="image", leave=False)
     errors: list[str] = []
     sheets: list[tuple[str, list[Claim]]] = []
-    drawn = _drawn(args, bar, captioner.concept_names, clock, errors)
+    drawn = _drawn(args, bar, clock, errors)
     if args.sheet:
-        drawn = _with_sheets(args, drawn, explainer, captioner.concept_names, sheets)
+        drawn = _with_sheets(args, drawn, explainer, sheets)
     audited, title = args.model / "audit.json", f"Captions of {args.model.resolve().name}, and why"
     audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
     worst_by = SCORE if args.data or args.worst else ""
     with clock.part("report"):
-        print(write_report(args.out / "report.html", drawn, title, audit, captioner.concept_names, worst_by))
+        print(write_report(args.out / "report.html", drawn, title, audit, worst_by))
     if args.sheet:
         from medcap_tf.explain.sheet import write_table
 
@@ -139,7 +139,6 @@ def _explainer(args: argparse.Namespace, captioner: RunCaptioner) -> Explainer:
 def _drawn(
     args: argparse.Namespace,
     explanations: Iterable[Explanation],
-    concept_names: Mapping[str, str],
     clock: Clock,
     errors: list[str],
 ) -> Iterator[Explanation]:
@@ -155,11 +154,11 @@ def _drawn(
             tqdm.write(f"error: {explanation.caption.error}", file=sys.stderr)
         if not args.no_pictures:
             with clock.part("pictures"):
-                written = write_pictures(explanation, args.out, args.dpi, args.pdf, concept_names)
+                written = write_pictures(explanation, args.out, args.dpi, args.pdf)
             print(*written, sep="\n", end="\n" if written else "")
         if args.maps:
             with clock.part("maps"):
-                for path in write_maps(explanation, args.out, args.maps, concept_names):
+                for path in write_maps(explanation, args.out, args.maps):
                     print(path)
         yield explanation
 
@@ -168,7 +167,6 @@ def _with_sheets(
     args: argparse.Namespace,
     explanations: Iterable[Explanation],
     explainer: Explainer,
-    names: Mapping[str, str],
     sheets: list[tuple[str, list[Claim]]],
 ) -> Iterator[Explanation]:
     """The explanations, each with its sheet drawn; the claims go into `sheets`."""
@@ -178,8 +176,8 @@ def _with_sheets(
 
     for explanation in explanations:
         if not explanation.caption.error:
-            claims = claims_of(explanation, names)
-            claims = claims_of(explanation, names, explainer.erase(explanation, claims))
+            claims = claims_of(explanation)
+            claims = claims_of(explanation, explainer.erase(explanation, claims))
             path = args.out / f"{file_name(explanation.caption.path)}.sheet.png"
             save(partial(sheet_figure, explanation, claims), path, args.dpi, args.pdf)
             print(path)

@@ -28,12 +28,11 @@ CHANNEL_SIDE = 40  # pixels, at most
 SCORES_SHOWN = ("bleu_1", "rouge_l", "meteor")
 
 
-def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+def entry_of(explanation: Explanation) -> dict[str, Any]:
     """All that a page shows of one image.
 
     Args:
         explanation: of one image, captioned or not.
-        concept_names: what to call the concepts' codes, where known.
 
     Returns:
         `name` and `path`; `error` (why there is nothing else, or ""); `notes` on what is out of the ordinary;
@@ -57,19 +56,19 @@ def entry_of(explanation: Explanation, concept_names: Mapping[str, str] | None =
     return {
         **entry,
         "notes": _notes(explanation),
-        "doubts": _doubts(explanation, known, concept_names or {}),
+        "doubts": _doubts(explanation, known),
         "image": image_values(explanation.image),
         "caption": caption.text,
         "certainty": round(math.exp(min(caption.score, 0)), 4) if has_words else None,
         "confidence": _rounded(caption.confidence),
         "novelty": _rounded(caption.novelty),
-        "words": _words(explanation, concept_names or {}),
+        "words": _words(explanation),
         "maps": {name: _shares(maps) for name, maps in known.items()},
         "regions": {name: word_regions(maps) for name, maps in known.items()},
         "similar": [
             {"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar
         ],
-        "concepts": _concepts(explanation, concept_names or {}),
+        "concepts": _concepts(explanation),
         "reference": _reference(explanation) if explanation.reference else None,
         "layers": [_layer(name, maps) for name, maps in explanation.layers.items()],
     }
@@ -91,10 +90,11 @@ def _notes(explanation: Explanation) -> list[str]:
     return notes
 
 
-def _doubts(explanation: Explanation, maps: Mapping[str, np.ndarray], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _doubts(explanation: Explanation, maps: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The claims that the caption's first maps, or the image's own concepts, contradict, or that no model can know."""
-    concepts = [names.get(code, code) for code, _ in explanation.caption.concepts]
-    found = doubtful_claims(explanation.caption.words, next(iter(maps.values()), None), concepts)
+    caption = explanation.caption
+    concepts = [caption.concept_names.get(code, code) for code, _ in caption.concepts]
+    found = doubtful_claims(caption.words, next(iter(maps.values()), None), concepts)
     return [doubt._asdict() for doubt in found]
 
 
@@ -113,7 +113,7 @@ def _data_uri(kind: str, data: np.ndarray) -> str:
     return f"data:{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
-def _words(explanation: Explanation, concept_names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _words(explanation: Explanation) -> list[dict[str, Any]]:
     words, stems = explanation.caption.words, explanation.caption.stems
     importance = _numbers(explanation.reading.importance) if explanation.reading else [None] * len(words)
     copied, seen = (
@@ -121,7 +121,7 @@ def _words(explanation: Explanation, concept_names: Mapping[str, str]) -> list[d
         for shares in (explanation.retrieval_share, explanation.image_share)
     )
     shared = shared_words(words, explanation.reference)
-    found = finding_words(explanation, concept_names)
+    found = finding_words(explanation)
     return [
         {
             "word": word,
@@ -146,7 +146,7 @@ def _numbers(values: np.ndarray, digits: int = 4) -> list:
     return np.round(values.astype(np.float64), digits).tolist()
 
 
-def _concepts(explanation: Explanation, names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _concepts(explanation: Explanation) -> list[dict[str, Any]]:
     read = explanation.reading
     contributions = {code: _numbers(row) for (code, _), row in zip(read.concepts, read.contributions)} if read else {}
     own = {**explanation.concept_scores, **dict(explanation.caption.concepts)}
@@ -154,7 +154,7 @@ def _concepts(explanation: Explanation, names: Mapping[str, str]) -> list[dict[s
     rows = [
         {
             "code": code,
-            "name": names.get(code, ""),
+            "name": explanation.caption.concept_names.get(code, ""),
             "score": _rounded(own.get(code)),
             "word_score": _rounded(by_words.get(code)),
             "contributions": contributions.get(code),

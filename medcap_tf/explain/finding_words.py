@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from medcap_tf.explain.explanation import Explanation
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 from medcap_tf.text import Normalizer
@@ -17,16 +15,12 @@ _SETTING = (
 )
 
 
-def finding_words(explanation: Explanation, concept_names: Mapping[str, str]) -> list[bool]:
+def finding_words(explanation: Explanation) -> list[bool]:
     """For each word of the caption, whether a concept of the image is named by it, in any form with the same stem, and
-    is a finding; without concepts' names, whether phantoms have such findings.
-
-    Args:
-        explanation: of one captioned image.
-        concept_names: what to call the concepts' codes, where known.
-    """
+    is a finding; without concepts' names, whether phantoms have such findings."""
     read = explanation.reading.concepts if explanation.reading else ()
-    names = [concept_names.get(code, "") for code, _ in (*explanation.caption.concepts, *read)]
+    known = explanation.caption.concept_names
+    names = [known.get(code, "") for code, _ in (*explanation.caption.concepts, *read)]
     normalizer = Normalizer()
     wanted = set(normalizer.stems(" ".join([*names, *sorted(FINDING_WORDS)])))
     wanted -= set(normalizer.stems(" ".join([_SETTING, *sorted(PLACE_WORDS)])))

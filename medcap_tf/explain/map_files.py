@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,9 +22,7 @@ from medcap_tf.files import write_bytes
 FORMATS = ("png", "npy", "dicom")
 
 
-def write_maps(
-    explanation: Explanation, folder: Path, formats: Sequence[str], concept_names: Mapping[str, str] | None = None
-) -> list[Path]:
+def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write the maps of one image's words, those that say most (the first of `Explanation.word_maps`).
 
     Args:
@@ -34,7 +32,6 @@ def write_maps(
             where the caption's highest map is; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a
             DICOM file: `NAME.map.03.dcm`, secondary captures, and `NAME.map.seg.dcm`, a segmentation, of the words that
             name findings, or of all where none does.
-        concept_names: what to call the concepts' codes, where known.
 
     Raises:
         InputError: a package is missing, or a DICOM file lacks what a derived object refers to.
@@ -53,7 +50,7 @@ def write_maps(
         write_bytes(written[-1], buffer.getvalue())
     source = read_source(explanation.caption.path) if "dicom" in formats else None
     if source is not None:
-        found = finding_words(explanation, concept_names or {})
+        found = finding_words(explanation)
         words = [i for i, finding in enumerate(found) if finding] or list(range(len(found)))
         written += write_captures(source, explanation, kind, words, folder, name)
         written += write_segmentation(source, explanation, kind, words, folder / f"{name}.map.seg.dcm")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Callable
@@ -26,7 +25,6 @@ def write_pictures(
     folder: Path,
     dpi: int = 110,
     pdf: bool = False,
-    concept_names: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Draw one image's explanation.
 
@@ -35,7 +33,6 @@ def write_pictures(
         folder: where to; it exists.
         dpi: pixels an inch: 110 for a screen, 300 for print.
         pdf: a PDF of each figure too.
-        concept_names: what to call the concepts' codes, where known.
 
     Returns:
         The files: `NAME.KIND.png` for each kind of `Explanation.word_maps`, `NAME.words.png`, `NAME.layer.LAYER.png`,
@@ -45,13 +42,13 @@ def write_pictures(
     if explanation.caption.error:
         return []
     name, written = file_name(explanation.caption.path), []
-    for kind, draw in _figures(explanation, concept_names).items():
+    for kind, draw in _figures(explanation).items():
         written.append(folder / f"{name}.{kind}.png")
         save(draw, written[-1], dpi, pdf)
     return [*written, *_write_numbers(explanation, folder, name)]
 
 
-def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) -> dict[str, Callable[[int], Figure]]:
+def _figures(explanation: Explanation) -> dict[str, Callable[[int], Figure]]:
     """By kind, what draws the figure at given pixels an inch."""
     drawings: dict[str, Callable[[int], Figure]] = {}
     if explanation.caption.words:
@@ -60,7 +57,7 @@ def _figures(explanation: Explanation, concept_names: Mapping[str, str] | None) 
     readings = [("generated", explanation.reading), ("reference", explanation.reference_reading)]
     if any(reading for _, reading in readings):
         read = [(title, reading) for title, reading in readings if reading]
-        drawings["words"] = partial(strip_figure, read, concept_names=concept_names)
+        drawings["words"] = partial(strip_figure, read, concept_names=explanation.caption.concept_names)
     for layer, maps in explanation.layers.items():
         drawings[f"layer.{layer}"] = partial(layer_figure, layer, maps)
     if explanation.methods:

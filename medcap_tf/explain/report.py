@@ -35,7 +35,6 @@ def write_report(
     explanations: Iterable[Explanation],
     title: str = "Captions and their explanations",
     audit: Mapping[str, Any] | None = None,
-    concept_names: Mapping[str, str] | None = None,
     worst_by: str = "",
 ) -> Path:
     """Write the page atomically; memory holds one image at a time.
@@ -45,14 +44,13 @@ def write_report(
         explanations: taken one after another, each written before the next is asked for.
         title: the page's heading.
         audit: the content of `audit.json`; its tables stand ahead of the images.
-        concept_names: what to call the concepts' codes, where known.
         worst_by: a score by which the page opens, lowest first, among those of `entries.SCORES_SHOWN`; empty: the
             page opens in the order given.
 
     Returns:
         The path.
     """
-    entries = (entry_of(one, concept_names) for one in explanations)
+    entries = (entry_of(one) for one in explanations)
     beside = path.with_name(f".{path.name}")
     try:
         with open(beside, "w", encoding="utf-8", newline="\n") as file:

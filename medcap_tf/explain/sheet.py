@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,23 +84,21 @@ def _is_last(ends: Sequence[bool], place: int) -> bool:
     return ends[place] and not any(ends[place + 1 : place + 2])
 
 
-def claims_of(
-    explanation: Explanation, concept_names: Mapping[str, str], erased: Sequence[Erased | None] | None = None
-) -> list[Claim]:
+def claims_of(explanation: Explanation, erased: Sequence[Erased | None] | None = None) -> list[Claim]:
     """The claims of a caption, in its order; empty for one without words.
 
     Args:
         explanation: of one image.
-        concept_names: what to call the concepts' codes.
         erased: for each claim, of the same explanation; None: not measured.
     """
     words, maps = explanation.caption.words, next(iter(explanation.word_maps().values()))
     if not words:
         return []
-    names = {code: concept_names.get(code, code) for code, _ in explanation.caption.concepts}
+    known = explanation.caption.concept_names
+    names = {code: known.get(code, code) for code, _ in explanation.caption.concepts}
     doubts = doubtful_claims(words, maps, list(names.values()))
     claims = []
-    for number, (start, end) in enumerate(phrases(words, finding_words(explanation, concept_names))):
+    for number, (start, end) in enumerate(phrases(words, finding_words(explanation))):
         grid, text = maps[start:end].mean(0), " ".join(words[start:end])
         own = tuple(str(doubt) for doubt in doubts if start <= doubt.word < end)
         sources = _sources(explanation, start, end, ConceptNames(names))

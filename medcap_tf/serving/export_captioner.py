@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,8 +19,6 @@ _BATCH = 16
 class ExportCaptioner:
     """A version folder, ready to caption."""
 
-    concept_names: ClassVar[dict[str, str]] = {}  # an export holds codes alone
-
     def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None):
         """Load; raises InputError where the folder is no export of this package, or is given settings: its decoding
         options are fixed."""
@@ -30,6 +28,8 @@ class ExportCaptioner:
             self._model: Any = tf.saved_model.load(str(folder))
             self._explain = self._model.signatures["explain"]
             self._threshold = float(self._model.concept_threshold)
+            names = self._model.concept_names.numpy() if hasattr(self._model, "concept_names") else ()
+            self.concept_names = {code.decode(): name.decode() for code, name in names}
             self._size = self._model.signatures["image"].structured_input_signature[1]["image"].shape[1]
         except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError) as error:
             raise InputError(f"{folder}: no export of this package that can be loaded ({error})") from error

@@ -69,7 +69,9 @@ class ServedCaptioner(tf.Module):
         self.weights = [
             weight for name, part in captioner.model.parts().items() if name != "encoder" for weight in part.weights
         ]
-        # For whoever loads the export as a captioner; no signature reads it.
+        # For whoever loads the export as a captioner; no signature reads these.
+        named = [pair for pair in captioner.concept_names.items() if pair[0] in captioner.concepts]
+        self.concept_names = tf.Variable(tf.constant(named, tf.string, [len(named), 2]), trainable=False)
         self.concept_threshold = tf.Variable(captioner.concept_threshold, trainable=False, dtype=tf.float32)
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
@@ -108,9 +110,9 @@ class ServedCaptioner(tf.Module):
 
     def _explain(self, image_bytes: tf.Tensor) -> Outputs:
         """string [B] -> the same, tokens string [B, T], attention float32 [B, T, h, w], word_importance float32
-        [B, T], concept string and concept_score float32 [B, K], best first; copied float32 [B, T], similar string and
-        similar_weight float32 [B, M], the nearest first; of a run whose words have evidence, evidence float32
-        [B, T, g, g], what each place added to the word's logit, and image_share float32 [B, T]."""
+        [B, T], concept and concept_name string and concept_score float32 [B, K], best first; copied float32 [B, T],
+        similar string and similar_weight float32 [B, M], the nearest first; of a run whose words have evidence,
+        evidence float32 [B, T, g, g], what each place added to the word's logit, and image_share float32 [B, T]."""
         pixels, valid = self._read(image_bytes)
         encoded = self._encode(pixels)
         generated = self._generate(encoded)
@@ -132,7 +134,8 @@ class ServedCaptioner(tf.Module):
         return {"valid": valid, **{name: _only(valid, _strongest(x)) for name, x in maps.items()}}
 
     def _read_text(self, caption: tf.Tensor) -> Outputs:
-        """string [B] -> tokens string [B, T], word_importance float32 [B, T], concept and concept_score [B, K]."""
+        """string [B] -> tokens string [B, T], word_importance float32 [B, T], concept, concept_name and concept_score
+        [B, K]."""
         tokens = self.tables.encode(caption, self.captioner.config.text.max_words)
         valid = tf.ones_like(tokens[:, 0], tf.bool)
         read = {} if self.model.semantic is None else self.model.read(tokens)._asdict()
@@ -176,8 +179,9 @@ class ServedCaptioner(tf.Module):
         scores = known.get("concept_scores", tf.zeros([tf.size(valid), 0]))
         codes = self.captioner.concepts
         best, place = tf.math.top_k(scores, min(CONCEPTS_SHOWN, len(codes)))
-        named = tf.gather(tf.constant(codes, tf.string), place)
-        shown = {"word_importance": importance, "concept": named, "concept_score": best}
+        names = [self.captioner.concept_names.get(code, "") for code in codes]
+        code, name = (tf.gather(tf.constant(texts, tf.string, [len(codes)]), place) for texts in (codes, names))
+        shown = {"word_importance": importance, "concept": code, "concept_name": name, "concept_score": best}
         return {name: _only(valid, value) for name, value in shown.items()}
 
     def _sources(self, generated: DecodingResult, encoded: Encoded, valid: tf.Tensor) -> Outputs:

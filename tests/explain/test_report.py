@@ -54,9 +54,9 @@ def entries_in(page: Path) -> list[dict]:
 def test_an_entry_holds_what_the_arrays_hold():
     reference = WordReading(("mass", "seen"), np.array([0.75, 0.25], np.float32), (), np.zeros((0, 2), np.float32))
     layers = {"conv": np.stack([np.full((2, 3), value, np.float32) for value in (0, 5, 2)], -1)}
-    entry = entry_of(
-        explanation_of(reference="Mass seen.", reference_reading=reference, layers=layers), {CUI: "a tumor"}
-    )
+    explanation = explanation_of(reference="Mass seen.", reference_reading=reference, layers=layers)
+    named = dataclasses.replace(explanation.caption, concept_names={CUI: "a tumor"})
+    entry = entry_of(dataclasses.replace(explanation, caption=named))
     assert entry["caption"] == "brain masses left"
     assert entry["certainty"] == pytest.approx(np.exp(-0.5), abs=1e-4)
     assert [word["shared"] for word in entry["words"]] == [False, True, False]
@@ -108,9 +108,9 @@ def test_claims_that_should_not_be_believed_are_listed():
     words = ("arrow", "left", "lung")
     grid = np.zeros((3, 2, 2), np.float32)
     grid[:, :, 0] = 0.5  # on the image's left, where by convention the patient's right is
-    caption = Caption(words=words, stems=words, attention=grid, concepts=(("C1", 0.9),))
+    caption = Caption(words=words, stems=words, attention=grid, concepts=(("C1", 0.9),), concept_names={"C1": "Chest"})
     explanation = Explanation(caption, np.arange(48, dtype=np.uint8).reshape(4, 4, 3), attention=grid)
-    found = [(doubt["rule"], doubt["claim"]) for doubt in entry_of(explanation, {"C1": "Chest"})["doubts"]]
+    found = [(doubt["rule"], doubt["claim"]) for doubt in entry_of(explanation)["doubts"]]
     assert found == [("mark", "arrow"), ("side", "left lung")]
 
 
@@ -215,9 +215,12 @@ def page(tmp_path_factory):
 @pytest.fixture
 def opened(browser, page):
     """The page, fresh; afterwards no complaint may stand in the console, and nothing may have been asked for."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
     browser.set_window_size(1280, 900)
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(page.as_uri())
+    WebDriverWait(browser, 60).until(lambda it: it.find_elements("css selector", "button.word"), "it draws no words")
     yield browser
     assert browser.get_log("browser") == []
     events = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]

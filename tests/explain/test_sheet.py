@@ -44,14 +44,16 @@ def explanation():
     maps[3:6] = 0
     maps[3:6, 3, 3] = 1
     share = np.array([0.9, 0.9, 0, 0, 0, 0, 0.1, 0.1], np.float32)
-    caption = Caption(words=words, stems=words, attention=maps, concepts=(("C1", 0.93), ("C2", 0.8)))
+    caption = Caption(
+        words=words, stems=words, attention=maps, concepts=(("C1", 0.93), ("C2", 0.8)), concept_names=NAMES
+    )
     image = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
     similar = (("img7", "Chest film of another", 0.6),)
     return Explanation(caption, image, maps, retrieval_share=share, similar=similar)
 
 
 def test_where_each_claim_comes_from(explanation):
-    chest, effusion, arrow = claims_of(explanation, NAMES)
+    chest, effusion, arrow = claims_of(explanation)
     assert chest.sources == ("concept Chest (0.80)", "similar image img7 (90% of its probability)")
     assert effusion.text == "small pleural effusion" and effusion.sources == ("concept Pleural effusion (0.93)",)
     assert effusion.regions[0].place == "lower third, image right"
@@ -61,14 +63,14 @@ def test_where_each_claim_comes_from(explanation):
 
 def test_what_erasure_says():
     claims = claims_of(
-        Explanation(Caption(words=("cyst",), stems=("cyst",)), attention=np.ones((1, 2, 2))), {}, [Erased(1.5, -0.1)]
+        Explanation(Caption(words=("cyst",), stems=("cyst",)), attention=np.ones((1, 2, 2))), [Erased(1.5, -0.1)]
     )
     assert claims[0].effect == "painted over: -1.50 nats a word (+0.10 for an equal area elsewhere)"
     assert claims[0]._replace(erased=Erased(0.2, None)).effect.endswith("(no equal area elsewhere)")
 
 
 def test_the_table_and_the_figure(explanation, tmp_path):
-    claims = claims_of(explanation, NAMES, [None, Erased(1.5, 0.25), None])
+    claims = claims_of(explanation, [None, Erased(1.5, 0.25), None])
     before = explanation.image.copy()
     assert sheet_figure(explanation, claims, 50) is not None
     assert (explanation.image == before).all()

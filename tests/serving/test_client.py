@@ -113,7 +113,8 @@ def test_rest_in_rows_health_and_metadata(server):
     body = json.dumps({"signature_name": "text", "instances": [{"caption": "chest"}, {"caption": ""}]}).encode()
     with urllib.request.urlopen(f"{server.rest}/v1/models/medcap:predict", body) as answer:
         rows = json.load(answer)["predictions"]
-    assert len(rows) == 2 and set(rows[0]) == {"tokens", "word_importance", "concept", "concept_score"}
+    assert len(rows) == 2
+    assert set(rows[0]) == {"tokens", "word_importance", "concept", "concept_name", "concept_score"}
     with urllib.request.urlopen(f"{server.rest}/v1/models/medcap/metadata") as answer:
         signatures = json.load(answer)["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) >= {"serving_default", "image", "explain", "activations", "text"}

@@ -11,6 +11,7 @@ from medcap_tf.caption import shares_of
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.images import read_image
 from medcap_tf.explain.attribution import Attributor, LayerReader
+from medcap_tf.phantoms import CONCEPTS
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,7 @@ REASONS = {
     "tokens": ((T,), object),
     "word_importance": ((T,), np.float32),
     "concept": ((K,), object),
+    "concept_name": ((K,), object),
     "concept_score": ((K,), np.float32),
 }
 PROMISED = {
@@ -112,6 +114,8 @@ def test_served_captions_are_the_runs_own(server, files, own):
         scores = dict(zip([code.decode() for code in found["concept"][row]], found["concept_score"][row]))
         for code, score in caption.concepts[:K]:
             assert scores[code] == pytest.approx(score, abs=1e-3)
+        names = [name.decode() for name in found["concept_name"][row]]
+        assert names == [CONCEPTS[code] for code in scores]
 
 
 def test_served_reasons_tell_what_was_copied_and_from_whom_as_the_run_does(server, files, small_run, image_paths):
