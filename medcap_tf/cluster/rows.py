@@ -6,7 +6,6 @@ Axes: n words of the caption, h x w regions.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,7 +24,8 @@ COLUMNS = pa.schema(
         ("score", pa.float32()),  # mean log-probability a token, nats
         ("concepts", pa.list_(pa.string())),  # codes, best first
         ("concept_scores", pa.list_(pa.float32())),  # of these
-        ("confidence", pa.float32()),  # the tokens' mean probability, geometric: exp(score)
+        ("confidence", pa.float32()),  # that no concept is named wrongly; null of models that do not know
+        ("novelty", pa.float32()),  # percentile among the validation images; null likewise
         ("error", pa.string()),  # null where there is a caption
     ]
 )
@@ -40,7 +40,7 @@ EXPLAINED = pa.schema(
         ("boxes", pa.list_(_GRID)),  # each word's regions: left, top, right, bottom in shares of the image
     ]
 )
-TEXT_COLUMNS = ("path", "caption", "score", "concepts", "confidence", "error")  # of the CSV
+TEXT_COLUMNS = ("path", "caption", "score", "concepts", "confidence", "novelty", "error")  # of the CSV
 _SHOWN = 20  # reasons of failures
 
 
@@ -55,7 +55,8 @@ def to_row(name: str, caption: Caption) -> dict[str, Any]:
         "score": caption.score,
         "concepts": [code for code, _ in caption.concepts],
         "concept_scores": [score for _, score in caption.concepts],
-        "confidence": math.exp(caption.score),
+        "confidence": caption.confidence,
+        "novelty": caption.novelty,
     }
 
 

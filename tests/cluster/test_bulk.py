@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -44,8 +45,9 @@ def write_part(folder, number, captions, worker):
 @pytest.fixture
 def job(tmp_path):
     good = Caption(words=("a", "mass"), stems=("a", "mass"), score=-0.5, concepts=(("C1", 0.75), ("C2", 0.5)))
+    trusted = dataclasses.replace(good, confidence=0.625, novelty=87.5)
     folder = Folder(str(tmp_path))
-    write_part(folder, 0, [("/a.png", good), ("/b.png", Caption(error="/b.png: empty"))], "x:1")
+    write_part(folder, 0, [("/a.png", trusted), ("/b.png", Caption(error="/b.png: empty"))], "x:1")
     write_part(folder, 1, [("/c.png", Caption(error="/c.png: empty")), ("/d,.png", good)], "x:2")
     write_part(folder, 2, [("/e.png", Caption(score=0.0))], "x:1")
     return folder
@@ -69,7 +71,7 @@ def test_the_csv_has_a_line_an_image(job, tmp_path):
         lines = list(csv.DictReader(file))
     assert [line["path"] for line in lines] == ["/a.png", "/b.png", "/c.png", "/d,.png", "/e.png"]
     assert lines[0]["caption"] == "a mass" and lines[0]["concepts"] == "C1;C2"
-    assert float(lines[0]["confidence"]) == pytest.approx(0.6065, abs=1e-4)  # exp(-0.5)
+    assert [(line["confidence"], line["novelty"]) for line in lines[:4:3]] == [("0.625", "87.5"), ("", "")]
     assert lines[1]["error"] == "/b.png: empty" and lines[1]["score"] == ""
 
 
