@@ -18,20 +18,25 @@ def captioner(small_run):
     return RunCaptioner.load(small_run)
 
 
-def test_every_method_draws_every_concept(captioner):
-    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+@pytest.fixture
+def shape(captioner):
+    return (captioner.config.visual.image_size,) * 2 + (3,)
+
+
+def test_every_method_draws_every_concept(captioner, shape):
+    pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
     assert list(pictures) == list(METHODS)
     for name, picture in pictures.items():
         assert picture.dtype == np.uint8, name
         assert name == "integrated_gradients" or np.ptp(picture) > 0, name  # of a flat sigmoid it is next to none
-        assert name == "activations" or picture.shape == (64, 64, 3)
+        assert name == "activations" or picture.shape == shape
     figure = methods_figure({"C1": pictures, "C2": pictures}, (100, 60), dpi=50)
     assert len(figure.axes) == 2 * len(METHODS)
 
 
-def test_an_image_of_one_color_is_drawn_too(captioner):
-    pixels = np.zeros((64, 64, 3), np.uint8)
+def test_an_image_of_one_color_is_drawn_too(captioner, shape):
+    pixels = np.zeros(shape, np.uint8)
     (pictures,) = ConceptMethods(captioner, METHODS).draw(pixels, [(captioner.concepts[0], 0.5)]).values()
     assert len(pictures) == len(METHODS)
 
