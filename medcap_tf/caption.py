@@ -108,6 +108,10 @@ class Caption:
         kept = {name: getattr(self, name) for name in ("path", "image", "image_id", "pooled", "novelty", "signals")}
         return Caption(abstained=reason, **kept)
 
+    def concept_label(self, code: str) -> str:
+        """What the data called a concept, or else its code."""
+        return self.concept_names.get(code, code)
+
     @property
     def text(self) -> str:
         """The caption as one line."""
@@ -123,7 +127,7 @@ class Caption:
         """For a notebook: the caption, its concepts and their scores."""
         if self.error:
             return f"<p><b>error:</b> {html.escape(self.error)}</p>"
-        concepts = ", ".join(f"{html.escape(self.concept_names.get(c, c))} {score:.2f}" for c, score in self.concepts)
+        concepts = ", ".join(f"{html.escape(self.concept_label(code))} {score:.2f}" for code, score in self.concepts)
         trust = "" if self.confidence is None else f"; confidence {self.confidence:.2f}"
         unlike = f"<br><b>{UNLIKE}</b>" if self.is_novel() else ""
         words = html.escape(self.text or self.abstained) or "(no words)"

@@ -49,6 +49,7 @@ class RunCaptioner:
         concepts_from_image = "image" in concepts.thresholds
         self.config, self.vocabulary, self.datastore = config, vocabulary, datastore
         self.model = dataclasses.replace(model, concepts_from_image=concepts_from_image)
+        self._concept_list = concepts
         self.concepts, self.thresholds, self.concept_names = concepts.codes, concepts.thresholds, concepts.names
         self._calibrate_by(calibration)
         size = config.visual.image_size
@@ -92,8 +93,7 @@ class RunCaptioner:
 
     def with_retrieval_of(self, run: RunFolder, config: Config) -> RunCaptioner:
         """The same network under a configuration, with the similar images and calibration that the run chose."""
-        concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
-        alone = RunCaptioner(config, self.model, self.vocabulary, concepts, calibration=_calibration(run))
+        alone = RunCaptioner(config, self.model, self.vocabulary, self._concept_list, calibration=_calibration(run))
         values = run.read_retrieval() if config.decoding.neighbors else None
         if values is None:
             return alone
@@ -122,8 +122,7 @@ class RunCaptioner:
         contents, known = datastore.contents(), len(self.concepts)
         retriever = Retriever(datastore.features, tokens, columns, known, contents, count, parameters, lists)
         model = dataclasses.replace(self.model, retriever=retriever)
-        concepts = ConceptList(self.concepts, self.thresholds, self.concept_names)
-        return RunCaptioner(self.config, model, self.vocabulary, concepts, datastore, self._whole_calibration)
+        return RunCaptioner(self.config, model, self.vocabulary, self._concept_list, datastore, self._whole_calibration)
 
     def with_calibration(self, calibration: Calibration | None) -> RunCaptioner:
         """The same captioner, graphs included, with other probabilities and percentiles; None: without."""
@@ -134,6 +133,12 @@ class RunCaptioner:
     def _calibrate_by(self, calibration: Calibration | None) -> None:
         self._whole_calibration = calibration
         self.calibration = calibration and calibration.fitting(self.model.retriever is not None)
+        # The score from which on a concept is named, by the image (and its neighbors) or else by the words.
+        threshold = self.thresholds.get("image", self.thresholds.get("words", 0.5))
+        if self.model.retriever:
+            threshold = self.model.retriever.parameters.concept_threshold
+        calibrated = self.calibration and float(self.calibration.probabilities(tf.constant(threshold)))
+        self.concept_threshold = threshold if calibrated is None else calibrated
 
     def caption(
         self,
@@ -209,14 +214,6 @@ class RunCaptioner:
         neighbors = self.model.retriever.retrieve(self._pool(pixels[None]))
         pairs = zip(neighbors.rows.numpy()[0][:count].tolist(), neighbors.weight.numpy()[0].tolist())
         return [(self.datastore.records[row], weight) for row, weight in pairs]
-
-    @property
-    def concept_threshold(self) -> float:
-        """The score from which on a concept is named, by the image (and its neighbors) or else by the words."""
-        threshold = self.thresholds.get("image", self.thresholds.get("words", 0.5))
-        if self.model.retriever:
-            threshold = self.model.retriever.parameters.concept_threshold
-        return float(self.calibration.probabilities(tf.constant(threshold))) if self.calibration else threshold
 
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
         model, options = self.fast_model, self.config.decoding

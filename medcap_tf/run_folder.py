@@ -88,21 +88,14 @@ class RunFolder:
         Raises:
             InputError: the file is broken.
         """
-        if not self.retrieval.is_file():
-            return None
-        values = read_json(self.retrieval)
-        if not isinstance(values, dict):
-            raise InputError(f"{self.retrieval}: cannot be read; finish the run again by train.py --resume")
-        if "level" in values:  # as earlier versions called it
+        values = _read_optional(self.retrieval, "finish the run again by train.py --resume")
+        if values and "level" in values:  # as earlier versions called it
             values["decoder_similarity"] = values.pop("level")
         return values
 
     def write_retrieval(self, parameters: Mapping[str, float] | None) -> None:
         """What `read_retrieval` reads; None removes it."""
-        if parameters is None:
-            self.retrieval.unlink(missing_ok=True)
-        else:
-            write_text(self.retrieval, json.dumps(dict(parameters), indent=2) + "\n")
+        _write_optional(self.retrieval, parameters)
 
     def read_baselines(self) -> dict[str, Any] | None:
         """What validation images have chosen for the baselines, by name; None in runs of earlier versions.
@@ -110,16 +103,11 @@ class RunFolder:
         Raises:
             InputError: the file is broken.
         """
-        if not self.baselines.is_file():
-            return None
-        values = read_json(self.baselines)
-        if not isinstance(values, dict):
-            raise InputError(f"{self.baselines}: cannot be read; move it away to leave the tuned baselines out")
-        return values
+        return _read_optional(self.baselines, "move it away to leave the tuned baselines out")
 
     def write_baselines(self, values: Mapping[str, Any]) -> None:
         """What `read_baselines` reads."""
-        write_text(self.baselines, json.dumps(dict(values), indent=2) + "\n")
+        _write_optional(self.baselines, values)
 
     def read_calibration(self) -> dict[str, Any] | None:
         """What makes probabilities and percentiles of scores, by name; None in runs of earlier versions.
@@ -127,19 +115,11 @@ class RunFolder:
         Raises:
             InputError: the file is broken.
         """
-        if not self.calibration.is_file():
-            return None
-        values = read_json(self.calibration)
-        if not isinstance(values, dict):
-            raise InputError(f"{self.calibration}: cannot be read; move it away to do without confidence and novelty")
-        return values
+        return _read_optional(self.calibration, "move it away to do without confidence and novelty")
 
     def write_calibration(self, values: Mapping[str, Any] | None) -> None:
         """What `read_calibration` reads; None removes it."""
-        if values is None:
-            self.calibration.unlink(missing_ok=True)
-        else:
-            write_text(self.calibration, json.dumps(dict(values), indent=2) + "\n")
+        _write_optional(self.calibration, values)
 
     def read_scores(self) -> dict[str, Any]:
         """The scores of the test split; empty in a run that is not scored."""
@@ -160,3 +140,21 @@ def _as_written(path: Path) -> Iterator[None]:
             f"{path}: cannot be read ({type(error).__name__}: {error}); it is not as train.py wrote it: bring it back, "
             "or train again"
         ) from error
+
+
+def _read_optional(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The object in a JSON file that a run need not have; raises InputError where something else is in it."""
+    if not path.is_file():
+        return None
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: cannot be read; {remedy}")
+    return values
+
+
+def _write_optional(path: Path, values: Mapping[str, Any] | None) -> None:
+    """What `_read_optional` reads; None removes it."""
+    if values is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_text(path, json.dumps(dict(values), indent=2) + "\n")

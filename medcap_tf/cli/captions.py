@@ -54,8 +54,7 @@ def _caption(args: argparse.Namespace) -> None:
             score = "" if caption.abstained else f"{caption.score:.4f}"
             trust = options.trust_columns(caption.confidence, caption.novelty, args.novel_from)
             print("\t".join([str(caption.path), caption.text, score, *trust]))
-            names = caption.concept_names
-            concepts = ", ".join(f"{names.get(code, code)} {score:.2f}" for code, score in caption.concepts)
+            concepts = ", ".join(f"{caption.concept_label(code)} {score:.2f}" for code, score in caption.concepts)
             note = f"no caption: {caption.abstained}" if caption.abstained else f"concepts: {concepts or 'none'}"
             print(f"  {note}", file=sys.stderr)
         failed += bool(caption.error)

@@ -93,7 +93,7 @@ def _notes(explanation: Explanation) -> list[str]:
 def _doubts(explanation: Explanation, maps: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The claims that the caption's first maps, or the image's own concepts, contradict, or that no model can know."""
     caption = explanation.caption
-    concepts = [caption.concept_names.get(code, code) for code, _ in caption.concepts]
+    concepts = [caption.concept_label(code) for code, _ in caption.concepts]
     found = doubtful_claims(caption.words, next(iter(maps.values()), None), concepts)
     return [doubt._asdict() for doubt in found]
 

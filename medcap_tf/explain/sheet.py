@@ -94,8 +94,7 @@ def claims_of(explanation: Explanation, erased: Sequence[Erased | None] | None =
     words, maps = explanation.caption.words, next(iter(explanation.word_maps().values()))
     if not words:
         return []
-    known = explanation.caption.concept_names
-    names = {code: known.get(code, code) for code, _ in explanation.caption.concepts}
+    names = {code: explanation.caption.concept_label(code) for code, _ in explanation.caption.concepts}
     doubts = doubtful_claims(words, maps, list(names.values()))
     claims = []
     for number, (start, end) in enumerate(phrases(words, finding_words(explanation))):

@@ -70,7 +70,7 @@ class ServedCaptioner(tf.Module):
             weight for name, part in captioner.model.parts().items() if name != "encoder" for weight in part.weights
         ]
         # For whoever loads the export as a captioner; no signature reads these.
-        named = [pair for pair in captioner.concept_names.items() if pair[0] in captioner.concepts]
+        named = list(captioner.concept_names.items())
         self.concept_names = tf.Variable(tf.constant(named, tf.string, [len(named), 2]), trainable=False)
         self.concept_threshold = tf.Variable(captioner.concept_threshold, trainable=False, dtype=tf.float32)
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
