@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,16 @@ def pytest_collection_modifyitems(config, items):
     if workers := getattr(config, "workerinput", {}).get("workercount"):
         _begin_with_slow(items, workers)
     _skip_without_gpu(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The same weights and noise in every run of a test and of its fixtures, whatever ran before it."""
+    random.seed(0)
+    if tf := sys.modules.get("tensorflow"):  # not imported for tests that need none
+        tf.random.set_seed(0)
+    if np := sys.modules.get("numpy"):
+        np.random.seed(0)
 
 
 def _begin_with_slow(items, workers):

@@ -79,7 +79,10 @@ def retrieving(**thresholds):
     vocabulary = Vocabulary.build(captions, Normalizer())
     model = CaptioningModel.build(config, len(vocabulary), len(CODES))
     records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
-    datastore = Datastore(records, np.random.default_rng(0).uniform(0, 1, (2, 256)).astype(np.float16))
+    own = model.encode(tf.image.resize(tf.io.decode_png(png()), [32, 32])[None]).pooled.numpy()
+    near = own * np.random.default_rng(0).uniform(0.5, 1.5, own.shape)
+    features = np.concatenate([near, own[:, ::-1]])
+    datastore = Datastore(records, features.astype(np.float16))
     # At this temperature the nearest image alone counts.
     alone = RunCaptioner(config, model, vocabulary, ConceptList(tuple(CODES), {"image": 0.3, **thresholds}))
     return alone.with_retrieval(datastore, RetrievalParameters(0.0, 1e-4, 0.5)), captions
