@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "memory": set(),
     "phantoms": {"data"},  # which real images there are to draw into
     "run_folder": {"config", "text"},
-    "data": {"caption", "config", "run_folder", "text"},
+    "data": {"caption", "config", "graphs", "run_folder", "text"},
     "models": set(),
     "models/attention": set(),
     "models/dropout": set(),

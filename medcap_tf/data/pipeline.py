@@ -18,6 +18,7 @@ from medcap_tf.config import DataConfig
 from medcap_tf.data import images
 from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
+from medcap_tf.graphs import untuned
 from medcap_tf.text import END, START, Vocabulary
 
 # rows int64 [n] of a batch, rng -> array [n, ...]: whatever the visual side of a batch is. By a third argument, a
@@ -155,4 +156,4 @@ def batches(
             batch["visual"] = tf.ensure_shape(loaded, [None, *shape])
         return batch
 
-    return shared.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return untuned(shared.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from medcap_tf.data.formats import PNG_START
+from medcap_tf.graphs import untuned
 from medcap_tf.serving.files import MAX_PIXELS
 
 # A progressive JPEG may ask for its pixels to be gone through any number of times.
@@ -33,7 +34,7 @@ def read_images(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     # A file that cannot be read raises, and its element is dropped; the last element is there to be the only one.
     last = tf.data.Dataset.from_tensors((-1, tf.zeros([size, size, 3])))
     kept = read.ignore_errors(log_warning=False).concatenate(last)
-    row, pixels = kept.batch(tf.size(files, tf.int64) + 1).get_single_element()
+    row, pixels = untuned(kept.batch(tf.size(files, tf.int64) + 1)).get_single_element()
     places, count = row[:-1, None], tf.size(files)
     valid = tf.scatter_nd(places, tf.ones_like(row[:-1]), [count]) > 0
     return tf.scatter_nd(places, pixels[:-1], [count, size, size, 3]), valid

@@ -26,6 +26,11 @@ def test_batches_are_padded_to_their_longest_caption(records):
     assert first["concepts"].numpy().tolist() == [[1, 0], [0, 0], [1, 0]]
 
 
+def test_no_thread_tunes_them(records):
+    """An iterator's end could wait for it, up to a minute."""
+    assert batches(examples(records), 2).options().autotune.enabled is False
+
+
 def test_batches_without_words_have_one_shape(records):
     with_words, without = (list(batches(examples(records[:4]), 2, words=words)) for words in (True, False))
     assert {name for batch in without for name in batch} == {"rows", "concepts"}
