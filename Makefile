@@ -4,6 +4,10 @@ DEMO_VALID ?= 150
 DEMO_TEST ?= 150
 DEMO_SEED ?= 1
 DEMO_CAPTIONS ?= 4
+LARGE_TRAIN ?= 6000
+LARGE_VALID ?= 500
+LARGE_TEST ?= 500
+LARGE_SEED ?= 2
 TEST_WORKERS ?= 2
 OUT ?= runs/study
 # CUDA's libraries, where NVIDIA's driver answers: 2 GB more to download. `make venv CUDA_EXTRA=` leaves them out.
@@ -17,8 +21,11 @@ AUDIT := build/audit
 PHANTOMS := runs/phantoms
 PHANTOMS_DRAWN := runs/.phantoms-$(DEMO_TRAIN)-$(DEMO_VALID)-$(DEMO_TEST)-$(DEMO_SEED)
 DEMO := runs/demo
+LARGE_PHANTOMS := runs/phantoms_large
+LARGE_DRAWN := runs/.large_phantoms-$(LARGE_TRAIN)-$(LARGE_VALID)-$(LARGE_TEST)-$(LARGE_SEED)
+LARGE := runs/large
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick lint check docs audit-deps results clean
+.PHONY: help venv demo large test quick lint check docs audit-deps results clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -34,6 +41,11 @@ demo: $(INSTALLED) $(PHANTOMS_DRAWN) ## draw a data set, train on it, caption so
 	@echo
 	@echo "The run is in $(DEMO)/: scores.json, predictions.csv and history.csv are for reading."
 	@echo "The images are in $(PHANTOMS)/. Try: $(PYTHON_HERE) -m medcap_tf --help"
+
+large: $(INSTALLED) $(LARGE_DRAWN) ## the same on five times as many images (an hour), then what its explanations are worth
+	$(PYTHON_HERE) train.py --data $(LARGE_PHANTOMS) --out $(LARGE) --config assets/phantoms_large.json \
+		$(if $(wildcard $(LARGE)/config.json),--resume)
+	$(PYTHON_HERE) -m medcap_tf audit $(LARGE) --data $(LARGE_PHANTOMS)
 
 test: $(INSTALLED) ## every test; those that need a graphics processor skip by themselves
 	$(PYTHON_HERE) -m pytest -n $(TEST_WORKERS) --dist worksteal
@@ -87,4 +99,10 @@ $(PHANTOMS_DRAWN): | $(INSTALLED)
 	rm -rf $(PHANTOMS) runs/.phantoms-*
 	$(PYTHON_HERE) -m medcap_tf phantoms $(PHANTOMS) --train $(DEMO_TRAIN) --valid $(DEMO_VALID) --test $(DEMO_TEST) \
 		--seed $(DEMO_SEED)
+	@touch $@
+
+$(LARGE_DRAWN): | $(INSTALLED)
+	rm -rf $(LARGE_PHANTOMS) runs/.large_phantoms-*
+	$(PYTHON_HERE) -m medcap_tf phantoms $(LARGE_PHANTOMS) --train $(LARGE_TRAIN) --valid $(LARGE_VALID) \
+		--test $(LARGE_TEST) --seed $(LARGE_SEED)
 	@touch $@

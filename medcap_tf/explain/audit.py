@@ -31,6 +31,7 @@ from medcap_tf.files import write_text
 from medcap_tf.text import SPECIAL
 
 DRAWS = 4  # noisy copies of an image
+WORDS = 4  # of a caption, for deletion and insertion: images differ more than the words of one
 
 
 def audit(
@@ -113,13 +114,18 @@ def _areas(
     true: Sequence[WordMaps],
     rng: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
-    """`deletion` and `insertion` by map, beside a random order (`*_scaled` 0) and an oracle's (1)."""
+    """`deletion` and `insertion` by map, of WORDS words of each caption, beside a random order (`*_scaled` 0) and an
+    oracle's (1)."""
     areas: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
     for item, maps in zip(bar(captioned, "deletion and insertion"), true):
-        log_probs = partial(attributor.word_log_probs, tokens=item.caption.tokens)
-        compared, coarse = maps.compared(), captioner.model.grid
-        orders = {name: heaviest_first(grids) for name, grids in compared.items()}
-        orders["random"] = np.tile(rng.permutation(coarse[0] * coarse[1]), (len(item.caption.words), 1))
+        tokens, coarse = item.caption.tokens, captioner.model.grid
+        drawn = np.sort(rng.permutation(len(tokens))[:WORDS])
+
+        def log_probs(images: np.ndarray, tokens: np.ndarray = tokens, drawn: np.ndarray = drawn) -> np.ndarray:
+            return attributor.word_log_probs(images, tokens)[:, drawn]
+
+        orders = {name: heaviest_first(grids[drawn]) for name, grids in maps.compared().items()}
+        orders["random"] = np.tile(rng.permutation(coarse[0] * coarse[1]), (len(drawn), 1))
         orders["oracle"] = removal_order(log_probs, item.pixels, coarse)
         for name, order in orders.items():
             grid = coarse if order.shape[1] == coarse[0] * coarse[1] else captioner.model.finest_grid
