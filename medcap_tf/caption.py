@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
@@ -31,6 +32,9 @@ validation images is."""
 
 UNLIKE = "unlike the training images"
 
+CLOSED_UP = ((r" ([.,;:!?)\]}%'])", r"\1"), (r"([(\[{]) ", r"\1"))
+"""Marks that stand close to a word, for Python's and RE2's regular expressions: what is found, and what is written."""
+
 # A path of an image file, or an image: uint8 [H, W, 3] RGB, [H, W] gray, PIL's, or a file from elsewhere.
 ImageInput = Union[str, Path, np.ndarray, EncodedImage, Any]
 
@@ -51,6 +55,14 @@ def shares_of(maps: np.ndarray) -> np.ndarray:
     """Of maps float32 [n, h, w] what is above zero, made to sum to 1 where there is any."""
     positive = np.maximum(maps, 0)
     return positive / np.maximum(positive.sum((1, 2), keepdims=True), 1e-12)
+
+
+def as_text(words: Iterable[str]) -> str:
+    """Words and marks as one line: "a mass ( arrow ) ." is written "a mass (arrow)."."""
+    text = " ".join(words)
+    for between, closed in CLOSED_UP:
+        text = re.sub(between, closed, text)
+    return text
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ class Caption:
     @property
     def text(self) -> str:
         """The caption as one line."""
-        return " ".join(self.words)
+        return as_text(self.words)
 
     def of(self, source: ImageInput) -> Caption:
         """The same caption with the image that it is of."""

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -19,6 +19,14 @@ _MOST = 65_536  # units of a layer, images of a batch: far above use, far below 
 
 # Settings by the names that they had in earlier versions.
 RENAMED = {"decoding.neighbours": "decoding.neighbors"}
+
+# What a section's name stands for where it is set as a whole: `text=natural`.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "text": {
+        "paper": {"stemmer": "snowball", "remove_stop_words": True, "punctuation": False},
+        "natural": {"stemmer": "none", "remove_stop_words": False, "punctuation": True},
+    }
+}
 
 
 def _choice(default: str, *choices: str) -> Any:
@@ -53,6 +61,7 @@ class TextConfig:
 
     stemmer: str = _choice("snowball", "porter", "lancaster", "none")
     remove_stop_words: bool = True
+    punctuation: bool = False  # marks are words of their own, and captions are written as sentences
     min_count: int = _number(2, 1)
     max_words: int = _number(40, 1, _MOST)  # longer captions are cut in training
 
@@ -187,13 +196,14 @@ class Config:
         return dataclasses.asdict(self)
 
     def replace(self, values: Mapping[str, Any]) -> Config:
-        """A copy with `{"section.field": value}` changed; strings are read as the field's type.
+        """A copy with `{"section.field": value}` changed; strings are read as the field's type. `{"text": "natural"}`
+        is what PRESETS says.
 
         Raises:
-            InputError: no such section or field, or a value that does not fit.
+            InputError: no such section, field or preset, or a value that does not fit.
         """
         sections: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
+        for name, value in _without_presets(values):
             section, _, key = RENAMED.get(name, name).partition(".")
             sections.setdefault(section, {})[key] = _convert(self, section, key, value)
         return dataclasses.replace(
@@ -201,10 +211,23 @@ class Config:
         )
 
 
+def _without_presets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if name not in PRESETS:
+            yield name, value
+        elif isinstance(value, str) and value in PRESETS[name]:
+            yield from ((f"{name}.{key}", own) for key, own in PRESETS[name][value].items())
+        else:
+            raise InputError(f"settings: {name}={shown(value)} is none of {', '.join(PRESETS[name])}")
+
+
 def from_json(values: Mapping[str, Any], base: Config | None = None) -> Config:
     """`{"section": {"field": value}}` over the defaults (or over `base`); raises InputError on unknown ones."""
     flat = {}
     for section, fields in values.items():
+        if section in PRESETS and isinstance(fields, str):
+            flat[section] = fields
+            continue
         if not isinstance(fields, Mapping):
             raise InputError(f"configuration: section {section!r} should hold fields, found {shown(fields)}")
         flat.update({f"{section}.{key}": value for key, value in fields.items()})

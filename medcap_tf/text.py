@@ -1,8 +1,9 @@
-"""Captions to tokens and back: normalization with NLTK, the vocabulary, stems made readable again."""
+"""Captions to tokens and back: normalization with NLTK, the vocabulary, stems made readable again, sentences."""
 
 from __future__ import annotations
 
 import functools
+import re
 import string
 import sys
 from collections import Counter, defaultdict
@@ -20,6 +21,17 @@ PAD, UNK, START, END = range(4)
 SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
 
 _DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# A text's typographic marks as plain ones; quotation marks, which say nothing of an image, as spaces. Both as classes
+# that Python's and RE2's regular expressions read alike.
+PLAIN_MARKS = (
+    ("[\u2018\u2019\u00b4`]", "'"),
+    ("[\u2010-\u2015\u2212]", "-"),
+    ('[\u201c\u201d\u201e\u00ab\u00bb"]', " "),
+)
+# A number with its decimals, a word with what is joined to it ("T1-weighted", "patient's"), or one mark.
+_LETTER = "[A-Za-z0-9\u0080-\U0010ffff]"
+PIECE = f"[0-9]+(?:[.,:][0-9]+)+(?:[-'/]{_LETTER}+)*|{_LETTER}+(?:[-'/]{_LETTER}+)*|[^\\s]"
+SENTENCE_ENDS = (".", "!", "?")
 _STEMMERS = {
     "snowball": functools.partial(SnowballStemmer, "english"),
     "porter": PorterStemmer,
@@ -53,6 +65,27 @@ def _words(caption: str) -> tuple[str, ...]:
     return tuple(map(sys.intern, words))
 
 
+@functools.lru_cache(maxsize=200_000)
+def _pieces(caption: str) -> tuple[Token, ...]:
+    """Words and marks. A capital at a sentence's start is the sentence's, not the word's."""
+    for marks, plain in PLAIN_MARKS:
+        caption = re.sub(marks, plain, caption)
+    pieces = re.findall(PIECE, " ".join(caption.split()))
+    starts = sentence_starts(pieces)
+    written = (piece.lower() if start and piece[1:].islower() else piece for piece, start in zip(pieces, starts))
+    return tuple(Token(piece.lower(), sys.intern(own)) for piece, own in zip(pieces, written))
+
+
+def sentence_starts(words: Sequence[str]) -> list[bool]:
+    """Which words begin a sentence: the first, and those after a full stop."""
+    return [i == 0 or words[i - 1] in SENTENCE_ENDS for i in range(len(words))]
+
+
+def capitalized(word: str) -> str:
+    """As the first word of a sentence is written."""
+    return word[:1].upper() + word[1:]
+
+
 @functools.cache
 def _stemmer(name: str) -> Any:
     return _STEMMERS[name]()
@@ -62,7 +95,8 @@ def _stemmer(name: str) -> Any:
 class Normalizer:
     """Lower case, no punctuation, NLTK tokens, no stop words, stems: the order of the 2021 task's own script.
 
-    Punctuation is deleted before tokenizing, so "T1-weighted" is one word, "t1weighted".
+    Punctuation is deleted before tokenizing, so "T1-weighted" is one word, "t1weighted". With `punctuation` marks are
+    words of their own, "T1-weighted" and "3.5" stay what they are, and captions are written as sentences.
 
     Raises:
         InputError: the stemmer is unknown.
@@ -70,6 +104,7 @@ class Normalizer:
 
     stemmer: str = "snowball"
     remove_stop_words: bool = True
+    punctuation: bool = False
 
     def __post_init__(self) -> None:
         if self.stemmer not in (*_STEMMERS, "none"):
@@ -77,13 +112,20 @@ class Normalizer:
 
     def tokens(self, caption: str) -> list[Token]:
         """The caption's words in order; empty where nothing is left."""
-        kept = (w for w in _words(caption) if not (self.remove_stop_words and w in stop_words()))
-        return [Token(_stem(self.stemmer, word), word) for word in kept]
+        return [Token(_stem(self.stemmer, word), written) for word, written in self._kept(caption)]
 
     def stems(self, caption: str) -> list[str]:
         """The stems alone."""
-        words, dropped = _words(caption), stop_words() if self.remove_stop_words else ()
-        return [_stem(self.stemmer, word) for word in words if word not in dropped]
+        return [_stem(self.stemmer, word) for word, _ in self._kept(caption)]
+
+    def _kept(self, caption: str) -> Iterable[tuple[str, str]]:
+        """The words that count, in lower case and as written."""
+        if self.punctuation:
+            words: Iterable[tuple[str, str]] = _pieces(caption)
+        else:
+            words = ((word, word) for word in _words(caption))
+        dropped = stop_words() if self.remove_stop_words else frozenset()
+        return (pair for pair in words if pair[0] not in dropped)
 
 
 class Vocabulary:
@@ -134,8 +176,15 @@ class Vocabulary:
         return stems
 
     def readable(self, stems: Sequence[str]) -> list[str]:
-        """Each stem as the word people write most often in the training captions."""
-        return [self._surface.get(stem, stem) for stem in stems]
+        """A caption's stems as words; of sentences the first with a capital."""
+        words = [self.surface(stem) for stem in stems]
+        if not self.normalizer.punctuation:
+            return words
+        return [capitalized(word) if start else word for word, start in zip(words, sentence_starts(words))]
+
+    def surface(self, stem: str) -> str:
+        """A stem as the word people write most often in the training captions."""
+        return self._surface.get(stem, stem)
 
     def to_json(self) -> dict[str, Any]:
         """Everything that `from_json` needs."""

@@ -197,3 +197,21 @@ def test_every_setting_is_described():
     text = describe()
     assert "decoding.beam_width=3  1 to 64" in text
     assert "decoder.semantic_source=prefix  prefix | none | reference" in text
+
+
+def test_a_preset_sets_a_whole_section_and_can_be_changed():
+    natural = Config().replace({"text": "natural", "text.min_count": "1"}).text
+    assert (natural.stemmer, natural.remove_stop_words, natural.punctuation, natural.min_count) == (
+        "none",
+        False,
+        True,
+        1,
+    )
+    assert from_json({"text": "natural"}).text == Config().replace({"text": "natural"}).text
+    assert from_json({"text": "paper"}, from_json({"text": "natural"})) == Config()
+
+
+@pytest.mark.parametrize("value", ["formal", 3, ["natural"], None])
+def test_an_unknown_preset_is_an_error(value):
+    with pytest.raises(InputError, match="text=.* is none of paper, natural"):
+        Config().replace({"text": value})

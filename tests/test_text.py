@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from medcap_tf.caption import as_text
 from medcap_tf.errors import InputError
 from medcap_tf.text import END, PAD, SPECIAL, START, UNK, Normalizer, Token, Vocabulary, stop_words
 
@@ -81,3 +82,42 @@ def test_json_round_trip(vocabulary):
 def test_no_frequent_word_is_an_error():
     with pytest.raises(InputError, match=r"text\.min_count"):
         Vocabulary.build(["cyst"], Normalizer(), min_count=2)
+
+
+NATURAL = Normalizer("none", remove_stop_words=False, punctuation=True)
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("Axial CT of the chest.", ["axial", "ct", "of", "the", "chest", "."]),
+        ("T1-weighted MRI (arrow), 3.5 cm", ["t1-weighted", "mri", "(", "arrow", ")", ",", "3.5", "cm"]),
+        ("1,000 mL at 12:30; 1.5T", ["1,000", "ml", "at", "12:30", ";", "1.5", "t"]),
+        ("The patient\u2019s \u201cfree\u201d air \u2013 and/or", ["the", "patient's", "free", "air", "-", "and/or"]),
+        ("L3\u2013L4", ["l3-l4"]),
+        ("lung.The\u00a0left\u3000one", ["lung", ".", "the", "left", "one"]),
+        ("50% of it!", ["50", "%", "of", "it", "!"]),
+        (" \n ", []),
+    ],
+)  # fmt: skip
+def test_sentences_are_cut_into_words_and_marks(caption, words):
+    assert NATURAL.stems(caption) == words
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Axial T1-weighted MRI of the brain, showing a 3.5 cm mass (arrow). The patient's left lung; 50% of it.",
+        "MRI and CT: a mass [arrow]. T2-weighted images show it.",
+        "Ündine's lung. No effusion!",
+    ],
+)
+def test_a_caption_is_written_as_it_was(caption):
+    vocabulary = Vocabulary.build([caption], NATURAL)
+    again = Vocabulary.from_json(vocabulary.to_json())
+    assert as_text(again.readable(again.decode(again.encode(caption)))) == caption
+
+
+def test_a_capital_of_a_sentence_is_not_a_capital_of_its_word():
+    vocabulary = Vocabulary.build(["Chest film. MRI of Crohn disease", "MRI chest"], NATURAL)
+    assert as_text(vocabulary.readable(["mri", "of", "chest", ".", "chest", "crohn"])) == "MRI of chest. Chest Crohn"

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from medcap_tf.caption import as_text
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
@@ -133,6 +134,6 @@ def _generator(captioner: RunCaptioner) -> Callable[[list[np.ndarray]], tuple[li
     def run(batches: list[np.ndarray]) -> tuple[list[str], np.ndarray]:
         tokens, scores = zip(*(generate(batch) for batch in batches))
         stems = (captioner.vocabulary.decode(row) for batch in tokens for row in batch.numpy())
-        return [" ".join(captioner.vocabulary.readable(words)) for words in stems], np.concatenate(scores)
+        return [as_text(captioner.vocabulary.readable(words)) for words in stems], np.concatenate(scores)
 
     return run

@@ -131,7 +131,7 @@ def _train_all(
 
 def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has_images: bool) -> TrainingContext:
     concepts = frequent_concepts(splits.train, config.data.min_concept_count)
-    normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words)
+    normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words, config.text.punctuation)
     vocabulary = Vocabulary.build((r.caption for r in splits.train), normalizer, config.text.min_count)
     if not has_images and not (concepts and config.semantic.epochs):
         raise InputError("no images and no concepts to learn: there is nothing to train")

@@ -12,6 +12,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.caption import as_text
 from medcap_tf.config import Config
 from medcap_tf.data import images
 from medcap_tf.data.pipeline import WHOLE, Examples, Loader, batches
@@ -285,7 +286,7 @@ def _concept_scores(context: TrainingContext, scores: np.ndarray) -> dict[str, f
 def _caption_scores(context: TrainingContext, tokens: np.ndarray, losses: np.ndarray) -> dict[str, float]:
     """Scores of the captions generated for the validation images, int32 [N, T], and the mean of the batches' losses,
     float32 [N] by image."""
-    captions = [" ".join(context.vocabulary.readable(context.vocabulary.decode(row))) for row in tokens]
+    captions = [as_text(context.vocabulary.readable(context.vocabulary.decode(row))) for row in tokens]
     scores = caption_scores([record.caption for record in context.valid.records], captions)
     reported = {name: scores[name] for name in ("bleu_1", "bleu_4", "cider")}
     if context.device.processes == 1:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medcap_tf.caption import as_text
 from medcap_tf.serving.words import WordTables, sentence
 from medcap_tf.text import PAD, UNK, Normalizer, Vocabulary
 
@@ -17,9 +18,12 @@ CAPTIONS = [
 ]
 
 
-@pytest.fixture(params=["snowball", "none"])
+NATURAL = Normalizer("none", remove_stop_words=False, punctuation=True)
+
+
+@pytest.fixture(params=[Normalizer(), Normalizer("none"), NATURAL], ids=["snowball", "none", "natural"])
 def vocabulary(request):
-    return Vocabulary.build(CAPTIONS, Normalizer(request.param), min_count=1)
+    return Vocabulary.build(CAPTIONS, request.param, min_count=1)
 
 
 @pytest.fixture
@@ -38,6 +42,8 @@ def tables(vocabulary, tmp_path):
         "We cannot see “small” lesions; he's showing rings",
         "zebra crossing chest \U0001f642 ünd Ößterreich",
         "effusions effusion lesion lesional showed shows",
+        "MRI of the brain\u2019s lesion \u2013 3.5 cm, 1,000 (T1\u2010weighted); and/or CT... «chest». The end? 12:30",
+        "a.b 1.b b.1 1.2.3 -a a- 'a a' a--b _a_ ² x́",
     ],
 )
 def test_words_are_encoded_as_the_vocabulary_does(tables, vocabulary, caption):
@@ -63,4 +69,12 @@ def test_ids_become_stems_and_words(tables, vocabulary):
     stems, words = (sentence(tables.decode(tf.constant(ids), readable)).numpy().tolist() for readable in (False, True))
     wanted = vocabulary.decode(ids[0])
     assert stems == [" ".join(wanted).encode(), b"<unk>", b""]
-    assert words == [" ".join(vocabulary.readable(wanted)).encode(), b"<unk>", b""]
+    assert words == [as_text(vocabulary.readable(wanted)).encode(), b"<unk>", b""]
+
+
+def test_sentences_are_written_as_the_vocabulary_writes_them(tmp_path):
+    captions = ["Ödema of the (left) lung, 50%; T1-weighted MRI. Its end!", "No mass? [arrow] 3.5 cm. There is one"]
+    vocabulary = Vocabulary.build(captions, NATURAL)
+    tables = WordTables(vocabulary, captions, tmp_path)
+    written = sentence(tables.decode(tables.encode(tf.constant(captions), 20), readable=True)).numpy().tolist()
+    assert [text.decode() for text in written] == captions
