@@ -210,7 +210,7 @@
     buildWord(word, tag, i) {
       const small = element("small");
       const node = element(tag, { className: word.shared ? "word shared" : "word" }, element("b", {}, word.word));
-      if (word.stem && word.stem !== word.word) node.append(element("small", { title: "stem" }, word.stem));
+      if (word.stem && word.stem !== word.word.toLowerCase()) node.append(element("small", { title: "stem" }, word.stem));
       node.append(small);
       node.number = small;
       if (tag !== "button") return node;
