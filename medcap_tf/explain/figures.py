@@ -63,7 +63,7 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     most = max(float(maps.max()), 1e-9) * maps.shape[1] * maps.shape[2]
     shared = shared_words(words, explanation.reference)
     for place, (word, stem, known, regions) in enumerate(zip(words, stems, shared, maps), start=1):
-        name = word if stem == word else f"{word}\n({stem})"
+        name = word if stem == word.lower() else f"{word}\n({stem})"
         picture = outlined(overlay(image, regions * regions.size, most), find_regions(regions))
         grid.show(place, picture, name, 9, RED if known else "black")
     return grid.finish((0, most), unit, heading)
