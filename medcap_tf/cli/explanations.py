@@ -250,8 +250,8 @@ def _audit(args: argparse.Namespace) -> None:
     from medcap_tf.explain.plate import save
 
     measures = audit(captioner, records, args.split, args.images, args.seed, training)
-    out = args.out or args.model
-    write_audit(out / "audit.json", measures)
-    save(partial(audit_figure, measures), out / "audit.png", dpi=110)
+    out, name = args.out or args.model, f"audit{options.suffix_of_files(args, records)}"
+    write_audit(out / f"{name}.json", measures)
+    save(partial(audit_figure, measures), out / f"{name}.png", dpi=110)
     print(format_audit(measures))
-    print(f"\n{out}: audit.json, audit.png", file=sys.stderr)
+    print(f"\n{out}: {name}.json, {name}.png", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from medcap_tf.errors import InputError
 
 RESEARCH = "Software for research, not a medical device."
 EDITIONS = ("2021", "2022", "2023", "2024", "2025", "2026")  # of ImageCLEFmed Caption
+_DECODING = ("beam_width", "max_length", "neighbors", "no_repeat_ngram")
+_NO_NAME = re.compile(r"[^\w.-]+")  # what a file's name is kept free of
 _SHOWN = 20  # problems of a table; the same mistake tends to be in every row
 
 
@@ -63,8 +66,33 @@ def load(args: argparse.Namespace) -> Any:
 
 def decoding(args: argparse.Namespace) -> dict[str, Any]:
     """The decoding options given, as settings."""
-    names = ("beam_width", "max_length", "neighbors", "no_repeat_ngram")
-    return {f"decoding.{name}": getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {f"decoding.{name}": getattr(args, name) for name in _DECODING if getattr(args, name) is not None}
+
+
+def suffix_of_files(args: argparse.Namespace, records: Sequence[Any]) -> str:
+    """What stands after the names of the files that a command writes, so that those in a run's own folder stay: which
+    are of its own test split, with its own decoding. Nothing in another folder.
+
+    Args:
+        args: with `model`, `out`, `data`, `split` and the decoding options.
+        records: of the split.
+    """
+    from medcap_tf.evaluation.score_files import file_suffix
+    from medcap_tf.run_folder import RunFolder
+    from medcap_tf.training.identity import Identity
+
+    if args.out and args.out.resolve() != args.model.resolve():
+        return ""
+    run = RunFolder(args.model)
+    config, identity = run.read_config(), Identity.load(run)
+    elsewhere = identity is not None and not identity.holds(records)
+    others = [f"_{_NO_NAME.sub('-', args.data.resolve().name)}"] if elsewhere else []
+    others.append(file_suffix(args.split, config.data.test_split))
+    changed = config.replace(decoding(args)).decoding
+    for name in _DECODING:
+        if getattr(changed, name) != getattr(config.decoding, name):
+            others.append(f"_{name}_{getattr(changed, name)}")
+    return "".join(others)
 
 
 def read_split(args: argparse.Namespace) -> tuple[Any, Any]:

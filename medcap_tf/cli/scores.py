@@ -28,7 +28,8 @@ def _add_evaluate(commands: Any) -> None:
         description="Writes predictions.csv, concepts.csv, scores.json (with 95% bootstrap intervals over the images),"
         " and groups.csv and groups.png: scores by concept, by length, and for captions seen in training or not;"
         " and calibration.png, of a run with calibration.json: how far its confidence can be relied on. In the"
-        " run folder these are the test split's; another split's are scores_valid.json and so on. A split without"
+        " run folder these are of its own test split; what is of another split, of other data or of other decoding has"
+        " that in its name, as scores_valid.json has. A split without"
         " captions is captioned and not scored. Images of a split that is part of the run's datastore are not given"
         " their own entries as neighbors.",
     )
@@ -57,13 +58,12 @@ def evaluate_split(args: argparse.Namespace, captioner: Any, records: Sequence[A
     from medcap_tf.evaluation.evaluate import EvaluationOptions, evaluate
     from medcap_tf.evaluation.neighbors import Tuned
     from medcap_tf.evaluation.neural import EditionChoice
-    from medcap_tf.evaluation.score_files import file_suffix, format_scores
+    from medcap_tf.evaluation.score_files import format_scores
     from medcap_tf.run_folder import RunFolder
 
     out = args.out or args.model
     datastore = Datastore.load(RunFolder(args.model))
-    own_place = out.resolve() == args.model.resolve()
-    suffix = file_suffix(args.split, captioner.config.data.test_split) if own_place else ""
+    suffix = options.suffix_of_files(args, records)
     edition = EditionChoice(args.edition, args.weights) if args.edition else None
     choices = EvaluationOptions(edition, Tuned.load(RunFolder(args.model), captioner.concepts))
     scores = evaluate(captioner, records, args.split, datastore, out, dataset.concept_names, suffix, choices)

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from medcap_tf.run_folder import RunFolder
 
 _COLUMNS = ("split", "ID", "record", "bytes", "image")
 _UNREADABLE = "unreadable"
+_AGAIN = re.compile(r" \(\d+\)$")  # after the ID of an image's further captions
 _SHOWN = 3
 
 
@@ -52,6 +54,12 @@ class Identity(NamedTuple):
                 entries[split, record.image_id + again] = entry
         named = {("concept name", code): Entry(_digest(name), "0", "") for code, name in sorted(names.items())}
         return cls({**entries, **named})
+
+    def holds(self, records: Sequence[Record]) -> bool:
+        """Whether all of these are among the run's records, by ID, caption and concepts, in whatever split."""
+        entries = [(own, entry.record) for (_, own), entry in self.entries.items()]
+        known = {*entries, *((_AGAIN.sub("", own), record) for own, record in entries)}
+        return all((record.image_id, _record_digest(record)) in known for record in records)
 
     def digest(self) -> dict[str, str]:
         """One digest of all records and one of all images."""

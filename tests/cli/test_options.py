@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import pytest
 
-from medcap_tf.cli.options import percentile, trust_columns
+from medcap_tf.cli.options import percentile, suffix_of_files, trust_columns
+from medcap_tf.config import Config
+from medcap_tf.data.records import Record
+from medcap_tf.data.splits import Splits, check_images
+from medcap_tf.run_folder import RunFolder
+from medcap_tf.training.identity import Identity, describe_data
 
 
 def test_a_model_that_knows_neither_prints_neither():
@@ -24,3 +30,53 @@ def test_a_percentile_lies_between_0_and_100():
     for wrong in ("-1", "100.5", "high", "nan"):
         with pytest.raises(argparse.ArgumentTypeError, match="should be a number from 0 to 100"):
             percentile(wrong)
+
+
+def record(image_id, caption):
+    return Record(image_id, None, caption, ())
+
+
+TEST = [record("a", "caption of a"), record("b", "caption of b")]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder, as far as it tells its data and its decoding."""
+    splits = Splits([record("c", "caption of c")], [record("d", "caption of d")], TEST)
+    identity = Identity.of(splits, [check_images(own, "some") for own in splits], {})
+    folder = tmp_path / "run"
+    folder.mkdir()
+    content = {"config": Config().to_json(), **describe_data(tmp_path / "data", identity)}
+    (folder / "config.json").write_text(json.dumps(content))
+    identity.save(RunFolder(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "records", "suffix"),
+    [
+        ({}, TEST, ""),
+        ({"data": "elsewhere/the same"}, TEST, ""),  # moved
+        ({"beam_width": 3}, TEST, ""),  # its own
+        ({"beam_width": 5, "neighbors": 0}, TEST, "_beam_width_5_neighbors_0"),
+        ({"split": "valid"}, [record("d", "caption of d")], "_valid"),
+        ({"data": "x/new data"}, [record("a", "another caption")], "_new-data"),
+        ({"data": "x/new data", "split": "valid"}, [*TEST, record("e", "caption of e")], "_new-data_valid"),
+        ({"out": "RUN", "split": "train"}, TEST, "_train"),
+        ({"out": "other", "split": "train", "beam_width": 5}, [], ""),
+    ],
+)
+def test_what_is_not_of_the_test_split_has_a_name_of_its_own(run, tmp_path, changes, records, suffix):
+    given = {"out": None, "data": "data", "split": "test"}
+    given.update(dict.fromkeys(("beam_width", "max_length", "neighbors", "no_repeat_ngram")))
+    given.update(changes)
+    given["data"] = tmp_path / given["data"]
+    given["out"] = given["out"] and {"RUN": run, "other": tmp_path / "other"}[given["out"]]
+    assert suffix_of_files(argparse.Namespace(model=run, **given), records) == suffix
+
+
+def test_a_run_of_an_earlier_version_tells_no_data(run, tmp_path):
+    (run / "data.csv").unlink()
+    options = dict.fromkeys(("out", "beam_width", "max_length", "neighbors", "no_repeat_ngram"))
+    given = argparse.Namespace(model=run, data=tmp_path / "new", split="test", **options)
+    assert suffix_of_files(given, [record("x", "")]) == ""

@@ -134,3 +134,11 @@ def test_each_caption_of_an_image_counts(folder):
         "1 record gone: train a (2)",
         "1 record with other captions or concepts: train a",
     ]
+
+
+def test_a_run_knows_its_own_records_in_whatever_split(folder):
+    mine = identity(folder, "aabc")  # an image with two captions
+    assert mine.holds(records(folder, "ad")) and mine.holds([])
+    assert not mine.holds(records(folder, "ax"))
+    assert not mine.holds(records(folder, "ad", d="another caption"))
+    assert mine.holds([Record("a", None, "caption of a", ("C0000001",))])  # images are not looked at
