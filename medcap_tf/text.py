@@ -31,6 +31,7 @@ PLAIN_MARKS = (
 # A number with its decimals, a word with what is joined to it ("T1-weighted", "patient's"), or one mark.
 _LETTER = "[A-Za-z0-9\u0080-\U0010ffff]"
 PIECE = f"[0-9]+(?:[.,:][0-9]+)+(?:[-'/]{_LETTER}+)*|{_LETTER}+(?:[-'/]{_LETTER}+)*|[^\\s]"
+_DIGIT = re.compile("[0-9]")
 SENTENCE_ENDS = (".", "!", "?")
 _STEMMERS = {
     "snowball": functools.partial(SnowballStemmer, "english"),
@@ -71,9 +72,18 @@ def _pieces(caption: str) -> tuple[Token, ...]:
     for marks, plain in PLAIN_MARKS:
         caption = re.sub(marks, plain, caption)
     pieces = re.findall(PIECE, " ".join(caption.split()))
-    starts = sentence_starts(pieces)
-    written = (piece.lower() if start and piece[1:].islower() else piece for piece, start in zip(pieces, starts))
+    # "MRI" and "T1-weighted" have capitals of their own, a sentence's "Axial" and "A" have not.
+    written = (
+        piece.lower() if start and piece == capitalized(piece.lower()) and not _DIGIT.search(piece) else piece
+        for piece, start in zip(pieces, sentence_starts(pieces))
+    )
     return tuple(Token(piece.lower(), sys.intern(own)) for piece, own in zip(pieces, written))
+
+
+def words_of(text: str, count: int) -> tuple[str, ...]:
+    """The words, so many, of a caption as it is written: where marks stand close to words, these are apart again."""
+    words = text.split()
+    return tuple(words if len(words) == count else re.findall(PIECE, text))
 
 
 def sentence_starts(words: Sequence[str]) -> list[bool]:

@@ -6,7 +6,7 @@ import pytest
 
 from medcap_tf.caption import as_text
 from medcap_tf.errors import InputError
-from medcap_tf.text import END, PAD, SPECIAL, START, UNK, Normalizer, Token, Vocabulary, stop_words
+from medcap_tf.text import END, PAD, SPECIAL, START, UNK, Normalizer, Token, Vocabulary, stop_words, words_of
 
 
 def test_normalizing_follows_the_2021_order():
@@ -119,5 +119,30 @@ def test_a_caption_is_written_as_it_was(caption):
 
 
 def test_a_capital_of_a_sentence_is_not_a_capital_of_its_word():
-    vocabulary = Vocabulary.build(["Chest film. MRI of Crohn disease", "MRI chest"], NATURAL)
-    assert as_text(vocabulary.readable(["mri", "of", "chest", ".", "chest", "crohn"])) == "MRI of chest. Chest Crohn"
+    vocabulary = Vocabulary.build(["Chest film. MRI of Crohn disease", "T1-weighted. A mass"], NATURAL)
+    written = as_text(vocabulary.readable(["mri", "of", "a", "chest", ".", "chest", "crohn", "t1-weighted"]))
+    assert written == "MRI of a chest. Chest Crohn T1-weighted"
+
+
+def test_a_written_caption_is_taken_apart_again():
+    words = [
+        "Axial",
+        "T1-weighted",
+        "MRI",
+        "(",
+        "arrow",
+        ")",
+        ",",
+        "3.5",
+        "cm",
+        ";",
+        "the",
+        "patients",
+        "'",
+        "50",
+        "%",
+        ".",
+    ]
+    assert words_of(as_text(words), len(words)) == tuple(words)
+    assert words_of("axial <unk> chest", 3) == ("axial", "<unk>", "chest")
+    assert words_of("", 0) == ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import string
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,13 +65,13 @@ class Claim(NamedTuple):
 
 
 def phrases(words: Sequence[str], ends: Sequence[bool]) -> list[tuple[int, int]]:
-    """A caption in phrases, from a word to before a word: stop words and verbs part them and belong to none, a finding
-    (`ends`) is a phrase's last word, and none is longer than 4 words."""
+    """A caption in phrases, from a word to before a word: marks, stop words and verbs part them and belong to none, a
+    finding (`ends`) is a phrase's last word, and none is longer than 4 words."""
     spans: list[tuple[int, int]] = []
     start = 0
     for place, word in enumerate(words):
-        bare = word.strip(".,;:()").lower()
-        if bare in stop_words() or bare in _VERBS:
+        bare = word.strip(string.punctuation).lower()
+        if not bare or bare in stop_words() or bare in _VERBS:
             spans.append((start, place))
             start = place + 1
         elif _is_last(ends, place) or place + 1 - start == LONGEST_PHRASE or word[-1:] in ".,;:":

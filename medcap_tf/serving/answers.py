@@ -10,6 +10,7 @@ from typing import Any
 
 from medcap_tf.caption import Caption, ImageInput, name_of, shares_of
 from medcap_tf.serving.upload import REFUSED
+from medcap_tf.text import words_of
 
 
 def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> Caption:
@@ -25,15 +26,15 @@ def to_caption(source: ImageInput, row: Mapping[str, Any], threshold: float) -> 
     """
     if not row["valid"]:
         return Caption(error=f"{name_of(source)}: {REFUSED}").of(source)
-    length = int(row["length"])
+    length, stems = int(row["length"]), tuple(row["stems"].decode().split())
     codes = [code.decode() for code in row["concept"].tolist()]
     # An export of an earlier version tells no names, and nothing of similar images.
     names = [name.decode() for name in row["concept_name"].tolist()] if "concept_name" in row else []
     similar = zip(row["similar"].tolist(), row["similar_weight"].tolist()) if "similar" in row else ()
     similar_captions = tuple((text.decode(), weight) for text, weight in similar)
     caption = Caption(
-        words=tuple(row["caption"].decode().split()),
-        stems=tuple(row["stems"].decode().split()),
+        words=words_of(row["caption"].decode(), len(stems)),
+        stems=stems,
         score=float(row["score"]),
         attention=row["attention"][:length],
         evidence=shares_of(row["evidence"][:length]) if "evidence" in row else None,

@@ -21,7 +21,7 @@ from medcap_tf.models.captioning import Encoded
 from medcap_tf.models.fold import fold_encoder, layers_of
 from medcap_tf.models.visual import shown_layers
 from medcap_tf.serving.pixels import read_images
-from medcap_tf.serving.words import WordTables, sentence
+from medcap_tf.serving.words import WordTables, joined, sentence
 from medcap_tf.text import END, PAD, START
 
 CONCEPTS_SHOWN = 10
@@ -166,7 +166,7 @@ class ServedCaptioner(tf.Module):
     def _answer(self, generated: DecodingResult, judged: Outputs, valid: tf.Tensor) -> Outputs:
         answer: Outputs = {
             "caption": sentence(self.tables.decode(generated.tokens, readable=True)),
-            "stems": sentence(self.tables.decode(generated.tokens, readable=False)),
+            "stems": joined(self.tables.decode(generated.tokens, readable=False)),
             "score": generated.score,
             "length": generated.length,
             **{name: judged[name] for name in ("confidence", "novelty") if name in judged},

@@ -83,9 +83,14 @@ def _spaced(text: tf.Tensor) -> tf.Tensor:
     return tf.strings.regex_replace(text, r"[\pZ\x{1c}-\x{1f}\x{85}]", " ")
 
 
+def joined(words: tf.Tensor) -> tf.Tensor:
+    """string [..., T], empty before and after each sentence -> string [...], a space between words."""
+    return tf.strings.strip(tf.strings.reduce_join(words, axis=-1, separator=" "))
+
+
 def sentence(words: tf.Tensor) -> tf.Tensor:
-    """string [..., T], empty before and after each sentence -> string [...], as `caption.as_text` writes it."""
-    text = tf.strings.strip(tf.strings.reduce_join(words, axis=-1, separator=" "))
+    """The same, as `caption.as_text` writes it."""
+    text = joined(words)
     for between, closed in CLOSED_UP:
         text = tf.strings.regex_replace(text, between, closed)
     return text

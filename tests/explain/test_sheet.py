@@ -29,6 +29,7 @@ def cut(caption, *findings):
          ["frontal chest radiograph", "small pleural effusion", "right side"]),
         ("A cyst of the liver, and a stone", ["cyst", "stone"], ["cyst", "liver,", "stone"]),
         ("one two three four five six", [], ["one two three four", "five six"]),
+        ("A cyst ( arrow ) , and no stone .", ["cyst", "stone"], ["cyst", "arrow", "stone"]),
         ("of the", [], []),
         ("", [], []),
     ],

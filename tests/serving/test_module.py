@@ -72,11 +72,12 @@ def test_layers_beyond_the_cut_are_not_among_the_default_ones(tmp_path):
     }
 
 
-def retrieving(**thresholds):
+def retrieving(captions=("axial ct chest", "renal cyst"), text="paper", length=5, **thresholds):
     """An untrained captioner that copies the nearest of two training images, and their captions."""
-    config = Config().replace({**SETTINGS, "decoder.semantic_source": "prefix", "visual.concept_epochs": 1})
-    captions = ["axial ct chest", "renal cyst"]
-    vocabulary = Vocabulary.build(captions, Normalizer())
+    changes = {"decoder.semantic_source": "prefix", "visual.concept_epochs": 1, "text": text}
+    config = Config().replace({**SETTINGS, **changes, "decoding.max_length": length, "text.max_words": length})
+    normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words, config.text.punctuation)
+    vocabulary = Vocabulary.build(captions, normalizer)
     model = CaptioningModel.build(config, len(vocabulary), len(CODES))
     records = [Record(f"i{n}", None, text, (code,)) for n, (text, code) in enumerate(zip(captions, CODES))]
     own = model.encode(tf.image.resize(tf.io.decode_png(png()), [32, 32])[None]).pooled.numpy()
@@ -105,6 +106,17 @@ def test_similar_images_count_in_an_export_too(tmp_path):
     assert found["similar"].numpy()[0, 0] == caption.text.encode()
     np.testing.assert_allclose(found["similar_weight"].numpy(), [[1, 0], [0, 0]], atol=1e-3)
     assert explain(image_bytes=tf.constant([], tf.string, [0]))["caption"].shape == (0,)
+
+
+def test_sentences_are_served_with_a_map_for_each_word(tmp_path):
+    sentences = ("Axial T1-weighted MRI of the brain, with a mass (arrow).", "No cyst: 3.5 cm. It ends!")
+    captioner, _ = retrieving(sentences, "natural", 20)
+    served = ServedCaptioner(captioner, tmp_path).signatures()["explain"](tf.constant([png()]))
+    told = to_caption("x.png", {key: value[0].numpy() for key, value in served.items()}, 0.5)
+    (caption,) = captioner.caption_pixels([captioner.prepare(tf.io.decode_png(png()).numpy())])
+    assert told.text == caption.text and told.text in sentences
+    assert told.words == caption.words and told.stems == caption.stems
+    assert len(told.words) == len(told.attention) == len(told.word_importance)
 
 
 CALIBRATION = Calibration(
