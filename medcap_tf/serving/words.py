@@ -33,15 +33,16 @@ class WordTables(tf.Module):
         lines = {
             "stems.txt": stems,
             "words.txt": words,
-            "first_words.txt": [capitalized(word) for word in words],
             "forms.txt": [f"{form}\t{token}" for form, token in sorted(_forms(vocabulary, captions).items())],
         }
+        self._punctuation = vocabulary.normalizer.punctuation
+        if self._punctuation:
+            lines["first_words.txt"] = [capitalized(word) for word in words]
         for name, content in lines.items():
             (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8")
-        self._punctuation = vocabulary.normalizer.punctuation
         self.stems = _by_number(folder / "stems.txt")
         self.words = _by_number(folder / "words.txt")
-        self.first_words = _by_number(folder / "first_words.txt")  # of sentences
+        self.first_words = _by_number(folder / "first_words.txt") if self._punctuation else None  # of sentences
         self.forms = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(folder / "forms.txt"), tf.string, 0, tf.int64, 1, delimiter="\t"), UNK
         )
@@ -50,7 +51,7 @@ class WordTables(tf.Module):
         """int32 [B, T] -> string [B, T]: stems, or the words that people write; empty at padding."""
         tokens = tf.cast(tokens, tf.int64)
         words = (self.words if readable else self.stems).lookup(tokens)
-        if readable and self._punctuation:
+        if readable and self.first_words is not None:
             ends = tf.reduce_any(words[..., None] == tf.constant(SENTENCE_ENDS), -1)
             starts = tf.concat([tf.ones_like(ends[:, :1]), ends[:, :-1]], 1)
             words = tf.where(starts, self.first_words.lookup(tokens), words)
