@@ -64,7 +64,7 @@ def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str
     bars = panel.bar(names, list(shown.values()), color=[_COLORS.get(name, _CHANCE) for name in shown])
     panel.bar_label(bars, fmt="%.3f", fontsize=8)
     panel.set_ylabel(label, fontsize=9)
-    panel.tick_params(axis="x", labelsize=8)
+    panel.tick_params(axis="x", labelrotation=30 if len(names) > 4 else 0, labelsize=8)  # side by side they overlap
     panel.margins(y=0.12)
     panel.spines[["top", "right"]].set_visible(False)
 
