@@ -135,7 +135,7 @@ class TrainingConfig:
     explain_every: int = _number(0, 0)  # epochs between tf-explain pictures; 0: never
     explain_images: int = _number(4, 1)
     precision: str = _choice("auto", "float32", "mixed_bfloat16", "mixed_float16")
-    xla: bool = False  # for the visual stage's steps
+    xla: bool = False  # for the steps on images and on captions
     profile: str = ""  # first:last, batches that TensorBoard's profiler records; empty: none
     deterministic: bool = False
     seed: int = _number(0, 0, 2**32 - 1)

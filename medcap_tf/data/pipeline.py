@@ -108,6 +108,7 @@ def batches(
     visual: tuple[Loader, tuple[int, ...], Any] | None = None,
     drop_remainder: bool = False,
     words: bool = True,
+    longest: int | None = None,
     replicas: tuple[int, int, int] = WHOLE,
 ) -> tf.data.Dataset:
     """Batches of rows in the given order, the same for the same arguments.
@@ -120,12 +121,13 @@ def batches(
         skip: batches to leave out at the beginning, as a resumed epoch does.
         visual: a loader with the shape and type of one of its items; None for text alone.
         drop_remainder: leave out a last short batch.
-        words: whether batches hold captions; without them all have one shape, so that XLA compiles a step once.
+        words: whether batches hold captions.
+        longest: T + 1 of every batch, so that XLA compiles a step once; None: of the batch's longest caption.
         replicas: (first, past the last, of how many): of each batch the slices of these replicas, one after another.
 
     Returns:
         `rows` int64 [B], `inputs` int32 [B, T + 1] (`<start>` and words), `targets` int32 [B, T + 1] (words and
-        `<end>`), both padded to the batch's longest caption, `batch_tokens` int64 [B], how many targets the whole batch
+        `<end>`), both padded to one length, `batch_tokens` int64 [B], how many targets the whole batch
         has, `concepts` float32 [B, K] and, with a loader, `visual`.
     """
     order = np.arange(len(examples.records)) if order is None else order
@@ -141,8 +143,8 @@ def batches(
             rows = tf.ensure_shape(batch_rows[replica * share : (replica + 1) * share], [share])
         batch = {"rows": rows, "concepts": constants.concepts_of(rows, examples.concepts.width)}
         if words:
-            batch["inputs"] = tf.gather(constants.inputs, rows).to_tensor()
-            batch["targets"] = tf.gather(constants.targets, rows).to_tensor()
+            for name, ids in {"inputs": constants.inputs, "targets": constants.targets}.items():
+                batch[name] = tf.gather(ids, rows).to_tensor(shape=[rows.shape[0], longest])
             tokens = tf.reduce_sum(tf.gather(constants.targets.row_lengths(), batch_rows))
             batch["batch_tokens"] = tf.fill(tf.shape(rows), tokens)
         if visual is not None:
@@ -153,7 +155,7 @@ def batches(
                 return loader(rows, np.random.default_rng([*seed, int(number)]), *own)
 
             loaded = tf.numpy_function(load, [number, batch_rows, replica], dtype)
-            batch["visual"] = tf.ensure_shape(loaded, [None, *shape])
+            batch["visual"] = tf.ensure_shape(loaded, [rows.shape[0], *shape])
         return batch
 
     return untuned(shared.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2))

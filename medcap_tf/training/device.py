@@ -24,6 +24,7 @@ class Device(NamedTuple):
     gpus: gpu.Report = gpu.Report([], "")  # NVIDIA cards, driver, libraries, and what keeps TensorFlow from them
     process: int = 0  # which this is of those that train together, from 0 on
     processes: int = 1
+    compiles_updates: bool = False  # whether XLA makes one kernel of what the optimizer does to hundreds of variables
 
     @property
     def workers(self) -> Workers:
@@ -57,10 +58,11 @@ def prepare_device(config: TrainingConfig) -> Device:
         precision,
         encoder_precision,
         f"TensorFlow {tf.__version__}: {hardware}; {kind}; encoder in {encoder_precision}, the rest in {precision}; "
-        f"XLA {'for the visual stage' if config.xla else 'off'}; "
+        f"XLA {'on' if config.xla else 'off'}; "
         f"{'deterministic, ' if config.deterministic else ''}seed {config.seed}",
         examine_gpus(),
         *(several or (0, 1)),
+        compiles_updates=len(gpus) == 1 and not several and not config.deterministic,
     )
 
 

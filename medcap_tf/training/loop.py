@@ -50,7 +50,7 @@ class Stage:
     monitor: str  # the validation score that chooses the best epoch; higher is better
     keep_best: Callable[[Path], None]  # saves what it trains into a folder, after the best epoch so far
     row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
-    xla: bool = False  # whether XLA compiles a step; it cannot where gradients pass through a loop over words
+    xla: bool = False  # whether XLA compiles the step as a whole, for batches of one shape
     epoch_start: Callable[[int], None] = lambda epoch: None
     epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
 
@@ -192,7 +192,7 @@ def _optimizer(stage: Stage, config: TrainingConfig, device: Device) -> keras.op
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(
-        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=config.xla
+        rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm or None, jit_compile=False
     )
     # Biases and normalization weights are not decayed: they hold scales, not evidence.
     optimizer.exclude_from_weight_decay(var_list=[v for v in stage.variables if len(v.shape) < 2])
@@ -222,9 +222,17 @@ def _compile(
             objective = loss / replicas
             objective = optimizer.get_scaled_loss(objective) if scales else objective
         gradients = tape.gradient(objective, stage.variables)
+        if stage.xla or device.compiles_updates:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # XLA is slow at rows that repeat
+        update(gradients)
+        return loss
+
+    def update(gradients: list[tf.Tensor]) -> None:
         gradients = optimizer.get_unscaled_gradients(gradients) if scales else gradients
         optimizer.apply_gradients(zip(gradients, stage.variables))
-        return loss
+
+    if device.compiles_updates:
+        update = graph_function(update, jit_compile=True)
 
     @graph_function(input_signature=[spec])
     def train_step(batch: Any) -> tf.Tensor:

@@ -82,8 +82,7 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
         validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
-        xla=config.training.xla,
-        **_epochs(context.train.with_concepts(), context, 1, source, words=False),
+        **_epochs(context.train.with_concepts(), context, 1, source, words=False, xla=config.training.xla),
     )
 
 
@@ -161,7 +160,7 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
         monitor="bleu_4",
         keep_best=lambda folder: save_weights(model, folder, trained),
         epoch_start=epoch_start,
-        **_epochs(context.train.with_words(), context, 3, source),
+        **_epochs(context.train.with_words(), context, 3, source, xla=config.training.xla),
     )
 
 
@@ -201,11 +200,18 @@ def _concepts_of_words(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tenso
 
 
 def _epochs(
-    examples: Examples, context: TrainingContext, number: int, source: VisualInput | None, words: bool = True
+    examples: Examples,
+    context: TrainingContext,
+    number: int,
+    source: VisualInput | None,
+    words: bool = True,
+    xla: bool = False,
 ) -> dict[str, Any]:
     """The data half of a stage: epochs in an order that depends on (seed, stage, epoch) alone."""
     size, count = context.config.training.batch_size, len(examples.records)
     whole = context.device.strategy.num_replicas_in_sync > 1  # every replica gets the same share
+    whole = whole or (xla and count >= size)  # batches of one shape are compiled once
+    longest = 1 + max(map(len, examples.words)) if xla else None
 
     # Loaders know rows of the context's training records; a stage may leave some out.
     rows = {id(record): i for i, record in enumerate(context.train.records)}
@@ -218,13 +224,16 @@ def _epochs(
         seed = (context.config.training.seed, number, epoch)
         order = np.random.default_rng(seed).permutation(count)
         visual = None if source is None else (load_from(source.train), source.shape, source.dtype)
-        options = {"visual": visual, "drop_remainder": whole, "words": words, "replicas": replicas}
-        return batches(examples, size, order=order, seed=seed, skip=skip, **options)
+        return batches(
+            examples, size, order=order, seed=seed, skip=skip, visual=visual, drop_remainder=whole, words=words,
+            longest=longest, replicas=replicas,
+        )  # fmt: skip
 
     return {
         "steps": max(1, count // size if whole else -(-count // size)),
         "batches": epoch_batches,
         "row_ids": lambda batch_rows: [examples.records[row].image_id for row in batch_rows],
+        "xla": xla,
     }
 
 

@@ -14,7 +14,7 @@ from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, START, Normalizer, Vocabulary
 from medcap_tf.training.device import Device
-from medcap_tf.training.loop import History, run_stage
+from medcap_tf.training.loop import History, compiled_step, run_stage
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,
@@ -154,6 +154,36 @@ class TestScheduledSampling:
         assert batch_losses(sampled, 2) != pytest.approx(batch_losses(forced), rel=1e-4)
         assert batch_losses(sampled, 2) == batch_losses(sampled, 2)  # by seed and step
         assert batch_losses(sampled, 2, step=3) != batch_losses(sampled, 2, step=4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("way", ["update", "step"])
+def test_what_xla_compiles_moves_the_weights_as_the_rest_does(tmp_path, way, precision):
+    """The update alone, as on a GPU, and the whole step, as `training.xla` asks for."""
+    after = []
+    for compiled in (False, True):
+        tf.keras.utils.set_random_seed(1)
+        context, _ = made(tmp_path, decoder__dropout=0.0)
+        device = context.device._replace(precision=precision, compiles_updates=compiled and way == "update")
+        stage = caption_stage(context, regions(context))
+        stage.xla = compiled and way == "step"
+        batch = next(iter(stage.batches(0, 0)))
+        spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
+        step = compiled_step(stage, context.config.training, device, spec)
+        losses = [float(step(batch)) for _ in range(3)]
+        assert losses[2] < losses[0]
+        after.append(np.concatenate([variable.numpy().ravel() for variable in stage.variables]))
+    # Adam's first steps are as long for a gradient of nothing but rounding.
+    assert np.linalg.norm(after[1] - after[0]) < 1e-3 * np.linalg.norm(after[0])
+
+
+def test_batches_that_xla_compiles_have_one_shape(tmp_path):
+    context, source = made(tmp_path, training__xla=True)
+    for stage in (visual_stage(context, source), caption_stage(context, regions(context))):
+        batches = list(stage.batches(0, 0))
+        assert len(batches) == stage.steps == 2
+        assert len({tuple((name, value.shape) for name, value in batch.items()) for batch in batches}) == 1
+        assert all(spec.shape.is_fully_defined() for spec in stage.batches(0, 0).element_spec.values())
 
 
 def test_the_caption_loss_is_the_mean_of_all_words_and_their_ends(tmp_path):
