@@ -31,7 +31,7 @@ from medcap_tf.files import write_text
 from medcap_tf.text import SPECIAL
 
 DRAWS = 4  # noisy copies of an image
-WORDS = 4  # of a caption, for deletion and insertion: images differ more than the words of one
+WORDS = 3  # of a caption, for deletion and insertion: images differ more than the words of one
 
 
 def audit(

@@ -93,13 +93,3 @@ def shared_words(words: Sequence[str], caption: str) -> list[bool]:
     normalizer = Normalizer()
     known = set(normalizer.stems(caption))
     return [not known.isdisjoint(normalizer.stems(word)) for word in words]
-
-
-def over_image(grid: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A map of regions [h, w] over the original image, float32 [H, W], smooth and never below 0.
-
-    The encoder saw the image squashed to a square, so stretching the square grid back to H x W undoes it. Cubic
-    interpolation between the regions' centers, as OpenCV aligns them; it overshoots a little, which is cut.
-    """
-    height, width = shape
-    return np.maximum(cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC), 0)

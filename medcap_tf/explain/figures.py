@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from medcap_tf.explain.explanation import Explanation, WordReading, over_image, shared_words
+from medcap_tf.explain.explanation import Explanation, WordReading, shared_words
+from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.plate import Plate, colors
 from medcap_tf.explain.regions import Region, find_regions
 

@@ -13,8 +13,9 @@ from medcap_tf.captioner import RunCaptioner
 from medcap_tf.explain.attribution import Attributor, WordMaps
 from medcap_tf.explain.captioned import CaptionedImage, bar
 from medcap_tf.explain.erasure import elsewhere, paint_over, prepared_mask
+from medcap_tf.explain.grid import shares_of_regions
 from medcap_tf.explain.masks import LocationPrior, mask_of
-from medcap_tf.explain.pointing import Case, ceiling_map, means
+from medcap_tf.explain.pointing import Case, means
 from medcap_tf.phantoms import FINDING_WORDS, PLACE_WORDS
 
 SIZES = {"small findings": 0.01, "medium findings": 0.03, "large findings": 1.0}  # share of the image, at most
@@ -99,7 +100,7 @@ def pointing_cases(
             maps = attributor.words(item.pixels, tokens)
             for i in named:
                 own = {name: grid[i] for name, grid in maps.compared().items()}
-                own["ceiling"] = ceiling_map(mask, grid)
+                own["ceiling"] = shares_of_regions(mask, grid)
                 if (usual := prior.map_of(stems[i])) is not None:
                     own["location_prior"] = usual
                 groups = ("reference",) if is_reference else _groups(stems[i] in shared, maps, i, mask)

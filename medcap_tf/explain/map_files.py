@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from medcap_tf.explain.dicom_maps import read_source, write_captures, write_segmentation
-from medcap_tf.explain.explanation import Explanation, over_image
+from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.finding_words import finding_words
+from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.pictures import file_name
 from medcap_tf.files import write_bytes
 

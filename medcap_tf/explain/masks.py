@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from medcap_tf.data import images
 from medcap_tf.data.folders import image_stem
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
+from medcap_tf.explain.grid import shares_of_regions
 from medcap_tf.text import Normalizer
 
 CELLS = 64  # a side of a prior
@@ -60,7 +60,7 @@ class LocationPrior:
             mask = mask_of(record) if named else None
             if mask is None or not mask.any():
                 continue
-            share = cv2.resize(mask.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+            share = shares_of_regions(mask, (CELLS, CELLS))
             for stem in named:
                 sums[stem] += share
         self._maps = {stem: (total / total.sum()).astype(np.float32) for stem, total in sums.items()}

@@ -11,6 +11,8 @@ from typing import Callable, NamedTuple
 import cv2
 import numpy as np
 
+from medcap_tf.explain.grid import pixels_of
+
 STEPS = 6  # the share of regions grows in this many steps from none to all
 SUBSETS = 24  # random sets of regions
 WORD_SHARE = 1 / 3  # of a caption's words that are taken away
@@ -67,7 +69,7 @@ def _variants(sharp: np.ndarray, blurred: np.ndarray, order: np.ndarray, grid: t
     """Deletions, then insertions, of an order's first 1/STEPS, 2/STEPS, ... regions: uint8 [B, S, S, 3]."""
     deleted, inserted = [], []
     for step in range(1, STEPS):
-        inside = _inside(order[: round(len(order) * step / STEPS)], grid, sharp.shape)
+        inside = pixels_of(order[: round(len(order) * step / STEPS)], grid, sharp.shape[:2])[..., None]
         deleted.append(np.where(inside, blurred, sharp))
         inserted.append(np.where(inside, sharp, blurred))
     return np.stack(deleted + inserted)
@@ -106,7 +108,7 @@ def mu_fidelity(
     costs = log_probs(pixels[None])[0] - _without(log_probs, pixels, subsets, (height, width))
     result = {}
     for name, own in maps.items():
-        masks = np.stack([_inside(subset, (height, width), own.shape[1:])[..., 0] for subset in subsets])
+        masks = np.stack([pixels_of(subset, (height, width), own.shape[1:], 0) for subset in subsets])
         sums = masks.reshape(len(masks), -1) @ own.reshape(len(own), -1).T
         result[name] = _mean_correlation(sums, costs)
     return result
@@ -125,16 +127,9 @@ def _without(log_probs: LogProbs, pixels: np.ndarray, subsets: list, grid: tuple
     blurred = blur(pixels)
     answers = []
     for start in range(0, len(subsets), _BATCH):
-        chunk = [_inside(subset, grid, pixels.shape) for subset in subsets[start : start + _BATCH]]
+        chunk = [pixels_of(subset, grid, pixels.shape[:2])[..., None] for subset in subsets[start : start + _BATCH]]
         answers.append(log_probs(np.stack([np.where(inside, blurred, pixels) for inside in chunk])))
     return np.concatenate(answers)
-
-
-def _inside(regions: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """bool [S, S, 1], the pixels of some regions."""
-    selected = np.zeros(grid[0] * grid[1], np.uint8)
-    selected[regions] = 1
-    return cv2.resize(selected.reshape(grid), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)[..., None] > 0
 
 
 def concept_drops(

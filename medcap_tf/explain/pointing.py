@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from medcap_tf.explain.explanation import over_image
+from medcap_tf.explain.grid import over_image
 
 TOLERANCE = 15  # pixels of the image by which a peak may miss, as is usual since Zhang et al. 2018
 _RESAMPLES = 1000
@@ -65,11 +65,6 @@ def _auc(heat: np.ndarray, mask: np.ndarray) -> float:
 def center_hit(mask: np.ndarray) -> bool:
     """Whether the center of the image lies in the mask, bool [H, W]."""
     return bool(mask[mask.shape[0] // 2, mask.shape[1] // 2])
-
-
-def ceiling_map(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """What a perfect map of these regions says of a mask bool [H, W]: its share of each, float32 [h, w]."""
-    return cv2.resize(mask.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA)
 
 
 class Case(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from medcap_tf.explain.explanation import over_image
+from medcap_tf.explain.grid import nearest_region, over_image
 
 CONVENTION = "image left is the viewer's left: by convention the patient's right in frontal and axial views"
 MOST_REGIONS = 3  # of a word: more are no place
@@ -105,9 +105,9 @@ def word_regions(maps: np.ndarray) -> list[list[dict[str, Any]]]:
 
 
 def matching_share(grid: np.ndarray, side: str) -> float:
-    """The share of a map [h, w] on the half of the image where the patient's side is; a middle column counts half; nan
-    of a map that is all 0."""
-    columns = np.clip(np.arange(grid.shape[1]) + 1 - grid.shape[1] / 2, 0, 1)  # how much of each lies right of middle
-    total = float(grid.sum())
-    image_right = float((grid * columns).sum()) / total if total > 0 else float("nan")
+    """The share of a map [h, w] on the half of the image where the patient's side is; nan of a map that is all 0."""
+    width = grid.shape[1]
+    drawn = grid.sum(0)[nearest_region(width, 2 * width)]  # the border between the halves lies amid a region
+    total = float(drawn.sum())
+    image_right = float(drawn[width:].sum()) / total if total > 0 else float("nan")
     return image_right if side == "left" else 1 - image_right

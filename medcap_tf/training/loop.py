@@ -216,7 +216,9 @@ def _compile(
 
     @graph_function(jit_compile=stage.xla or None)
     def replica_step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        with tf.GradientTape() as tape:
+        # What is frozen keeps nothing for a gradient: loops over its words would be compiled anew for each batch.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(stage.variables)
             loss = stage.loss(batch, optimizer.iterations)
             # Gradients are summed over the replicas when they are applied.
             objective = loss / replicas

@@ -25,7 +25,7 @@ def sharp_image() -> np.ndarray:
 
 def sharpness_of_first_region(pixels: np.ndarray) -> np.ndarray:
     """A "model" of two words: the first needs the region above left to be sharp, the second needs nothing."""
-    corner = pixels[:, : SIZE // 2, : SIZE // 3].astype(float)
+    corner = pixels[:, : SIZE // 4, : SIZE // 6].astype(float)
     return np.stack([np.abs(corner - 127.5).mean((1, 2, 3)) / 127.5, np.zeros(len(pixels))], axis=1)
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.explanation import Explanation, WordReading, over_image
+from medcap_tf.explain.explanation import Explanation, WordReading
+from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.plate import color_table
 from medcap_tf.explain.report import audit_tables, write_report
 
@@ -276,7 +277,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
         row, column = np.unravel_index(level.argmax(), level.shape)
         np.testing.assert_allclose(drawn[row, column, :3], color_table("cividis")[255], atol=8)
     said = opened.find_element("class name", "said").text
-    assert said.startswith("“left”, Attention: center; center 0.3")
+    assert said.startswith("“left”, Attention: middle third, image left; center 0.25, 0.50")
     assert said.endswith("of the map. Peak: 16.0 times an even share.")
 
 
@@ -285,7 +286,9 @@ def test_strength_and_kind_of_map_change_the_overlay(opened):
     attention = overlay(opened)
     opened.find_element("xpath", "//article[1]//button[text()='Grad-CAM']").click()
     gradient = overlay(opened)
-    np.testing.assert_array_equal(gradient[::-1, :, 3], attention[..., 3])  # its rows are the attention's, reversed
+    for drawn, grid in ((attention, peak(0, 3)), (gradient, peak(0, 3)[::-1])):
+        level = np.clip(over_image(grid, drawn.shape[:2]), 0, 1)
+        np.testing.assert_allclose(drawn[..., 3], 255 * 0.75 * (0.2 + 0.8 * level), atol=2)
     opened.execute_script(
         "const e = document.querySelector('.show input'); e.value = 0.25; e.dispatchEvent(new Event('input'))"
     )

@@ -29,10 +29,11 @@ def at(column: int, width: int = 4) -> np.ndarray:
         (at(3), "left", 1),  # the patient's left is on the image's right
         (at(3), "right", 0),
         (at(0), "right", 1),
-        (at(1, 3), "left", 0.5),  # the middle column
+        (at(1, 3), "left", 0),  # its center is at a third of the width
+        (at(2), "left", 0.5),  # its center is in the middle
         (at(2, 3), "left", 1),
         (np.full((2, 4), 0.125, np.float32), "left", 0.5),
-        (0.2 * at(3) + 0.6 * at(0), "left", 0.25),
+        (0.2 * at(3) + 0.6 * at(0), "left", 0.5),  # the last column is three times as wide as the first
     ],
 )
 def test_share_on_the_matching_half(grid, side, share):
@@ -49,7 +50,7 @@ def case(image: int, side: str, column: int, is_finding: bool = False, is_right:
 
 def test_rates():
     rates = side_rates(
-        [case(0, "left", 3), case(1, "right", 0), case(2, "left", 2, is_right=False), case(3, "left", 0),
+        [case(0, "left", 3), case(1, "right", 0), case(2, "left", 3, is_right=False), case(3, "left", 0),
          case(0, "left", 0, is_finding=True)]
     )  # fmt: skip
     assert rates["words"] == 4 and rates["random"] == 0.5

@@ -23,13 +23,13 @@
 
   // Maps
 
-  // Cubic interpolation (a = -0.75) between the regions' centers, edges repeated: the figures' own, cv2.INTER_CUBIC.
+  // Cubic interpolation (a = -0.75) between the regions' centers, which lie at multiples of the encoder's stride: as in the figures.
   function cubicTaps(from, to) {
     const a = -0.75;
     const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
     const far = (x) => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
     return Array.from({ length: to }, (_, i) => {
-      const x = ((i + 0.5) * from) / to - 0.5;
+      const x = Math.min(from - 1, ((i + 0.5) * from) / to);
       const left = Math.floor(x);
       const t = x - left;
       const weights = [far(1 + t), near(t), near(1 - t), far(2 - t)];
