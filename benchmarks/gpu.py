@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from medcap_tf.config import Config
+from medcap_tf.config import Config, load
 from medcap_tf.errors import InputError
 from medcap_tf.training.batch_size import measure
 from medcap_tf.training.device import examine_gpus
@@ -56,12 +56,14 @@ def main() -> None:
 
 def rows(on_gpu: bool, quick: bool, sizes: list[int], steps: int) -> Iterator[str]:
     """A row of the table for each stage of each case."""
-    for name, settings in CASES.items():
+    demo = load(Path(__file__).parents[1] / "assets" / "demo.json")
+    own = {name: Config().replace({**settings, "visual.weights": "none"}) for name, settings in CASES.items()}
+    for name, config in {**own, "the demo": demo}.items():
         for precision in PRECISIONS[on_gpu][: 2 if quick else None]:
             for xla in (False, True) if on_gpu and not quick else (False,):
-                own = {**settings, "training.precision": precision, "training.xla": xla, "visual.weights": "none"}
+                chosen = config.replace({"training.precision": precision, "training.xla": xla})
                 for size in sizes:
-                    yield from cells(name, Config().replace(own), size, steps)
+                    yield from cells(name, chosen, size, steps)
 
 
 def cells(name: str, config: Config, size: int, steps: int) -> Iterator[str]:

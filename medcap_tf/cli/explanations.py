@@ -232,7 +232,7 @@ def _add_audit(commands: Any) -> None:
     parser = commands.add_parser("audit", help="hold the explanations against the truth, chance and a randomized model")
     parser.add_argument("model", type=Path, metavar="RUN")
     options.add_split(parser)
-    parser.add_argument("--images", type=int, default=50, metavar="N", help="for the costly measures (default: 50)")
+    parser.add_argument("--images", type=int, default=40, metavar="N", help="for the costly measures (default: 40)")
     parser.add_argument("--seed", type=options.natural, default=0, help="of what is drawn at random")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where audit.json and audit.png go (default: RUN)")
     options.add_decoding(parser)

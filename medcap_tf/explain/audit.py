@@ -20,6 +20,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.evaluation.metrics import FEW_IMAGES
 from medcap_tf.explain.attribution import Attributor, WordMaps
 from medcap_tf.explain.captioned import CaptionedImage, bar, caption_records
+from medcap_tf.explain.grid import mirrored
 from medcap_tf.explain.localization import erasure, named_words, pointing_cases
 from medcap_tf.explain.masks import LocationPrior
 from medcap_tf.explain.measures import MEASURES, summary
@@ -31,7 +32,7 @@ from medcap_tf.files import write_text
 from medcap_tf.text import SPECIAL
 
 DRAWS = 4  # noisy copies of an image
-WORDS = 3  # of a caption, for deletion and insertion: images differ more than the words of one
+WORDS = 2  # of a caption, for deletion and insertion: images differ more than the words of one
 
 
 def audit(
@@ -253,7 +254,7 @@ def _stability(
             after = attributor.words(pixels, tokens)
             rows.append(_each(total_variation, before, after))
         flipped = attributor.words(np.ascontiguousarray(item.pixels[:, ::-1]), tokens)
-        back = {name: grids[..., ::-1] for name, grids in flipped.compared().items()}
+        back = {name: mirrored(grids) for name, grids in flipped.compared().items()}
         rows.append({f"{name}_flip": total_variation(grids, back[name]) for name, grids in before.compared().items()})
     return {"same_caption": same / (len(captioned) * DRAWS), **means(rows)}
 

@@ -65,3 +65,9 @@ def shares_of_regions(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     before = [round(pixels / regions / 2) for pixels, regions in zip(mask.shape, grid)]
     moved = np.pad(mask.astype(np.float32), [(pixels, 0) for pixels in before], "edge")
     return cv2.resize(moved[: mask.shape[0], : mask.shape[1]], grid[::-1], interpolation=cv2.INTER_AREA)
+
+
+def mirrored(grids: np.ndarray) -> np.ndarray:
+    """Maps [..., h, w] of an image, as its mirror image has them: column j lies where w - j does."""
+    columns = grids.shape[-1]
+    return grids[..., np.minimum(columns - np.arange(columns), columns - 1)]

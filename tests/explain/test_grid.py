@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from medcap_tf.config import VisualConfig
-from medcap_tf.explain.grid import nearest_region, over_image, pixels_of, shares_of_regions
+from medcap_tf.explain.grid import mirrored, nearest_region, over_image, pixels_of, shares_of_regions
 from medcap_tf.models.visual import build_visual_encoder
 
 
@@ -58,3 +58,9 @@ def test_the_shares_of_regions_are_those_of_a_perfect_map():
     assert np.argwhere(shares).tolist() == [[2, 4]] and shares[2, 4] == 1
     heat = over_image(shares, mask.shape)
     assert mask[np.unravel_index(heat.argmax(), heat.shape)]
+
+
+def test_a_mirrored_map_lies_over_the_mirrored_image():
+    grid = np.zeros((2, 8), np.float32)
+    grid[1, 3] = 1
+    np.testing.assert_allclose(over_image(mirrored(grid), (40, 80)), over_image(grid, (40, 80))[:, ::-1], atol=1e-6)
