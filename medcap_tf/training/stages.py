@@ -209,9 +209,9 @@ def _epochs(
 ) -> dict[str, Any]:
     """The data half of a stage: epochs in an order that depends on (seed, stage, epoch) alone."""
     size, count = context.config.training.batch_size, len(examples.records)
-    whole = context.device.strategy.num_replicas_in_sync > 1  # every replica gets the same share
-    whole = whole or (xla and count >= size)  # batches of one shape are compiled once
-    longest = 1 + max(map(len, examples.words)) if xla else None
+    # Every replica gets the same share, and batches of one shape are compiled once.
+    whole = context.device.strategy.num_replicas_in_sync > 1 or (xla and count >= size)
+    longest = 1 + max(map(len, examples.words), default=0) if xla else None
 
     # Loaders know rows of the context's training records; a stage may leave some out.
     rows = {id(record): i for i, record in enumerate(context.train.records)}

@@ -23,7 +23,7 @@
 
   // Maps
 
-  // Cubic interpolation (a = -0.75) between the regions' centers, which lie at multiples of the encoder's stride: as in the figures.
+  // Cubic interpolation (a = -0.75) between the regions' centers, at multiples of the encoder's stride: as in grid.py.
   function cubicTaps(from, to) {
     const a = -0.75;
     const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1;
