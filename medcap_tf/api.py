@@ -66,7 +66,7 @@ class Captioner:
         from medcap_tf.serving.files import find_version
 
         path, version = Path(path), find_version(Path(path))
-        self._explainers: dict[tuple[str, ...], Explainer] = {}
+        self._explainers: dict[tuple[tuple[str, ...], Path | None], Explainer] = {}
         self._captioner: Any
         self.is_export = version is not None
         if version is None:
@@ -109,7 +109,11 @@ class Captioner:
         return [one if abstain_from is None else one.unless_novel(abstain_from) for one in captions]
 
     def explain(
-        self, caption: Caption | ImageInput, reference: str = "", layers: Sequence[str] | None = None
+        self,
+        caption: Caption | ImageInput,
+        reference: str = "",
+        layers: Sequence[str] | None = None,
+        training_data: Path | str | None = None,
     ) -> Explanation:
         """Say why an image has its caption.
 
@@ -117,9 +121,14 @@ class Captioner:
             caption: of `caption`, or an image to be captioned first.
             reference: the reference caption, where known.
             layers: of a run, ResNet50's layers to show; None: the last one that it has.
+            training_data: of a run, the data set that it was trained on, to show the similar images in it; None: their
+                captions alone are shown.
 
         Returns:
             An `Explanation`; of an export, what its answer holds: no gradients, no layers.
+
+        Raises:
+            InputError: no such layer, or training data that cannot be read.
         """
         if not isinstance(caption, Caption):
             caption = self.caption(caption)
@@ -128,9 +137,10 @@ class Captioner:
         if self.is_export:
             image = images.to_array(caption.path if caption.image is None else caption.image)
             return Explanation.of(explanation.from_caption(caption, image))
-        key = tuple(layers if layers is not None else [self._captioner.config.visual.layer])
+        shown = tuple(layers if layers is not None else [self._captioner.config.visual.layer])
+        key = (shown, None if training_data is None else Path(training_data))
         if key not in self._explainers:
-            self._explainers[key] = Explainer(self._captioner, key)
+            self._explainers[key] = Explainer(self._captioner, shown, training_data=key[1])
         return Explanation.of(self._explainers[key].explain(caption, reference))
 
 

@@ -20,7 +20,6 @@ from medcap_tf.caption import Caption, ImageInput, shares_of
 from medcap_tf.config import Config
 from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
-from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.graphs import graph_function
 from medcap_tf.memory import naming_settings
@@ -201,19 +200,6 @@ class RunCaptioner:
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
         """The mean region of each prepared image: uint8 [B, S, S, 3] -> float32 [B, C]."""
         return self._pool(pixels).numpy()
-
-    def similar(self, pixels: np.ndarray, count: int) -> list[tuple[Record, float]]:
-        """The training images that count most beside the decoder, and the weight of each in 0..1.
-
-        Args:
-            pixels: uint8 [S, S, 3].
-            count: how many, at most; none in a run without retrieval.
-        """
-        if self.datastore is None or self.model.retriever is None:
-            return []
-        neighbors = self.model.retriever.retrieve(self._pool(pixels[None]))
-        pairs = zip(neighbors.rows.numpy()[0][:count].tolist(), neighbors.weight.numpy()[0].tolist())
-        return [(self.datastore.records[row], weight) for row, weight in pairs]
 
     def _forward(self, pixels: tf.Tensor, reference: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
         model, options = self.fast_model, self.config.decoding

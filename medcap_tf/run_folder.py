@@ -64,6 +64,13 @@ class RunFolder:
             )
         return load_config(self.config)
 
+    def data_folder(self) -> Path:
+        """Where the data lies that the run was trained on: the absolute path, or, in runs of earlier versions and where
+        that is gone, the path as it was typed."""
+        written = read_json(self.config)
+        places = [Path(place) for place in (written.get("data_path"), written.get("data"), "unknown") if place]
+        return next((place for place in places if place.is_dir()), places[0])
+
     def read_vocabulary(self) -> Vocabulary:
         """The words; raises InputError where they are missing or broken."""
         values = read_json(self.vocabulary)

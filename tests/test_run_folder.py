@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,23 @@ def test_a_folder_without_settings_is_no_run(run):
 def test_settings_of_an_earlier_version_are_read(run):
     write(run.config, json.dumps({"config": {"decoding": {"neighbours": 5}}}))
     assert run.read_config() == Config().replace({"decoding.neighbors": 5})
+
+
+def test_the_data_is_found_from_any_folder(run, tmp_path, monkeypatch):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def folder(**written):
+        write(run.config, json.dumps(written))
+        return run.data_folder()
+
+    assert folder(data="data", data_path=str(data)) == data
+    # A run of an earlier version has the typed path alone.
+    assert folder(data="../data") == folder(data="../data", data_path="/gone") == Path("../data")
+    assert folder(data="gone", data_path="/gone") == Path("/gone")
+    assert folder() == Path("unknown")
 
 
 def test_concepts_are_read_as_they_were_written(run):

@@ -62,6 +62,11 @@ def _add_explain(commands: Any) -> None:
         "integrated_gradients, smoothgrad, vanilla_gradients, gradients_inputs, activations (default: none)",
     )  # fmt: skip
     parser.add_argument("--references", type=Path, metavar="TABLE", help="reference captions; their words turn red")
+    parser.add_argument(
+        "--training-data", type=Path, metavar="DIR",
+        help="the data set that RUN was trained on, to show similar images in it (default: where it lay then)",
+    )  # fmt: skip
+    parser.add_argument("--no-training-images", action="store_true", help="show similar images' captions alone")
     parser.add_argument("--no-pictures", action="store_true", help="report.html alone, as for hundreds of images")
     parser.add_argument(
         "--maps", nargs="+", default=[], choices=("png", "npy", "dicom"), metavar="FORMAT",
@@ -133,7 +138,25 @@ def _explainer(args: argparse.Namespace, captioner: RunCaptioner) -> Explainer:
     if set(methods) - set(METHODS):
         raise InputError(f"--methods {' '.join(methods)}: there are all, {', '.join(METHODS)}")
     names = shown_layers(captioner.model.encoder) if args.layers is None else args.layers
-    return Explainer(captioner, [layer_by(captioner, name) for name in names], methods)
+    layers = [layer_by(captioner, name) for name in names]
+    return Explainer(captioner, layers, methods, _training_data(args) if captioner.datastore else None)
+
+
+def _training_data(args: argparse.Namespace) -> Path | None:
+    """Where the images that RUN was trained on lie; None where they are not to be shown, or not at hand."""
+    from medcap_tf.run_folder import RunFolder
+
+    if args.training_data or args.no_training_images:
+        return None if args.no_training_images else args.training_data
+    data = RunFolder(args.model).data_folder()
+    if data.is_dir():
+        return data
+    print(
+        f"{data}: the run's training data is not there any more, so similar images are shown by their captions alone; "
+        "say by --training-data where it is",
+        file=sys.stderr,
+    )
+    return None
 
 
 def _drawn(

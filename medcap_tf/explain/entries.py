@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medcap_tf.caption import UNLIKE, Caption
+from medcap_tf.caption import UNLIKE, Caption, shares_of
 from medcap_tf.evaluation.metrics import caption_parts, notes_on
 from medcap_tf.explain.claims import doubtful_claims
 from medcap_tf.explain.explanation import Explanation, shared_words
@@ -23,6 +23,8 @@ from medcap_tf.explain.plate import colors
 from medcap_tf.explain.regions import word_regions
 
 LONGEST_SIDE = 640  # pixels of the image in the page
+SIMILAR_SIDE = 320  # of a similar training image
+LEAST_COPIED = 0.01  # of a word's probability, from which on it has a map in the training image it was copied from
 CHANNELS_SHOWN = 8
 CHANNEL_SIDE = 40  # pixels, at most
 SCORES_SHOWN = ("bleu_1", "rouge_l", "meteor")
@@ -42,10 +44,12 @@ def entry_of(explanation: Explanation) -> dict[str, Any]:
         that the image (`seen`) and similar images (`copied`) gave, and `finding` where one names what was found;
         `maps`, those of `Explanation.word_maps` as [n][h][w] in shares of an even spread; `regions`, of the same maps
         for each word, as of `regions.region_values`; `similar`, training images that count: `id` (empty where
-        unknown), `caption`, `weight`; `concepts`, each with the model's own `score`, by which it is named (that of
-        `caption --json`); its `word_score`, what the classifier reads in the caption's words alone; `contributions`,
-        what each word gave to that in logits (None, any of the three: not known); `reference` (None where unknown);
-        `layers`.
+        unknown), `caption`, `weight`, and where the run was asked (see `explanation.Likeness`) `here` and `there`, maps
+        of what makes both alike in shares of an even spread, `image` and for each word what was `copied` and the `maps`
+        of where from (None, either of them: nothing to show); `concepts`, each with the model's own `score`, by which
+        it is named (that of `caption --json`); its `word_score`, what the classifier reads in the caption's words
+        alone; `contributions`, what each word gave to that in logits (None, any of the three: not known); `reference`
+        (None where unknown); `layers`.
     """
     caption = explanation.caption
     entry: dict[str, Any] = {"name": _name(caption), "path": str(caption.path), "error": caption.error}
@@ -65,9 +69,7 @@ def entry_of(explanation: Explanation) -> dict[str, Any]:
         "words": _words(explanation),
         "maps": {name: _shares(maps) for name, maps in known.items()},
         "regions": {name: word_regions(maps) for name, maps in known.items()},
-        "similar": [
-            {"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar
-        ],
+        "similar": _similar(explanation),
         "concepts": _concepts(explanation),
         "reference": _reference(explanation) if explanation.reference else None,
         "layers": [_layer(name, maps) for name, maps in explanation.layers.items()],
@@ -98,10 +100,10 @@ def _doubts(explanation: Explanation, maps: Mapping[str, np.ndarray]) -> list[di
     return [doubt._asdict() for doubt in found]
 
 
-def image_values(image: np.ndarray) -> dict[str, Any]:
+def image_values(image: np.ndarray, longest_side: int = LONGEST_SIDE) -> dict[str, Any]:
     """uint8 [H, W, 3] as a page shows it: data URI `src`, `width` and `height` for its proportions."""
     height, width = image.shape[:2]
-    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    scale = min(1.0, longest_side / max(height, width))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -111,6 +113,28 @@ def image_values(image: np.ndarray) -> dict[str, Any]:
 
 def _data_uri(kind: str, data: np.ndarray) -> str:
     return f"data:{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+
+
+def _similar(explanation: Explanation) -> list[dict[str, Any]]:
+    rows = [{"id": id, "caption": text, "weight": round(weight, 3)} for id, text, weight in explanation.similar]
+    for row, likeness in zip(rows, explanation.likenesses):
+        shown = likeness.copied >= LEAST_COPIED
+        maps = likeness.word_maps
+        row |= {
+            "image": None if likeness.image is None else image_values(likeness.image, SIMILAR_SIDE),
+            "here": _above_zero(likeness.here),
+            "there": None if likeness.there is None else _above_zero(likeness.there),
+            "copied": _numbers(likeness.copied, 2),
+            "maps": None
+            if maps is None
+            else [_shares(maps[i, None])[0] if shown[i] else None for i in range(len(maps))],
+        }
+    return rows
+
+
+def _above_zero(grid: np.ndarray) -> list:
+    """What speaks for something in a map float32 [h, w], in shares of an even spread."""
+    return _shares(shares_of(grid[None]))[0]
 
 
 def _words(explanation: Explanation) -> list[dict[str, Any]]:

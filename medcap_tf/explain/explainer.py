@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from medcap_tf.caption import Caption
 from medcap_tf.data import images
 from medcap_tf.errors import InputError
 from medcap_tf.explain.erasure import elsewhere, paint_over
-from medcap_tf.explain.explanation import MIN_RETRIEVAL_WEIGHT, Explanation, WordReading, shown_size
+from medcap_tf.explain.explanation import Explanation, WordReading, shown_size
 from medcap_tf.explain.regions import region_mask
 from medcap_tf.explain.sheet import Claim, Erased
 
@@ -26,23 +27,33 @@ METHOD_CONCEPTS = 3  # an image's strongest, for tf-explain's slower methods
 class Explainer:
     """Explains a run's captions; everything that costs time to build is built once."""
 
-    def __init__(self, captioner: RunCaptioner, layers: Sequence[str] = (), methods: Sequence[str] = ()):
+    def __init__(
+        self,
+        captioner: RunCaptioner,
+        layers: Sequence[str] = (),
+        methods: Sequence[str] = (),
+        training_data: Path | None = None,
+    ):
         """Build.
 
         Args:
             captioner: a loaded run.
             layers: names of ResNet50's layers to keep.
             methods: tf-explain's methods to draw for the strongest concepts of each image.
+            training_data: the data set that the run was trained on, to show the similar images in it; None: their
+                captions alone are shown.
 
         Raises:
-            InputError: no such layer; methods for a run whose images name no concepts.
+            InputError: no such layer; methods for a run whose images name no concepts; data that cannot be read.
         """
         from medcap_tf.explain.attribution import Attributor, LayerReader
+        from medcap_tf.explain.likeness import LikenessReader
         from medcap_tf.explain.methods import ConceptMethods
 
         self._captioner = captioner
         self._attributor, self._layers = Attributor(captioner), LayerReader(captioner, layers)
         self._methods = ConceptMethods(captioner, methods) if methods else None
+        self._likenesses = LikenessReader(captioner, training_data)
 
     def explain(self, caption: Caption, reference: str = "") -> Explanation:
         """Say why.
@@ -56,6 +67,7 @@ class Explainer:
         image = images.to_array(caption.path if caption.image is None else caption.image)
         pixels = self._captioner.prepare(image)
         words = self._attributor.words(pixels, caption.tokens) if len(caption.words) else None
+        similar = self._likenesses.read(pixels, caption.tokens, SIMILAR_SHOWN)
         return Explanation(
             caption,
             shown_size(image),
@@ -65,12 +77,13 @@ class Explainer:
             words.grad_cam if words else caption.attention,
             self._read(caption.tokens, caption.words) if words else None,
             words.retrieval_share if words and self._captioner.datastore else None,
-            self._similar(pixels),
+            tuple((one.record.image_id, one.record.caption, one.weight) for one in similar),
             reference,
             self._read_reference(reference),
             self._by_code(caption.concept_scores),
             self._layers.read(pixels),
             self._methods.draw(pixels, caption.concepts[:METHOD_CONCEPTS]) if self._methods else {},
+            tuple(one.likeness for one in similar),
         )
 
     def erase(self, explanation: Explanation, claims: Sequence[Claim]) -> list[Erased | None]:
@@ -91,11 +104,6 @@ class Explainer:
             losses = (log_probs[0] - log_probs[1:]).tolist()
             erased.append(Erased(losses[0], losses[1] if len(losses) > 1 else None))
         return erased
-
-    def _similar(self, pixels: np.ndarray) -> tuple[tuple[str, str, float], ...]:
-        similar = self._captioner.similar(pixels, SIMILAR_SHOWN)
-        rows = ((record.image_id, record.caption, weight) for record, weight in similar)
-        return tuple(row for row in rows if row[2] >= MIN_RETRIEVAL_WEIGHT)
 
     def _read_reference(self, reference: str) -> WordReading | None:
         vocabulary = self._captioner.vocabulary

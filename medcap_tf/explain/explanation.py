@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,16 @@ class WordReading:
     scores: dict[str, float] = field(default_factory=dict)  # of all codes the run knows, by these words alone
 
 
+class Likeness(NamedTuple):
+    """What a similar training image has in common with the image, and which words came from its caption."""
+
+    here: np.ndarray  # float32 [h, w], what each region of the image adds to the similarity, beyond that of most images
+    copied: np.ndarray  # float32 [n] in 0..1, of each word's probability, from this training image's caption
+    image: np.ndarray | None = None  # the training image, uint8 [H', W', 3]; None where it is not at hand
+    there: np.ndarray | None = None  # float32 [h, w], as `here`, of the training image's regions; with `image`
+    word_maps: np.ndarray | None = None  # float32 [n, g, g], where in it the copied word lies; sums to 1, or 0
+
+
 @dataclass(frozen=True)
 class Explanation:
     """One image, its caption, and why; `caption.error` says why there is nothing else."""
@@ -47,6 +58,7 @@ class Explanation:
     concept_scores: dict[str, float] = field(default_factory=dict)  # the model's own, of all codes the run knows
     layers: dict[str, np.ndarray] = field(default_factory=dict)  # float32 [h', w', C'] by layer name
     methods: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # concept -> tf-explain method -> picture
+    likenesses: tuple[Likeness, ...] = ()  # of `similar`, in the same order; empty of an export
 
     def word_maps(self) -> dict[str, np.ndarray]:
         """The maps of the caption's words by name, float32 [n, h, w] each, those that say most first: `evidence` where

@@ -138,12 +138,7 @@ def next_token_distribution(matches: tf.Tensor, neighbors: Neighbors, vocabulary
     Each neighbor proposes what follows, in its caption, the longest run of the caption's last words; with no such run,
     or an unknown word there, it proposes nothing. So the mass sums to the weight of the neighbors that propose.
     """
-    following = tf.pad(neighbors.tokens[..., 1:], [[0, 0], [0, 0], [0, 1]], constant_values=PAD)[:, None]
-    longest = tf.reduce_max(matches, -1, keepdims=True)
-    known = (following != PAD) & (following != UNK)
-    proposed = tf.cast((matches == longest) & (longest > 0) & known, tf.float32)
-    share = tf.math.divide_no_nan(proposed, tf.reduce_sum(proposed, -1, keepdims=True))
-    mass = share * neighbors.weight[:, None, :, None]
+    following, mass = _proposals(matches, neighbors)
     # Summed by token: a segment for each (image, beam, token).
     shape = tf.shape(matches)
     captions = tf.reshape(tf.range(shape[0] * shape[1]), [shape[0], shape[1], 1, 1])
@@ -151,6 +146,16 @@ def next_token_distribution(matches: tf.Tensor, neighbors: Neighbors, vocabulary
     summed = tf.math.unsorted_segment_sum(mass, segments, shape[0] * shape[1] * vocabulary)
     summed = tf.reshape(summed, [shape[0], shape[1], vocabulary])
     return tf.ensure_shape(summed, [None, matches.shape[1], vocabulary])
+
+
+def _proposals(matches: tf.Tensor, neighbors: Neighbors) -> tuple[tf.Tensor, tf.Tensor]:
+    """What follows each place of the neighbors' captions, int32 [B, 1, N, L], and its probability mass [B, K, N, L]."""
+    following = tf.pad(neighbors.tokens[..., 1:], [[0, 0], [0, 0], [0, 1]], constant_values=PAD)[:, None]
+    longest = tf.reduce_max(matches, -1, keepdims=True)
+    known = (following != PAD) & (following != UNK)
+    proposed = tf.cast((matches == longest) & (longest > 0) & known, tf.float32)
+    share = tf.math.divide_no_nan(proposed, tf.reduce_sum(proposed, -1, keepdims=True))
+    return following, share * neighbors.weight[:, None, :, None]
 
 
 def next_token_distributions(neighbors: Neighbors, inputs: tf.Tensor, vocabulary: int) -> tf.Tensor:
@@ -165,11 +170,34 @@ def next_token_distributions(neighbors: Neighbors, inputs: tf.Tensor, vocabulary
         float32 [B, T, V], at step t the mass after inputs 0..t.
     """
 
+    return next_token_distribution(_all_matches(neighbors, inputs), neighbors, vocabulary)
+
+
+def copied_from(neighbors: Neighbors, inputs: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """From which places of the neighbors' captions given words come.
+
+    Args:
+        neighbors: the neighbors.
+        inputs: int32 [B, T], `<start>` and words.
+        words: int32 [B, T], at step t the word after inputs 0..t.
+
+    Returns:
+        float32 [B, T, N, L], the probability mass that each place gave to the word. Over neighbors and places it sums
+        to the word's part of `next_token_distributions`.
+    """
+    following, mass = _proposals(_all_matches(neighbors, inputs), neighbors)
+    given = tf.where(following == words[:, :, None, None], mass, 0.0)
+    return tf.pad(given[..., :-1], [[0, 0], [0, 0], [0, 0], [1, 0]])  # from the place before to the word's own
+
+
+def _all_matches(neighbors: Neighbors, inputs: tf.Tensor) -> tf.Tensor:
+    """Matches at every step of given captions, int32 [B, T, N, L], after inputs [B, T] 0..t."""
+
     def advance(matches: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         return update_matches(matches, words[:, None], neighbors)
 
     matches = tf.scan(advance, tf.transpose(inputs), initial_matches(neighbors, 1))
-    return next_token_distribution(tf.transpose(matches[:, :, 0], [1, 0, 2, 3]), neighbors, vocabulary)
+    return tf.transpose(matches[:, :, 0], [1, 0, 2, 3])
 
 
 def interpolate(logits: tf.Tensor, retrieved: tf.Tensor) -> tf.Tensor:

@@ -85,7 +85,7 @@ def export(
     folder = RunFolder(run)
     written = read_json(folder.config)
     data = written.get("data") or "unknown"
-    samples = _samples(data_folder(written), captioner)
+    samples = _samples(folder.data_folder(), captioner)
     scores = folder.read_scores()
     base.mkdir(parents=True, exist_ok=True)
     # A server that watches the folder looks at numbers only.
@@ -143,13 +143,6 @@ def _free_version(base: Path, wanted: int | None) -> int:
     if wanted in taken:
         raise InputError(f"{base / str(wanted)}: this version exists; choose another --version, or none for the next")
     return wanted if wanted is not None else max(taken, default=0) + 1
-
-
-def data_folder(written: Mapping[str, Any]) -> Path:
-    """Where a run's `config.json` says that its data lies: the absolute path, or, in runs of earlier versions and where
-    that is gone, the path as it was typed."""
-    places = [Path(place) for place in (written.get("data_path"), written.get("data"), "unknown") if place]
-    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _samples(data: Path, captioner: RunCaptioner) -> Samples:

@@ -41,7 +41,8 @@ def read_begun(run: RunFolder, config: Config, resume: bool) -> dict[str, Any] |
     changed = [f"{s}.{k} was {before[s][k]}, now {now[s][k]}" for s in now for k in now[s] if before[s][k] != now[s][k]]
     if changed:
         raise InputError(
-            f"{run.path}: cannot be resumed with other settings ({'; '.join(changed)}); choose another --out"
+            f"{run.path}: cannot be resumed with other settings ({'; '.join(changed)}); --set them as they were, or "
+            "choose another --out"
         )
     return read_json(run.config)
 

@@ -14,7 +14,7 @@ import pytest
 
 from medcap_tf.caption import Caption
 from medcap_tf.explain.entries import entry_of
-from medcap_tf.explain.explanation import Explanation, WordReading
+from medcap_tf.explain.explanation import Explanation, Likeness, WordReading
 from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.plate import color_table
 from medcap_tf.explain.report import audit_tables, write_report
@@ -45,6 +45,14 @@ def explanation_of(
     reading = WordReading(tuple(words), weights / weights.sum(), ((CUI, 0.9),), given) if n else None
     values = {"image": picture(), "attention": maps, "grad_cam": maps[:, ::-1], "reading": reading, **others}
     return Explanation(caption, **values)
+
+
+# The first word was copied from the upper right of a training image whose lower left is like this image's upper left.
+LIKE = Likeness(
+    peak(0, 0), np.array([0.7, 0], np.float32), picture(40, 40), peak(3, 0),
+    np.stack([peak(0, 3), np.zeros((4, 4), np.float32)]),
+)  # fmt: skip
+UNSEEN = Likeness(peak(3, 3), np.array([0.05, 0], np.float32))
 
 
 def entries_in(page: Path) -> list[dict]:
@@ -202,7 +210,7 @@ def page(tmp_path_factory):
         yield explanation_of(
             f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE,
             retrieval_share=np.array([0.75, 0], np.float32),
-            similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)),
+            similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)), likenesses=(LIKE, UNSEEN),
         )  # fmt: skip
         yield Explanation(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
         yield explanation_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
@@ -372,9 +380,50 @@ def test_words_show_how_much_of_them_was_copied_and_from_whom(opened):
     assert width > 20 and height == 3
     assert "75% from similar images" in third.find_element("css selector", "button.word").get_attribute("aria-label")
     rows = third.find_elements("css selector", ".similar li")
-    assert [row.text for row in rows] == [f"60% {HOSTILE} {HOSTILE}", "10% left mass train7"]
+    assert [row.text for row in rows] == [f"60% {HOSTILE} {HOSTILE}", "alike?\n10% left mass train7"]
     first = opened.find_element("css selector", "article:first-child")
     assert first.find_elements("css selector", ".copied, .similar") == []  # this one was written by the decoder alone
+
+
+def test_pointing_at_a_word_or_a_similar_image_lights_both_images(opened):
+    from selenium.webdriver import ActionChains
+
+    third = opened.find_element("css selector", "article:nth-of-type(3)")
+    opened.execute_script("arguments[0].scrollIntoView()", third)
+    seen, unseen = third.find_elements("css selector", ".twin")
+    assert len(seen.find_elements("css selector", "img")) == 1
+    assert unseen.find_elements("css selector", "img, canvas") == []  # it was not at hand
+
+    def brightest(selector):
+        # By a copy: the browser warns of a canvas that is read again and again.
+        script = """const it = arguments[0].querySelector(arguments[1]), {width, height} = it;
+            const copy = Object.assign(document.createElement('canvas'), {width, height}).getContext('2d');
+            copy.drawImage(it, 0, 0);
+            const data = copy.getImageData(0, 0, width, height).data; let at = -1, best = 0;
+            for (let i = 3; i < data.length; i += 4) if (data[i] > best) { best = data[i]; at = (i - 3) / 4; }
+            return at < 0 ? null : [Math.floor(at / width) / height, (at % width) / width]"""
+        return opened.execute_script(script, third, selector)
+
+    def point(node):
+        ActionChains(opened).move_to_element(node).perform()
+
+    point(third.find_element("css selector", "button.word"))
+    assert third.find_element("css selector", ".given").text.startswith("gave 70% of")
+    row, column = brightest(".twin canvas")
+    assert row < 0.2 and column > 0.6
+    point(seen)
+    row, column = brightest(".twin canvas")
+    assert row > 0.6 and column < 0.2
+    row, column = brightest(".where canvas")
+    assert row < 0.2 and column < 0.2
+    assert "more alike than most" in third.find_element("css selector", ".said").text
+    point(unseen)
+    row, column = brightest(".where canvas")
+    assert row > 0.6 and column > 0.6
+    assert brightest(".twin canvas") is not None  # back to the word's
+    point(third.find_elements("css selector", "button.word")[1])
+    assert brightest(".twin canvas") is None  # that word was not copied
+    assert third.find_element("css selector", ".given").text == ""
 
 
 def test_a_concept_lights_up_its_words(opened):

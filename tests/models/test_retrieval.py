@@ -13,6 +13,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.models.retrieval import (
     RetrievalParameters,
     Retriever,
+    copied_from,
     initial_matches,
     interpolate,
     interpolate_concepts,
@@ -159,6 +160,23 @@ def test_votes_along_a_sentence_are_those_of_each_step():
         np.testing.assert_array_equal(
             votes[:, t], next_token_distribution(match, neighbors, len(VOCABULARY)).numpy()[:, 0]
         )
+
+
+def test_copied_words_come_from_their_places_in_the_neighbors_captions():
+    neighbors = retrieved()
+    words = np.array([ids("chest scan shows effusion")], np.int32)
+    inputs = np.concatenate([[[START]], words[:, :-1]], 1, dtype=np.int32)
+    copied = copied_from(neighbors, inputs, words).numpy()[0]
+    # Caption 0 is "<start> chest film shows effusion", caption 1 "<start> chest scan shows nodule".
+    first, second = neighbors.weight.numpy()[0]
+    expected = np.zeros_like(copied)
+    expected[0, 0, 1], expected[0, 1, 1] = first, second  # both begin with "chest"
+    expected[1, 1, 2] = second  # "scan" stands in the second alone
+    expected[2, 1, 3] = second  # the first has not said "scan"
+    expected[3, 0, 4] = first  # after "shows"; the second reads on to "nodule"
+    np.testing.assert_allclose(copied, expected, atol=1e-6)
+    votes = next_token_distributions(neighbors, inputs, len(VOCABULARY)).numpy()[0]
+    np.testing.assert_allclose(copied.sum((1, 2)), votes[range(4), words[0]], atol=1e-6)
 
 
 def test_votes_that_sum_to_a_little_more_than_one_leave_no_gap():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from google.protobuf import text_format
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.errors import InputError
 from medcap_tf.serving import export as exporting
-from medcap_tf.serving.export import data_folder, export
+from medcap_tf.serving.export import export
 from medcap_tf.serving.files import find_version
 from medcap_tf.serving.protos import from_proto, message_module
 from tests.conftest import contents, run_command
@@ -168,18 +167,6 @@ def test_an_export_captions_like_its_run(exported, small_run, image_paths, tmp_p
         assert "broken.png" in done.stderr and "1 of 9 images" in done.stderr
         found = [line.split("\t")[1] for line in done.stdout.splitlines()]
         assert found == [caption.text for caption in RunCaptioner.load(small_run).caption(image_paths)]
-
-
-def test_the_data_is_found_from_any_folder(tmp_path, monkeypatch):
-    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
-    data.mkdir()
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    assert data_folder({"data": "data", "data_path": str(data)}) == data
-    # A run of an earlier version has the typed path alone.
-    assert data_folder({"data": "../data"}) == data_folder({"data": "../data", "data_path": "/gone"}) == Path("../data")
-    assert data_folder({"data": "gone", "data_path": "/gone"}) == Path("/gone")
-    assert data_folder({}) == Path("unknown")
 
 
 def test_a_broken_file_of_the_run_is_said_before_anything_is_written(small_run, tmp_path):

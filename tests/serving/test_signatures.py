@@ -130,10 +130,11 @@ def test_served_reasons_tell_what_was_copied_and_from_whom_as_the_run_does(serve
         share = attributor.words(pixels, caption.tokens).retrieval_share
         np.testing.assert_allclose(found["copied"][row][:length], share, atol=1e-3)
         assert not found["copied"][row][length:].any()
-        near = captioner.similar(pixels, M)
-        np.testing.assert_allclose(found["similar_weight"][row], [weight for _, weight in near], atol=1e-3)
+        near = captioner.model.retriever.retrieve(captioner.pooled_features(pixels[None]))
+        np.testing.assert_allclose(found["similar_weight"][row], near.weight[0, :M], atol=1e-3)
+        nearest = captioner.datastore.records[int(near.rows[0, 0])]
         # As the model reads it: stop words left out, each word in its most frequent form.
-        read = captioner.vocabulary.decode(captioner.vocabulary.encode(near[0][0].caption))
+        read = captioner.vocabulary.decode(captioner.vocabulary.encode(nearest.caption))
         assert found["similar"][row][0].decode().split() == captioner.vocabulary.readable(read)
 
 

@@ -91,7 +91,7 @@
 
   class Card {
     constructor(entry, index) {
-      Object.assign(this, { entry, index, built: false, word: null, chip: null });
+      Object.assign(this, { entry, index, built: false, word: null, chip: null, twin: null });
       this.node = element("article", { tabIndex: -1, className: entry.error ? "failed" : "" });
       this.node.append(
         element("h2", { className: "title" }, entry.name, element("span", {}, `${index + 1}`), this.certainty()),
@@ -241,11 +241,31 @@
     }
 
     buildSimilar(similar) {
-      const rows = similar.map(({ id, caption, weight }) =>
-        element("li", {}, element("b", {}, `${Math.round(100 * weight)}%`), ` ${caption} `, element("small", {}, id)));
+      this.twins = similar.filter((one) => one.here).map((one) => this.buildTwin(one));
+      const rows = similar.map((one, k) => {
+        const said = [element("b", {}, percent(one.weight)), ` ${one.caption} `, element("small", {}, one.id)];
+        return element("li", {}, ...(this.twins[k] ? [this.twins[k].node] : []), element("span", {}, ...said));
+      });
       const hint = element("p", { className: "hint" }, "The bar under a word is the share of it that the captions of similar training images gave, "
-        + "not the decoder: for a word that was copied, its map says little. The percentage is each image's say.");
+        + "not the decoder: for a word that was copied, its map says little. The percentage is each image's say. "
+        + (this.twins.length ? "Point at one for the regions that make it more alike than most training images; point at a word for where in it the word was copied from." : ""));
       return [element("h3", {}, "Similar training images"), element("ul", { className: "similar" }, ...rows), hint];
+    }
+
+    // A similar image to point at: its picture, or a plain button where that is not at hand.
+    buildTwin(one) {
+      const node = element("button", { type: "button", className: "twin", ariaLabel: `What makes ${one.id} alike` });
+      const twin = { one, node, canvas: null, given: element("small", { className: "given" }) };
+      if (one.image) {
+        twin.canvas = canvasOf(one.image, SMALL_SIDE);
+        const frame = element("div", { className: "frame" }, element("img", { src: one.image.src, alt: one.caption }), twin.canvas);
+        frame.style.aspectRatio = `${one.image.width} / ${one.image.height}`;
+        node.append(frame);
+      } else node.append("alike?");
+      node.append(twin.given);
+      for (const event of ["pointerenter", "focus"]) node.addEventListener(event, () => this.compare(twin));
+      for (const event of ["pointerleave", "blur"]) node.addEventListener(event, () => this.compare(null));
+      return twin;
     }
 
     buildConcepts(concepts) {
@@ -299,6 +319,11 @@
       this.refresh();
     }
 
+    compare(twin) {
+      this.twin = twin;
+      this.refresh();
+    }
+
     light(concept) {
       this.chip = concept;
       this.refresh();
@@ -320,6 +345,7 @@
       const given = this.chip && this.entry.reference?.contributions[this.chip.code];
       shade(this.referenceWords, this.entry.reference?.words, given);
       this.overlay(maps, kind);
+      for (const twin of this.twins || []) this.paintTwin(twin);
       for (const { node, canvas, boxes, place, i } of this.findings) {
         const regions = this.entry.regions[kind][i];
         node.ariaPressed = String(i === this.word);
@@ -329,8 +355,27 @@
       }
     }
 
+    // On a similar image: what makes it alike while it is pointed at, else where the word was copied from.
+    paintTwin({ one, node, canvas, given }) {
+      const pointed = this.twin?.one === one;
+      const copied = this.word === null ? 0 : one.copied[this.word] ?? 0;
+      const map = pointed ? one.there : this.word === null ? null : one.maps?.[this.word];
+      node.ariaPressed = String(pointed);
+      given.textContent = copied >= 0.005 ? `gave ${percent(copied)} of “${this.entry.words[this.word].word}”` : "";
+      if (!canvas) return;
+      if (map) paint(canvas, map, Math.max(1e-9, ...map.flat()));
+      else canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    }
+
     overlay(maps, kind) {
-      this.node.classList.toggle("lit", this.word !== null);
+      this.node.classList.toggle("lit", this.word !== null || this.twin !== null);
+      if (this.twin) {
+        const { id, here } = this.twin.one;
+        this.said.textContent = `What makes this image and ${id} more alike than most.`;
+        outline(this.boxes, []);
+        paint(this.canvas, here, Math.max(1e-9, ...here.flat()));
+        return;
+      }
       if (this.word === null) {
         this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
         outline(this.boxes, []);
