@@ -24,7 +24,14 @@ from medcap_tf.explain.grid import mirrored
 from medcap_tf.explain.localization import erasure, named_words, pointing_cases
 from medcap_tf.explain.masks import LocationPrior
 from medcap_tf.explain.measures import MEASURES, summary
-from medcap_tf.explain.perturbation import concept_drops, heaviest_first, mu_fidelity, region_areas, removal_order
+from medcap_tf.explain.perturbation import (
+    concept_drops,
+    heaviest_first,
+    imputed_deletion,
+    mu_fidelity,
+    region_areas,
+    removal_order,
+)
 from medcap_tf.explain.pointing import means, pointing_game
 from medcap_tf.explain.sanity import noisy, randomized, rank_correlation, total_variation
 from medcap_tf.explain.side import side_measure
@@ -32,6 +39,7 @@ from medcap_tf.files import write_text
 from medcap_tf.text import SPECIAL
 
 DRAWS = 4  # noisy copies of an image
+_AREAS = ("deletion", "insertion", "deletion_imputed")
 WORDS = 2  # of a caption, for deletion and insertion: images differ more than the words of one
 
 
@@ -66,7 +74,7 @@ def audit(
     attributor, words = Attributor(captioner), named_words(captioner)
     prior = LocationPrior(training, captioner.vocabulary.normalizer, words)
     maps = [attributor.words(item.pixels, item.caption.tokens) for item in few]
-    rngs = [np.random.default_rng([seed, number]) for number in range(8)]
+    rngs = [np.random.default_rng([seed, number]) for number in range(9)]
     measures = {
         "split": split,
         "images": len(captioned),
@@ -74,7 +82,7 @@ def audit(
         "erasure": erasure(captioner, attributor, captioned, words, rngs[5]),
         **pointing_game(pointing_cases(captioner, attributor, captioned, words, prior)),
         "side": side_measure(captioner, attributor, captioned, words),
-        **_areas(captioner, attributor, few, maps, rngs[1]),
+        **_areas(captioner, attributor, few, maps, rngs[1], rngs[8]),
         "mu_fidelity": _mu_fidelity(attributor, few, maps, rngs[6]),
         "completeness": _completeness(attributor, few, maps),
         "word_deletion": _word_deletion(captioner, attributor, captioned, rngs[2]),
@@ -103,8 +111,8 @@ def _notes(measures: Mapping[str, Any]) -> dict[str, str]:
     if captions < FEW_IMAGES:
         notes["word_deletion"] = f"of {captions} captions alone"
     if images < FEW_IMAGES:
-        costly = ("deletion", "insertion", "mu_fidelity", "randomised", "random_logit", "stability")
-        notes.update(dict.fromkeys(costly, f"of {images} images alone"))
+        costly = ("mu_fidelity", "randomised", "random_logit", "stability")
+        notes.update(dict.fromkeys((*_AREAS, *costly), f"of {images} images alone"))
     return notes
 
 
@@ -114,10 +122,10 @@ def _areas(
     captioned: Sequence[CaptionedImage],
     true: Sequence[WordMaps],
     rng: np.random.Generator,
+    noise: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
-    """`deletion` and `insertion` by map, of WORDS words of each caption, beside a random order (`*_scaled` 0) and an
-    oracle's (1)."""
-    areas: dict[str, dict[str, list[np.ndarray]]] = {"deletion": defaultdict(list), "insertion": defaultdict(list)}
+    """`_AREAS` by map, of WORDS words of each caption, beside a random order (`*_scaled` 0) and an oracle's (1)."""
+    areas: dict[str, dict[str, list[np.ndarray]]] = {name: defaultdict(list) for name in _AREAS}
     for item, maps in zip(bar(captioned, "deletion and insertion"), true):
         tokens, coarse = item.caption.tokens, captioner.model.grid
         drawn = np.sort(rng.permutation(len(tokens))[:WORDS])
@@ -131,7 +139,8 @@ def _areas(
         for name, order in orders.items():
             grid = coarse if order.shape[1] == coarse[0] * coarse[1] else captioner.model.finest_grid
             own = region_areas(log_probs, item.pixels, order, grid)
-            for kind, values in own._asdict().items():
+            imputed = imputed_deletion(log_probs, item.pixels, order, grid, noise)
+            for kind, values in zip(_AREAS, (*own, imputed)):
                 areas[kind][name].append(values)
     return {
         kind: _scaled({name: float(np.concatenate(values).mean()) for name, values in by_name.items()})

@@ -43,6 +43,11 @@ MEASURES = {
         "Insertion",
         "A word's log-probability as its heaviest regions are shown (area, nats): higher is better; scaled as above.",
     ),
+    "deletion_imputed": (
+        "Deletion, imputed",
+        "A word's mean log-probability with its heaviest sixth, third and half of the regions filled from what is "
+        "around them, a second way to remove: blur may be a sign in itself. Lower is better; scaled as above.",
+    ),
     "mu_fidelity": (
         "MuFidelity",
         "Correlation of what a map gives to random sets of regions with what blurring them costs: higher is better.",

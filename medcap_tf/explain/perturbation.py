@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 
 from medcap_tf.explain.grid import pixels_of
+from medcap_tf.explain.imputation import impute
 
 STEPS = 6  # the share of regions grows in this many steps from none to all
+IMPUTED_SHARES = (1 / 6, 1 / 3, 1 / 2)  # of the regions: of more nothing is left to impute from
 SUBSETS = 24  # random sets of regions
 WORD_SHARE = 1 / 3  # of a caption's words that are taken away
 WORD_SHARES = (1 / 5, WORD_SHARE, 1 / 2)
@@ -49,15 +51,40 @@ def region_areas(log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, gr
     curves = np.zeros((2, STEPS + 1, orders.shape[0]), np.float32)
     curves[0, 0] = curves[1, -1] = ends[0]
     curves[0, -1] = curves[1, 0] = ends[1]
-    # Words that share an order, as all do for a random one, share its images.
-    distinct, which = np.unique(orders, axis=0, return_inverse=True)
-    images = np.concatenate([_variants(pixels, blurred, order, grid) for order in distinct])
-    log_probabilities = np.concatenate([log_probs(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
-    log_probabilities = log_probabilities.reshape(len(distinct), 2, STEPS - 1, -1)
-    for word, row in enumerate(which.reshape(-1)):
-        curves[:, 1:-1, word] = log_probabilities[row, :, :, word]
+    answers = _answers(log_probs, orders, lambda order: _variants(pixels, blurred, order, grid))
+    curves[:, 1:-1] = answers.reshape(2, STEPS - 1, -1)
     areas = (curves[:, 1:] + curves[:, :-1]).mean(1) / 2
     return Areas(areas[0], areas[1])
+
+
+def imputed_deletion(
+    log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, grid: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Mean log-probability float32 [n] of each word with its first regions filled from what surrounds them, over
+    IMPUTED_SHARES (ROAD; Rong et al. 2022, section 5). A second way to remove: blur may be a sign in itself.
+
+    Args:
+        log_probs, pixels, orders, grid: as for `region_areas`.
+        rng: draws the noise.
+    """
+
+    def variants(order: np.ndarray) -> np.ndarray:
+        removed = [pixels_of(order[: round(len(order) * share)], grid, pixels.shape[:2]) for share in IMPUTED_SHARES]
+        return np.stack([impute(pixels, inside, rng) for inside in removed])
+
+    return _answers(log_probs, orders, variants).mean(0)
+
+
+def _answers(log_probs: LogProbs, orders: np.ndarray, variants: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Each word's log-probability under the images of its own order: float32 [B, n], of orders int64 [n, P].
+
+    Words that share an order, as all do for a random one, share its images.
+    """
+    distinct, which = np.unique(orders, axis=0, return_inverse=True)
+    images = np.concatenate([variants(order) for order in distinct])
+    answers = np.concatenate([log_probs(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
+    answers = answers.reshape(len(distinct), -1, answers.shape[-1])
+    return np.stack([answers[row, :, word] for word, row in enumerate(which.reshape(-1))], 1)
 
 
 def blur(pixels: np.ndarray) -> np.ndarray:

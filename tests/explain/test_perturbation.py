@@ -9,6 +9,7 @@ from medcap_tf.explain.perturbation import (
     STEPS,
     concept_drops,
     heaviest_first,
+    imputed_deletion,
     mu_fidelity,
     region_areas,
     removal_order,
@@ -99,3 +100,14 @@ def test_mu_fidelity_is_one_for_a_map_that_tells_the_cost_and_none_for_an_even_o
     assert found["right"] == pytest.approx(1, abs=0.02)
     assert found["reverse"] == pytest.approx(-1, abs=0.02)
     assert np.isnan(found["even"])
+
+
+def test_an_imputed_region_costs_the_word_that_needs_it_and_no_other():
+    # The check pattern is its neighbors' mean where it is imputed: gray, with little noise.
+    first, last = np.array([0, 1, 2, 3, 4, 5]), np.array([5, 4, 3, 2, 1, 0])
+    rng = np.random.default_rng(0)
+    good = imputed_deletion(sharpness_of_first_region, sharp_image(), np.stack([first, first]), GRID, rng)
+    bad = imputed_deletion(sharpness_of_first_region, sharp_image(), np.stack([last, last]), GRID, rng)
+    assert good[0] < 0.1
+    assert bad[0] == pytest.approx(1, abs=0.01)  # half of the regions from the other end do not reach it
+    assert good[1] == bad[1] == 0
