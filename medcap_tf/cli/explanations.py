@@ -146,8 +146,10 @@ def _training_data(args: argparse.Namespace) -> Path | None:
     """Where the images that RUN was trained on lie; None where they are not to be shown, or not at hand."""
     from medcap_tf.run_folder import RunFolder
 
-    if args.training_data or args.no_training_images:
-        return None if args.no_training_images else args.training_data
+    if args.no_training_images:
+        return None
+    if args.training_data:
+        return args.training_data
     data = RunFolder(args.model).data_folder()
     if data.is_dir():
         return data

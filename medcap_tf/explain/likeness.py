@@ -22,7 +22,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.explain.explanation import MIN_RETRIEVAL_WEIGHT, Likeness, shown_size
 from medcap_tf.graphs import graph_function
 from medcap_tf.models.captioning import shift_right
-from medcap_tf.models.retrieval import Neighbors, copied_from, unit_rows
+from medcap_tf.models.retrieval import Neighbors, copied_from, mean_unit_row, unit_rows
 from medcap_tf.text import PAD
 
 
@@ -52,7 +52,7 @@ class LikenessReader:
         self._captioner, self._model = captioner, captioner.fast_model
         self._files: dict[str, Record] = {}
         if captioner.datastore:
-            self._mean = unit_rows(captioner.datastore.features).mean(0)
+            self._mean = mean_unit_row(captioner.datastore.features)
             self._files = _files_of(training_data, captioner.config.data) if training_data else {}
         size = captioner.config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)

@@ -169,7 +169,6 @@ def next_token_distributions(neighbors: Neighbors, inputs: tf.Tensor, vocabulary
     Returns:
         float32 [B, T, V], at step t the mass after inputs 0..t.
     """
-
     return next_token_distribution(_all_matches(neighbors, inputs), neighbors, vocabulary)
 
 
@@ -226,6 +225,12 @@ def unit_rows(features: np.ndarray, kind: type = np.float32) -> np.ndarray:
     for start in range(0, len(features), _BLOCK):  # whose copies are small
         rows[start : start + _BLOCK] = _unit(tf.constant(features[start : start + _BLOCK], tf.float32)).numpy()
     return rows
+
+
+def mean_unit_row(features: np.ndarray) -> np.ndarray:
+    """The mean of `unit_rows` [C], of which no more than a block is held at a time."""
+    blocks = (features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK))
+    return sum(unit_rows(block).sum(0) for block in blocks) / len(features)
 
 
 def _scalar(value: float, name: str) -> tf.Variable:
