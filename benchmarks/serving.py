@@ -2,7 +2,8 @@
 
 Two SavedModels are written, the export of a captioner and its unfolded encoder alone, and both are loaded by
 TensorFlow's C API in a new process, as TensorFlow Serving loads them. Every round measures all contenders in turn, and
-medians are compared. Weights are random, so no caption ends before its --steps.
+medians are compared. Weights are random, so no caption ends before its --steps; or they are a run's (--run), with its
+similar images, its image size and its way of decoding.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=20, help="tokens of every caption")
+    parser.add_argument("--run", type=Path, help="a trained run, in place of random weights")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -40,47 +43,54 @@ def main() -> None:
         measure(chosen.measure, chosen.image_size, chosen.rounds)
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_models(Path(folder), chosen.image_size, chosen.steps, chosen.precision)
-        print(
-            f"{chosen.image_size} pixels, {chosen.steps} steps, {chosen.precision}, medians of {chosen.rounds} rounds"
-        )
+        size, steps = write_models(Path(folder), chosen)
+        print(f"{size} pixels, {steps} steps, {chosen.precision}, medians of {chosen.rounds} rounds")
         sys.stdout.flush()
-        again = [sys.executable, __file__, "--measure", folder, "--image-size", str(chosen.image_size)]
+        again = [sys.executable, __file__, "--measure", folder, "--image-size", str(size)]
         subprocess.run([*again, "--rounds", str(chosen.rounds)], check=True)
 
 
-def write_models(folder: Path, size: int, steps: int, precision: str) -> None:
-    """`folder/images/`, `folder/served` and `folder/bare`."""
+def write_models(folder: Path, chosen: argparse.Namespace) -> tuple[int, int]:
+    """`folder/images/`, `folder/served` and `folder/bare`; returns the image size and the longest caption's tokens."""
     import tensorflow as tf
 
+    from medcap_tf.captioner import RunCaptioner
+    from medcap_tf.phantoms import draw_dataset
+    from medcap_tf.serving.module import ServedCaptioner
+
+    draw_dataset(folder / "images", {"train": max(SIZES)}, seed=0)
+    captioner = RunCaptioner.load(chosen.run) if chosen.run else untrained(folder, chosen)
+    size, encoder = captioner.config.visual.image_size, captioner.model.encoder
+    served = ServedCaptioner(captioner, folder, precision=chosen.precision)
+    tf.saved_model.save(served, str(folder / "served"), signatures=served.signatures())
+    bare = tf.Module()
+    bare.weights = encoder.weights
+    image = tf.TensorSpec([None, size, size, 3], tf.float32, "image")
+    # Of an encoder with a finer grid the regions alone: that grid is no part of ResNet50.
+    bare.run = tf.function(
+        lambda image: {"regions": tf.nest.flatten(encoder(image, training=False))[0]}, input_signature=[image]
+    )
+    tf.saved_model.save(bare, str(folder / "bare"), signatures=bare.run)
+    return size, captioner.config.decoding.max_length
+
+
+def untrained(folder: Path, chosen: argparse.Namespace) -> Any:
+    """A captioner of random weights, with the words and concepts of the images in `folder`."""
     from medcap_tf.captioner import RunCaptioner
     from medcap_tf.config import Config
     from medcap_tf.data.records import read_dataset
     from medcap_tf.data.splits import frequent_concepts
     from medcap_tf.models.captioning import CaptioningModel
-    from medcap_tf.phantoms import draw_dataset
     from medcap_tf.run_folder import ConceptList
-    from medcap_tf.serving.module import ServedCaptioner
     from medcap_tf.text import Normalizer, Vocabulary
 
-    draw_dataset(folder / "images", {"train": max(SIZES)}, seed=0)
     records = read_dataset(folder / "images").splits["train"]
-    config = Config().replace(
-        {"visual.weights": "none", "visual.image_size": size, "decoding.max_length": steps, "data.min_concept_count": 1}
-    )
-    concepts, vocabulary = (
-        frequent_concepts(records, 1),
-        Vocabulary.build((r.caption for r in records), Normalizer(), 1),
-    )
+    settings = {"visual.weights": "none", "visual.image_size": chosen.image_size, "data.min_concept_count": 1}
+    config = Config().replace({**settings, "decoding.max_length": chosen.steps})
+    concepts = frequent_concepts(records, 1)
+    vocabulary = Vocabulary.build((record.caption for record in records), Normalizer(), 1)
     model = CaptioningModel.build(config, len(vocabulary), len(concepts))
-    captioner = RunCaptioner(config, model, vocabulary, ConceptList(tuple(concepts)))
-    served = ServedCaptioner(captioner, folder, precision=precision)
-    tf.saved_model.save(served, str(folder / "served"), signatures=served.signatures())
-    bare = tf.Module()
-    bare.weights = model.encoder.weights
-    image = tf.TensorSpec([None, size, size, 3], tf.float32, "image")
-    bare.run = tf.function(lambda image: {"regions": model.encoder(image, training=False)}, input_signature=[image])
-    tf.saved_model.save(bare, str(folder / "bare"), signatures=bare.run)
+    return RunCaptioner(config, model, vocabulary, ConceptList(tuple(concepts)))
 
 
 def measure(folder: Path, size: int, rounds: int) -> None:

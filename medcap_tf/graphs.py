@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 # Loops and conditions over tensors are written out (`tf.while_loop`, `tf.cond`), so that AutoGraph, which rewrites the
 # source of every function that is called, would find nothing to rewrite: a sixth of the time until a first caption.
-graph_function = functools.partial(tf.function, autograph=False)
+# Keras asks for it again for each layer of our own unless the caller has said so.
+as_written: Callable[[_Function], _Function] = tf.autograph.experimental.do_not_convert
+
+
+def graph_function(function: Any = None, **options: Any) -> Any:
+    """`tf.function`, and as a decorator too, without AutoGraph."""
+    if function is None:
+        return functools.partial(graph_function, **options)
+    return tf.function(as_written(function), autograph=False, **options)
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "models/evidence_decoder": {"models/attention", "models/decoder", "models/dropout", "config"},
     "models/evidence": {"models/concept_head", "models/visual"},
-    "models/captioning": {"config", "decoding", "text"}
+    "models/captioning": {"config", "decoding", "graphs", "text"}
     | {
         f"models/{name}"
         for name in (
@@ -110,7 +110,7 @@ LIGHT = (
     *("api", "caption", "cli.main", "data.datastore", "data.doctor", "data.images", "data.records", "data.tables"),
     *("evaluation.metrics", "evaluation.subgroups", "evaluation.submission", "explain.entries", "explain.explanation"),
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
-    *("gpu", "memory", "serving.upload", "webpage"),
+    *("gpu", "memory", "serving.export_captioner", "serving.upload", "webpage"),
 )
 MOST_LINES = 350
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}

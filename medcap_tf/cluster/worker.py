@@ -50,16 +50,14 @@ class Model:
 
 def prepare_process(resources: Resources) -> str:
     """As many threads as the worker has processors, and no GPU that it was not given; returns the worker's name."""
+    # By TensorFlow's variables, not its Python: an export does without that, whose import takes seconds.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(resources.cpus_per_worker)
-    tf.config.threading.set_inter_op_parallelism_threads(resources.cpus_per_worker)
-    gpus = tf.config.list_physical_devices("GPU")
-    if not resources.gpus_per_worker:
-        tf.config.set_visible_devices([], "GPU")
-    for gpu in gpus if resources.gpus_per_worker else []:
-        tf.config.experimental.set_memory_growth(gpu, True)  # several workers may share one
+    threads = str(resources.cpus_per_worker)
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    if resources.gpus_per_worker:
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # several workers may share one
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from medcap_tf.config import Config, DecodingConfig
 from medcap_tf.decoding import DecodingResult, beam_search
 from medcap_tf.errors import InputError
+from medcap_tf.graphs import as_written
 from medcap_tf.models.concept_head import build_concept_head
 from medcap_tf.models.decoder import Decoder, build_decoder
 from medcap_tf.models.evidence import Evidence, word_evidence
@@ -89,6 +90,7 @@ class CaptioningModel:
     retriever: Retriever | None = None
 
     @classmethod
+    @as_written
     def build(
         cls,
         config: Config,
@@ -152,6 +154,7 @@ class CaptioningModel:
         assert self.semantic is not None  # `build` refuses a decoder that reads concepts where the data has none
         return self.semantic
 
+    @as_written
     def with_folded_encoder(self, precision: str = "float32", constant: bool = False) -> CaptioningModel:
         """The same function with a faster encoder of fixed weights; arguments as of `fold.fold_encoder`."""
         folded = fold_encoder(self.encoder, precision, constant=constant)

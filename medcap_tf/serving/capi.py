@@ -1,4 +1,4 @@
-"""An export run as TensorFlow Serving runs it: by TensorFlow's C API, without Python's TensorFlow, without XLA.
+"""An export run as TensorFlow Serving runs it: by TensorFlow's C API, without Python's TensorFlow.
 
 `TF_LoadSessionFromSavedModel` calls the loader that the server calls, and both run signatures by `Session::Run`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,13 +49,28 @@ class _Buffer(ctypes.Structure):
 class ServedModel:
     """A SavedModel loaded by the C API; `run` may be called from several threads at once."""
 
-    def __init__(self, folder: Path):
-        """Load the version folder; raises InputError with TensorFlow's own message where it cannot be loaded."""
+    def __init__(self, folder: Path, as_server: bool = True):
+        """Load the version folder.
+
+        Args:
+            folder: the export's.
+            as_server: False for a process with other work: XLA stays switched on in it, GPU memory is taken as it is
+                needed, and the whole graph is not optimized before its first answer, its functions alone are.
+
+        Raises:
+            InputError: it cannot be loaded; with TensorFlow's own message.
+        """
         self._c = _library()
+        if as_server:
+            self._c._ZN10tensorflow21DisableXlaCompilationEv()
         self._graph = self._c.TF_NewGraph()
         options, meta = self._c.TF_NewSessionOptions(), self._c.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
         try:
+            if not as_server:
+                config = _guest_config()
+                with self._status("setting up TensorFlow") as status:
+                    self._c.TF_SetConfig(options, config, len(config), status)
             with self._status(f"{folder}: cannot be loaded as TensorFlow Serving would") as status:
                 self._session = self._c.TF_LoadSessionFromSavedModel(
                     options, None, str(folder).encode(), tags, 1, self._graph, meta, status
@@ -80,19 +95,29 @@ class ServedModel:
         """
         called = self._signature(signature, inputs)
         fed = [(called.inputs[name], array) for name, array in inputs.items()]
-        wanted = list(called.outputs.values())
-        into = (_Output * len(fed))(*(self._output(tensor) for tensor, _ in fed))
-        outof = (_Output * len(wanted))(*(self._output(tensor) for tensor in wanted))
+        wanted = [tensor.name for tensor in called.outputs.values()]
+        return dict(zip(called.outputs, self._run(f"signature {signature}", fed, wanted)))
+
+    def variable(self, name: str) -> np.ndarray | None:
+        """The value of the variable of this name; None where there is none."""
+        read = f"{name}/Read/ReadVariableOp"
+        if not self._c.TF_GraphOperationByName(self._graph, read.encode()):
+            return None
+        return self._run(f"variable {name}", [], [read + ":0"])[0]
+
+    def _run(self, doing: str, fed: Sequence[tuple[Tensor, np.ndarray]], wanted: Sequence[str]) -> list[np.ndarray]:
+        into = (_Output * len(fed))(*(self._output(tensor.name) for tensor, _ in fed))
+        outof = (_Output * len(wanted))(*(self._output(name) for name in wanted))
         values = (ctypes.c_void_p * len(fed))()
         results = (ctypes.c_void_p * len(wanted))()
         try:
             for place, (tensor, array) in enumerate(fed):
                 values[place] = self._to_tensor(array, tensor.dtype)
-            with self._status(f"signature {signature}") as status:
+            with self._status(doing) as status:
                 self._c.TF_SessionRun(
                     self._session, None, into, values, len(fed), outof, results, len(wanted), None, 0, None, status
                 )
-            return {name: self._to_array(results[place]) for place, name in enumerate(called.outputs)}
+            return [self._to_array(result) for result in results]
         finally:
             for tensor in (*values, *results):
                 self._free(tensor)
@@ -114,9 +139,9 @@ class ServedModel:
             )
         return signature
 
-    def _output(self, tensor: Tensor) -> _Output:
-        name, _, index = tensor.name.partition(":")
-        return _Output(self._c.TF_GraphOperationByName(self._graph, name.encode()), int(index or 0))
+    def _output(self, name: str) -> _Output:
+        operation, _, index = name.partition(":")
+        return _Output(self._c.TF_GraphOperationByName(self._graph, operation.encode()), int(index or 0))
 
     def _to_tensor(self, array: np.ndarray, dtype: int) -> int:
         array = np.ascontiguousarray(array, DTYPES[dtype])
@@ -175,7 +200,7 @@ def _tensors(infos: Any) -> dict[str, Tensor]:
 
 @functools.cache
 def _library() -> Any:
-    """TensorFlow's C API out of the installed wheel, with XLA switched off as the server does."""
+    """TensorFlow's C API out of the installed wheel."""
     folder = tensorflow_folder()
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), ctypes.RTLD_GLOBAL)
     library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"), ctypes.RTLD_GLOBAL)
@@ -193,6 +218,7 @@ def _library() -> Any:
         "TF_Message": (text, pointer),
         "TF_NewSessionOptions": (pointer,),
         "TF_DeleteSessionOptions": (None, pointer),
+        "TF_SetConfig": (None, pointer, text, size, pointer),
         "TF_LoadSessionFromSavedModel": (pointer, pointer, pointer, text, pointer, number, pointer, buffer, pointer),
         "TF_CloseSession": (None, pointer, pointer),
         "TF_DeleteSession": (None, pointer, pointer),
@@ -218,5 +244,13 @@ def _library() -> Any:
     for name, (result, *arguments) in prototypes.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library._ZN10tensorflow21DisableXlaCompilationEv()
     return library
+
+
+def _guest_config() -> bytes:
+    """A session's ConfigProto for a process that is not the model's alone."""
+    config = message_module("tensorflow.core.protobuf.config_pb2").ConfigProto()
+    config.gpu_options.allow_growth = True
+    # Functions, which hold all convolutions, are optimized nevertheless, when they are first called.
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config.SerializeToString()
