@@ -21,8 +21,8 @@ class ExportCaptioner:
     """A version folder, ready to caption."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None):
-        """Load; raises InputError where the folder is no export of this package, cannot be loaded, or is given settings,
-        as an export's decoding options are fixed."""
+        """Load; raises InputError where the folder is no export of this package or cannot be loaded, and for settings:
+        an export's decoding options are fixed."""
         if settings:
             raise InputError(f"{folder}: an export's decoding options are fixed; export the run again with others")
         # By the C API: importing Python's TensorFlow takes longer than to load an export and to caption an image.
