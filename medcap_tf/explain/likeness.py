@@ -5,6 +5,7 @@ Axes: n words of the caption, h x w regions of C channels, g x g places of the f
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +51,8 @@ class LikenessReader:
             InputError: it cannot be read.
         """
         self._captioner, self._model = captioner, captioner.fast_model
-        self._files: dict[str, Record] = {}
-        if captioner.datastore:
-            self._mean = mean_unit_row(captioner.datastore.features)
-            self._files = _files_of(training_data, captioner.config.data) if training_data else {}
+        shown = captioner.datastore is not None and training_data is not None
+        self._files = _files_of(training_data, captioner.config.data) if shown else {}
         size = captioner.config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         self._see = graph_function(self._see_with_caption, input_signature=[pixels, tokens])
@@ -78,6 +77,12 @@ class LikenessReader:
             for place, (row, weight, caption) in enumerate(zip(rows, weights, captions))
             if weight >= MIN_RETRIEVAL_WEIGHT
         ]
+
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        """The mean training image float32 [C]; of many it takes a while, and an image may have no similar ones."""
+        assert self._captioner.datastore is not None
+        return mean_unit_row(self._captioner.datastore.features)
 
     def _similar(
         self, row: int, weight: float, regions: np.ndarray, shares: np.ndarray, caption: np.ndarray

@@ -213,7 +213,10 @@ def page(tmp_path_factory):
             similar=((HOSTILE, HOSTILE, 0.6), ("train7", "left mass", 0.1)), likenesses=(LIKE, UNSEEN),
         )  # fmt: skip
         yield Explanation(Caption(Path("bad.png"), error=f"bad.png: not an image {HOSTILE}"))
-        yield explanation_of("silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8))
+        yield explanation_of(
+            "silent.png", words=(), image=np.zeros((1, 1, 3), np.uint8),
+            similar=(("train7", "left mass", 0.1),), likenesses=(UNSEEN._replace(copied=np.zeros(0, np.float32)),),
+        )  # fmt: skip
         for i in range(40):
             yield explanation_of(f"more{i}.png", score=-3.0)
 
@@ -424,6 +427,17 @@ def test_pointing_at_a_word_or_a_similar_image_lights_both_images(opened):
     point(third.find_elements("css selector", "button.word")[1])
     assert brightest(".twin canvas") is None  # that word was not copied
     assert third.find_element("css selector", ".given").text == ""
+
+
+def test_a_similar_image_lights_one_whose_caption_has_no_words(opened):
+    from selenium.webdriver import ActionChains
+
+    silent = opened.find_element("css selector", "article:nth-of-type(5)")
+    opened.execute_script("arguments[0].scrollIntoView()", silent)
+    assert silent.find_element("css selector", ".said").text == ""
+    ActionChains(opened).move_to_element(silent.find_element("css selector", ".twin")).perform()
+    assert "more alike than most" in silent.find_element("css selector", ".said").text
+    assert "lit" in silent.get_attribute("class")
 
 
 def test_a_concept_lights_up_its_words(opened):

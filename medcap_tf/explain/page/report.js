@@ -241,14 +241,14 @@
     }
 
     buildSimilar(similar) {
-      this.twins = similar.filter((one) => one.here).map((one) => this.buildTwin(one));
+      this.twins = similar.map((one) => (one.here ? this.buildTwin(one) : null));
       const rows = similar.map((one, k) => {
         const said = [element("b", {}, percent(one.weight)), ` ${one.caption} `, element("small", {}, one.id)];
         return element("li", {}, ...(this.twins[k] ? [this.twins[k].node] : []), element("span", {}, ...said));
       });
       const hint = element("p", { className: "hint" }, "The bar under a word is the share of it that the captions of similar training images gave, "
         + "not the decoder: for a word that was copied, its map says little. The percentage is each image's say. "
-        + (this.twins.length ? "Point at one for the regions that make it more alike than most training images; point at a word for where in it the word was copied from." : ""));
+        + (this.twins.some(Boolean) ? "Point at one for the regions that make it more alike than most training images; point at a word for where in it the word was copied from." : ""));
       return [element("h3", {}, "Similar training images"), element("ul", { className: "similar" }, ...rows), hint];
     }
 
@@ -330,7 +330,13 @@
     }
 
     refresh() {
-      if (!this.built || !this.words.length) return;
+      if (!this.built) return;
+      if (this.words.length) this.refreshWords();
+      else this.overlay([], "");
+      for (const twin of (this.twins || []).filter(Boolean)) this.paintTwin(twin);
+    }
+
+    refreshWords() {
       const kind = view.kind in this.entry.maps ? view.kind : Object.keys(this.entry.maps)[0];
       const maps = this.entry.maps[kind];
       this.kinds.forEach((node) => { node.ariaPressed = String(node.textContent === KINDS[kind]); });
@@ -345,7 +351,6 @@
       const given = this.chip && this.entry.reference?.contributions[this.chip.code];
       shade(this.referenceWords, this.entry.reference?.words, given);
       this.overlay(maps, kind);
-      for (const twin of this.twins || []) this.paintTwin(twin);
       for (const { node, canvas, boxes, place, i } of this.findings) {
         const regions = this.entry.regions[kind][i];
         node.ariaPressed = String(i === this.word);
@@ -379,7 +384,7 @@
       if (this.word === null) {
         this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
         outline(this.boxes, []);
-        this.said.textContent = "Point at a word.";
+        this.said.textContent = this.words.length ? "Point at a word." : "";
         return;
       }
       const best = Math.max(...maps[this.word].flat());
