@@ -51,8 +51,9 @@ class LikenessReader:
             InputError: it cannot be read.
         """
         self._captioner, self._model = captioner, captioner.fast_model
-        shown = captioner.datastore is not None and training_data is not None
-        self._files = _files_of(training_data, captioner.config.data) if shown else {}
+        self._files: dict[str, Record] = {}
+        if captioner.datastore and training_data:
+            self._files = _files_of(training_data, captioner.config.data)
         size = captioner.config.visual.image_size
         pixels, tokens = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
         self._see = graph_function(self._see_with_caption, input_signature=[pixels, tokens])
