@@ -99,10 +99,9 @@ def write_captures(
     """
     uid = _package("pydicom", "dicom").uid.generate_uid
     maps, series, paths = explanation.word_maps()[kind], uid(), []
-    top = max(float(maps.max()), 1e-9)
     for number, word in enumerate(words, start=1):
         grid = maps[word]
-        picture = outlined(overlay(explanation.image, grid, top), find_regions(grid))
+        picture = outlined(overlay(explanation.image, grid), find_regions(grid))
         dataset = _capture(source, picture)
         dataset.SeriesInstanceUID, dataset.SOPInstanceUID, dataset.InstanceNumber = series, uid(), number
         dataset.SeriesDescription = f"medcap_tf {kind} maps. {RESEARCH}"[:64]

@@ -21,13 +21,14 @@ from medcap_tf.explain.regions import Region, find_regions
 
 MAP_COLORS = "cividis"
 WORD_MAPS = {  # of `Explanation.word_maps`: what each kind is, and the unit of its colors
-    "evidence": ("what the image gave each word", "evidence, in shares of an even spread"),
-    "attention": ("where it looked", "attention, in shares of an even spread"),
-    "grad_cam": ("what spoke for each word", "Grad-CAM, in shares of an even spread"),
+    "evidence": ("what the image gave each word", "evidence"),
+    "attention": ("where it looked", "attention"),
+    "grad_cam": ("what spoke for each word", "Grad-CAM"),
 }
 RED, _QUIET = "#C00000", "#555555"
 _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top
+_LEAST_PEAK = 4.0  # in shares of an even spread: lower ones are drawn as faint as they are (report.js has it too)
 _TRUST = (
     "The concepts' rows are what each word gives to a concept's logit: exactly, where the classifier is a sum over "
     "words (semantic.output=sum), else gradient x embedding. The gray row is each word's share of what speaks for all "
@@ -39,14 +40,14 @@ _TRUST = (
 def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: str, dpi: int) -> Figure:
     """The image, then a panel a word with its map over it (the paper's figures 4 and 5).
 
-    A panel is titled with the word as people write it, its stem beneath where that differs; red: the reference caption
-    holds the word too. A box outlines each region of its map.
+    A panel is titled with the word as people write it, its stem beneath where that differs, and its map's peak in
+    shares of an even spread; red: the reference caption holds the word too. A box outlines each region of its map.
 
     Args:
         explanation: of one captioned image.
         maps: float32 [n, h, w], each word's map, as `explanation.attention` or `explanation.grad_cam`.
         title: what the maps are.
-        unit: what the colors mean, for the color bar.
+        unit: what is in the maps, for the color bar.
         dpi: pixels an inch.
     """
     words, stems = explanation.caption.words, explanation.caption.stems
@@ -61,13 +62,12 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     grid = _Grid(len(words) + 1, columns, panel, gap=(0.08, 0.42), top=top, dpi=dpi)
     image = grid.plate.fit(explanation.image, *panel)
     grid.show(0, image, "image", 9)
-    most = max(float(maps.max()), 1e-9) * maps.shape[1] * maps.shape[2]
     shared = shared_words(words, explanation.reference)
     for place, (word, stem, known, regions) in enumerate(zip(words, stems, shared, maps), start=1):
         name = word if stem == word.lower() else f"{word}\n({stem})"
-        picture = outlined(overlay(image, regions * regions.size, most), find_regions(regions))
-        grid.show(place, picture, name, 9, RED if known else "black")
-    return grid.finish((0, most), unit, heading)
+        picture = outlined(overlay(image, regions), find_regions(regions))
+        grid.show(place, picture, f"{name}  ×{regions.max() * regions.size:.1f}", 9, RED if known else "black")
+    return grid.finish((0, 1), f"{unit}: share of the peak (× an even spread)", heading)
 
 
 class _Grid:
@@ -96,9 +96,13 @@ class _Grid:
         return self.plate.figure()
 
 
-def overlay(image: np.ndarray, regions: np.ndarray, top: float) -> np.ndarray:
-    """A map of regions [h, w], 0..`top`, over the gray image: uint8 [H, W, 3]; what the map leaves at 0 stays nearly
-    gray."""
+def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """A map of regions [h, w] over the gray image: uint8 [H, W, 3]; what the map leaves at 0 stays nearly gray.
+
+    Colors end at the map's own peak: words' maps are shares, and one to which the image gave next to nothing may have
+    the sharpest. Only a map that is nearly flat stays faint.
+    """
+    top = max(float(regions.max()), _LEAST_PEAK / regions.size)
     level = np.clip(over_image(regions, image.shape[:2]) / top, 0, 1)
     colored = colors(level, MAP_COLORS)
     strength = (0.15 + 0.6 * level)[..., None]

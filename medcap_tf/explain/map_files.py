@@ -30,7 +30,7 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
         explanation: of one image; one with an error or without words has no files.
         folder: where to.
         formats: of FORMATS. `png`: `NAME.map.03-nodule.png` a word, uint8 [H, W] over the image as it is shown, 255
-            where the caption's highest map is; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a
+            at its peak; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a
             DICOM file: `NAME.map.03.dcm`, secondary captures, and `NAME.map.seg.dcm`, a segmentation, of the words that
             name findings, or of all where none does.
 
@@ -59,11 +59,10 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
 
 
 def _write_pngs(explanation: Explanation, maps: np.ndarray, folder: Path, name: str) -> list[Path]:
-    heats = [over_image(grid, explanation.image.shape[:2]) for grid in maps]
-    top = max(1e-9, *(float(heat.max()) for heat in heats))
     paths = []
-    for number, (word, heat) in enumerate(zip(explanation.caption.words, heats), start=1):
+    for number, (word, grid) in enumerate(zip(explanation.caption.words, maps), start=1):
+        heat = over_image(grid, explanation.image.shape[:2])
         paths.append(folder / f"{name}.map.{number:02d}-{re.sub(r'[^0-9A-Za-z]+', '_', word)[:40]}.png")
-        levels = np.rint(255 * heat / top).astype(np.uint8)
+        levels = np.rint(255 * heat / max(float(heat.max()), 1e-9)).astype(np.uint8)
         write_bytes(paths[-1], cv2.imencode(".png", levels)[1].tobytes())
     return paths

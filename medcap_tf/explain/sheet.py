@@ -144,9 +144,8 @@ def sheet_figure(explanation: Explanation, claims: Sequence[Claim], dpi: int) ->
 
 
 def _draw_claim(plate: Plate, explanation: Explanation, claim: Claim, number: int, top: float) -> None:
-    peak = max(float(claim.grid.max()), 1e-9)
     small = cv2.resize(explanation.image, (224, 224), interpolation=cv2.INTER_AREA)
-    plate.show(plate.fit(overlay(small, claim.grid, peak), _MAP, _MAP), _IMAGE + 0.3, top)
+    plate.show(plate.fit(overlay(small, claim.grid), _MAP, _MAP), _IMAGE + 0.3, top)
     lines = [
         *textwrap.wrap("from " + ", ".join(claim.sources), 66)[:2],
         claim.regions[0].place if claim.regions else "no place",

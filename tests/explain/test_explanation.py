@@ -20,9 +20,10 @@ from medcap_tf.errors import InputError
 from medcap_tf.explain.attribution import Attributor
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.explainer import Explainer, layer_by
-from medcap_tf.explain.figures import active_share
+from medcap_tf.explain.figures import MAP_COLORS, active_share, overlay
 from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.pictures import file_name, write_pictures
+from medcap_tf.explain.plate import colors
 from medcap_tf.phantoms.wording import CONCEPTS
 from tests.conftest import run_command
 
@@ -42,6 +43,20 @@ def test_a_map_lies_where_its_region_is(height, width):
 
 def test_an_even_map_stays_even():
     np.testing.assert_allclose(over_image(np.full((5, 5), 0.04), (37, 91)), 0.04, rtol=1e-5)
+
+
+def test_a_words_colors_end_at_its_own_peak_and_a_flat_map_stays_faint():
+    image, grid = np.full((64, 64, 3), 100, np.uint8), np.zeros((8, 8))
+    grid[4, 4] = 1
+    high = 100 + 0.75 * (colors(np.ones((1, 1)), MAP_COLORS)[0, 0].astype(int) - 100)
+    for weaker in (1, 0.1):  # peaks of 64 and of 7.3 times an even spread
+        drawn = overlay(image, weaker * grid + (1 - weaker) / 64)
+        np.testing.assert_allclose(drawn.max((0, 1))[:2], high[:2], atol=6)
+    np.testing.assert_allclose(
+        overlay(image, np.full((8, 8), 1 / 64)),
+        np.broadcast_to(100 + 0.3 * (colors(np.full((1, 1), 0.25), MAP_COLORS)[0, 0].astype(int) - 100), (64, 64, 3)),
+        atol=1,
+    )
 
 
 def test_a_channel_is_active_if_it_is_above_zero_anywhere():

@@ -206,7 +206,11 @@ def test_an_audit_becomes_tables():
 def page(tmp_path_factory):
     def stream():
         yield explanation_of("b-first.png", reference="A mass of the brain.", layers={"conv": np.random.rand(9, 9, 20)})
-        yield explanation_of("a-second.png", words=("chest", "clear"), score=-0.05)
+        yield explanation_of(
+            "a-second.png", words=("chest", "clear"), score=-0.05,
+            attention=np.stack([peak(0, 0), 0.7 / 16 + 0.3 * peak(1, 1)]),
+            grad_cam=np.full((2, 4, 4), 1 / 16, np.float32),
+        )  # fmt: skip
         yield explanation_of(
             f"{HOSTILE}.png".replace("/", "∕"), words=(HOSTILE, "left"), score=-2.0, reference=HOSTILE,
             retrieval_share=np.array([0.75, 0], np.float32),
@@ -290,6 +294,18 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
     said = opened.find_element("class name", "said").text
     assert said.startswith("“left”, Attention: middle third, image left; center 0.25, 0.50")
     assert said.endswith("of the map. Peak: 16.0 times an even share.")
+
+
+def test_a_words_colors_end_at_its_own_peak_and_a_flat_map_stays_faint(opened):
+    card = opened.find_element("css selector", "article:nth-of-type(2)")
+    opened.execute_script("arguments[0].scrollIntoView()", card)
+    before = len(opened.find_elements("css selector", "article:first-child canvas"))
+    for word, most in zip(card.find_elements("css selector", "button.word"), ("16.0", "5.5")):
+        word.click()
+        assert card.find_element("css selector", ".scale span:nth-of-type(2)").text == most
+        assert overlay(opened, before)[..., 3].max() == pytest.approx(255 * 0.75, abs=6)
+    card.find_element("xpath", ".//button[text()='Grad-CAM']").click()
+    assert overlay(opened, before)[..., 3].max() == pytest.approx(255 * 0.75 * (0.2 + 0.8 / 4), abs=2)
 
 
 def test_strength_and_kind_of_map_change_the_overlay(opened):

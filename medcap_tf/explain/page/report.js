@@ -66,7 +66,9 @@
   }
 
   const percent = (share) => `${Math.round(100 * share)}%`;
-  const highest = (maps) => Math.max(1e-9, ...maps.flat(2));
+  // Where a word's colors end: at its map's peak, in shares of an even spread; a map that is nearly flat stays faint.
+  const LEAST_PEAK = 4;
+  const topOf = (map) => Math.max(LEAST_PEAK, ...map.flat());
 
   function canvasOf(image, side) {
     const scale = side / Math.max(image.width, image.height);
@@ -344,7 +346,7 @@
       this.least.value = view.least;
       this.leastShown.textContent = `${Math.round(100 * view.least)}%`;
       this.boxed.checked = view.boxes;
-      this.top.textContent = highest(maps).toFixed(1);
+      this.top.textContent = this.word === null ? "" : topOf(maps[this.word]).toFixed(1);
       this.words.forEach((node, i) => { node.ariaPressed = String(i === this.word); });
       this.chips?.forEach((node) => { if (node.concept) node.ariaPressed = String(node.concept === this.chip); });
       shade(this.words, this.entry.words, this.chip?.contributions);
@@ -354,7 +356,7 @@
       for (const { node, canvas, boxes, place, i } of this.findings) {
         const regions = this.entry.regions[kind][i];
         node.ariaPressed = String(i === this.word);
-        paint(canvas, maps[i], Math.max(1e-9, ...maps[i].flat()));
+        paint(canvas, maps[i], topOf(maps[i]));
         outline(boxes, regions);
         place.textContent = regions.map((region) => region.place).join("; ") || "nowhere in particular";
       }
@@ -393,7 +395,7 @@
       const found = best > 0 ? `${where}. Peak: ${best.toFixed(1)} times an even share` : "no region speaks for it";
       this.said.textContent = `“${this.entry.words[this.word].word}”, ${KINDS[kind]}: ${found}.`;
       outline(this.boxes, regions);
-      paint(this.canvas, maps[this.word], highest(maps));
+      paint(this.canvas, maps[this.word], topOf(maps[this.word]));
     }
   }
 
