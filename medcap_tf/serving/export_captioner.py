@@ -27,9 +27,11 @@ class ExportCaptioner:
             raise InputError(f"{folder}: an export's decoding options are fixed; export the run again with others")
         # By the C API: importing Python's TensorFlow takes longer than to load an export and to caption an image.
         self._model = ServedModel(folder, as_server=False)
-        if not {"explain", "image"} <= set(self._model.signatures):
+        known = {"explain", "image"} <= set(self._model.signatures)
+        threshold: Any = self._variable(folder, "concept_threshold") if known else ()
+        if not np.size(threshold):
             raise InputError(f"{folder}: a SavedModel, but no export of this package")
-        self._threshold = float(self._variable(folder, "concept_threshold"))
+        self._threshold = float(threshold)
         self.concept_names = {code.decode(): name.decode() for code, name in self._variable(folder, "concept_names")}
         self._size = self._model.signatures["image"].inputs["image"].shape[1]
 
