@@ -67,7 +67,7 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
         name = word if stem == word.lower() else f"{word}\n({stem})"
         picture = outlined(overlay(image, regions), find_regions(regions))
         grid.show(place, picture, f"{name}  ×{regions.max() * regions.size:.1f}", 9, RED if known else "black")
-    return grid.finish((0, 1), f"{unit}: share of the peak (× an even spread)", heading)
+    return grid.finish((0, 1), f"{unit}, 1: the word's peak (×: even spread)", heading)
 
 
 class _Grid:
