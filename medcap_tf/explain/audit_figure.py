@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -28,42 +28,67 @@ _MAPS = ("evidence", "attention", "hires_cam", "grad_cam")
 _CHANCE = "#999999"
 
 
+class _Bars(NamedTuple):
+    """A panel of bars."""
+
+    title: str
+    values: Mapping[str, float | None]  # None: not measured
+    label: str
+    wish: str
+
+    @property
+    def measured(self) -> dict[str, float]:
+        return {name: value for name, value in self.values.items() if value is not None}
+
+
 def audit_figure(audit: Mapping[str, Any], dpi: int) -> Figure:
-    """Eight panels, one a measure; a measure that was not taken says so."""
-    figure = Figure(figsize=(16, 7.4), dpi=dpi, layout="constrained")
-    panels = figure.subplots(2, 4).ravel()
-    erasure, pointing = audit["erasure"], audit["pointing_game"]
-    painted = {"whole": "word", "finding\npainted over": "word_painted_over", "equal area": "word_equal_area"}
-    _bars(panels[0], "erasure", {name: erasure.get(key) for name, key in painted.items()},
-          "log-probability of the finding's words (nats)", "the second should fall alone")  # fmt: skip
-    maps = (*_MAPS, "location_prior", "random", "ceiling")
-    _bars(panels[1], "pointing game", {key: pointing.get(f"finding_{key}") for key in maps},
-          "words with the peak inside the finding", "higher is better")  # fmt: skip
-    for panel, name, wish in ((panels[2], "deletion", "lower is better"), (panels[3], "insertion", "higher is better")):
-        areas = {key: audit[name].get(key) for key in (*_MAPS, "random", "oracle")}
-        _bars(panel, name, areas, "area under log-probability (nats)", wish)
-    fidelity = {key: audit["mu_fidelity"].get(key) for key in _MAPS}
-    _bars(panels[4], "MuFidelity", fidelity, "correlation with what regions cost", "higher is better")
-    drops = {key: audit["word_deletion"].get(key) for key in ("importance", "attention", "gradient", "random")}
-    _bars(panels[5], "word deletion", drops, "fall of the right concepts' score", "higher is better")
-    _lines(panels[6], audit["randomised"])
-    moved = {key: value for key, value in audit["stability"].items() if key in _TITLES}
-    _bars(panels[7], "stability", moved, "share of the map that moves", "lower is better")
-    figure.suptitle(f"{audit['split']}: {audit['images']} images", fontsize=11)
+    """A panel for each measure that was taken, in two rows; the heading names the others."""
+    bars = list(_all_bars(audit))
+    shown = [one for one in bars if one.measured]
+    columns = (len(shown) + 2) // 2  # with the panel of lines
+    figure = Figure(figsize=(4 * columns, 7.4), dpi=dpi, layout="constrained")
+    panels = figure.subplots(2, columns).ravel()
+    for panel, one in zip(panels, shown):
+        _draw_bars(panel, one)
+    _lines(panels[len(shown)], audit["randomised"])
+    for panel in panels[len(shown) + 1 :]:
+        panel.remove()
+    missing = ", ".join(one.title for one in bars if not one.measured)
+    more = f"; not measured on this data: {missing}" if missing else ""
+    figure.suptitle(f"{audit['split']}: {audit['images']} images{more}", fontsize=11)
     return figure
 
 
-def _bars(panel: Any, title: str, values: Mapping[str, float | None], label: str, wish: str) -> None:
-    panel.set_title(f"{title} ({wish})", fontsize=10)
-    shown = {name: value for name, value in values.items() if value is not None}
-    if not shown:
-        panel.text(0.5, 0.5, "not measured on this data", ha="center", va="center", transform=panel.transAxes)
-        panel.set_axis_off()
-        return
-    names = [_TITLES.get(name, name) for name in shown]
-    bars = panel.bar(names, list(shown.values()), color=[_COLORS.get(name, _CHANCE) for name in shown])
-    panel.bar_label(bars, fmt="%.3f", fontsize=8)
-    panel.set_ylabel(label, fontsize=9)
+def _all_bars(audit: Mapping[str, Any]) -> Iterator[_Bars]:
+    pointing, side = audit["pointing_game"], audit["side"]
+    painted = {"whole": "word", "finding\npainted over": "word_painted_over", "equal area": "word_equal_area"}
+    erasure = {name: audit["erasure"].get(key) for name, key in painted.items()}
+    yield _Bars("erasure", erasure, "log-probability of the finding's words (nats)", "the second should fall alone")
+    maps = {key: pointing.get(f"finding_{key}") for key in (*_MAPS, "location_prior", "random", "ceiling")}
+    yield _Bars("pointing game", maps, "words with the peak inside the finding", "higher is better")
+    halves = {key: side.get(key) for key in (*_MAPS, "random")} if side.get("words") else {}
+    yield _Bars("side", halves, "left and right on the matching half", "higher is better")
+    for name, title, label, wish in (
+        ("deletion", "deletion", "area under log-probability (nats)", "lower is better"),
+        ("deletion_imputed", "deletion, imputed", "mean log-probability (nats)", "lower is better"),
+        ("insertion", "insertion", "area under log-probability (nats)", "higher is better"),
+    ):
+        yield _Bars(title, {key: audit[name].get(key) for key in (*_MAPS, "random", "oracle")}, label, wish)
+    fidelity = {key: audit["mu_fidelity"].get(key) for key in _MAPS}
+    yield _Bars("MuFidelity", fidelity, "correlation with what regions cost", "higher is better")
+    drops = {key: audit["word_deletion"].get(key) for key in ("importance", "attention", "gradient", "random")}
+    yield _Bars("word deletion", drops, "fall of the right concepts' score", "higher is better")
+    moved = {key: value for key, value in audit["stability"].items() if key in _TITLES}
+    yield _Bars("stability", moved, "share of the map that moves", "lower is better")
+
+
+def _draw_bars(panel: Any, one: _Bars) -> None:
+    panel.set_title(f"{one.title} ({one.wish})", fontsize=10)
+    names = [_TITLES.get(name, name) for name in one.measured]
+    colors = [_COLORS.get(name, _CHANCE) for name in one.measured]
+    drawn = panel.bar(names, list(one.measured.values()), color=colors)
+    panel.bar_label(drawn, fmt="%.3f", fontsize=8, padding=1)
+    panel.set_ylabel(one.label, fontsize=9)
     panel.tick_params(axis="x", labelrotation=30 if len(names) > 4 else 0, labelsize=8)  # side by side they overlap
     panel.margins(y=0.12)
     panel.spines[["top", "right"]].set_visible(False)

@@ -28,7 +28,14 @@ class TestOnARun:
         assert 0 <= found["stability"]["same_caption"] <= 1
         assert "Deletion" in done.stdout
         assert (tmp_path / "audit.png").stat().st_size > 10_000
-        assert len(audit_figure(found, dpi=110).axes) == 8
+        drawn = audit_figure({**found, "erasure": {}, "pointing_game": {}, "side": {}}, dpi=110)
+        assert [panel.get_title().partition(" (")[0] for panel in drawn.axes] == [
+            *("deletion", "deletion, imputed", "insertion", "MuFidelity", "word deletion", "stability"),
+            "randomized, output first",
+        ]
+        assert drawn.get_suptitle().endswith("not measured on this data: erasure, pointing game, side")
+        side = {"words": 5, "attention": 0.75, "random": 0.5}
+        assert len(audit_figure({**found, "erasure": {}, "pointing_game": {}, "side": side}, dpi=110).axes) == 8
 
     def test_an_unknown_split_is_named(self, small_run, phantoms):
         done = run_command("-m", "medcap_tf", "audit", small_run, "--data", phantoms, "--split", "exam", check=False)
