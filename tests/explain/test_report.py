@@ -251,6 +251,16 @@ def press(browser, *keys):
     ActionChains(browser).send_keys(*keys).perform()
 
 
+def built(browser, nth: int):
+    """The nth image's card, in sight; cards are built when they come near."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    card = browser.find_element("css selector", f"article:nth-of-type({nth})")
+    browser.execute_script("arguments[0].scrollIntoView()", card)
+    WebDriverWait(browser, 60).until(lambda it: card.find_elements("css selector", ".why"), "it is not built")
+    return card
+
+
 def overlay(browser, nth: int = 0) -> np.ndarray:
     """The nth image's overlay, uint8 [H, W, 4]."""
     height, width, data = browser.execute_script(
@@ -297,8 +307,7 @@ def test_pointing_at_a_word_lays_its_map_over_the_image(opened):
 
 
 def test_a_words_colors_end_at_its_own_peak_and_a_flat_map_stays_faint(opened):
-    card = opened.find_element("css selector", "article:nth-of-type(2)")
-    opened.execute_script("arguments[0].scrollIntoView()", card)
+    card = built(opened, 2)
     before = len(opened.find_elements("css selector", "article:first-child canvas"))
     for word, most in zip(card.find_elements("css selector", "button.word"), ("16.0", "5.5")):
         word.click()
@@ -389,8 +398,7 @@ def test_keys_move_between_words_and_images(opened):
 
 
 def test_words_show_how_much_of_them_was_copied_and_from_whom(opened):
-    third = opened.find_element("css selector", "article:nth-of-type(3)")
-    opened.execute_script("arguments[0].scrollIntoView()", third)
+    third = built(opened, 3)
     bars = third.find_elements("css selector", "button.word .copied")
     assert [bar.get_attribute("title") for bar in bars] == [
         "75% from similar training images", "0% from similar training images",
@@ -407,8 +415,7 @@ def test_words_show_how_much_of_them_was_copied_and_from_whom(opened):
 def test_pointing_at_a_word_or_a_similar_image_lights_both_images(opened):
     from selenium.webdriver import ActionChains
 
-    third = opened.find_element("css selector", "article:nth-of-type(3)")
-    opened.execute_script("arguments[0].scrollIntoView()", third)
+    third = built(opened, 3)
     seen, unseen = third.find_elements("css selector", ".twin")
     assert len(seen.find_elements("css selector", "img")) == 1
     assert unseen.find_elements("css selector", "img, canvas") == []  # it was not at hand
@@ -448,8 +455,7 @@ def test_pointing_at_a_word_or_a_similar_image_lights_both_images(opened):
 def test_a_similar_image_lights_one_whose_caption_has_no_words(opened):
     from selenium.webdriver import ActionChains
 
-    silent = opened.find_element("css selector", "article:nth-of-type(5)")
-    opened.execute_script("arguments[0].scrollIntoView()", silent)
+    silent = built(opened, 5)
     assert silent.find_element("css selector", ".said").text == ""
     ActionChains(opened).move_to_element(silent.find_element("css selector", ".twin")).perform()
     assert "more alike than most" in silent.find_element("css selector", ".said").text
