@@ -32,7 +32,7 @@ LONGEST_PHRASE = 4  # words: more make no claim of their own
 COPIED = 0.5  # of a phrase's probability, from which on it is said to come from similar images
 _VERBS = frozenset("showing shows show demonstrating demonstrates reveals revealing noted seen with without".split())
 _QUIET = "#595959"
-_IMAGE, _ROW, _MAP, _TEXT = 3.6, 1.15, 1.05, 4.6  # inches
+_IMAGE, _ROW, _MAP, _TEXT, _LABEL = 3.6, 1.15, 1.05, 4.6, 0.24  # inches
 
 
 class Erased(NamedTuple):
@@ -133,9 +133,13 @@ def sheet_figure(explanation: Explanation, claims: Sequence[Claim], dpi: int) ->
     plate.write("\n".join(lines), 0.1, 0.1, 10, "left", "top")
     boxed = outlined(image, [region for claim in claims for region in claim.regions[:1]])
     plate.show(plate.fit(boxed, _IMAGE, high), 0.1, top)
+    labels: list[tuple[float, float]] = []
     for number, claim in enumerate(claims, 1):
         for region in claim.regions[:1]:
             left, upper = region.box[0] * _IMAGE + 0.14, top + region.box[1] * high + 0.02
+            while any(abs(left - x) < _LABEL and abs(upper - y) < _LABEL for x, y in labels):
+                left += _LABEL  # beside the label of a claim from the same place
+            labels.append((left, upper))
             plate.write(str(number), left, upper, 9, "left", "top", color="white", backgroundcolor="black")
         _draw_claim(plate, explanation, claim, number, top + _ROW * (number - 1))
     note = "Research, not a medical device. Boxes say what the caption rests on, not where a finding ends."

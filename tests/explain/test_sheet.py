@@ -6,6 +6,7 @@ import csv
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from medcap_tf.caption import Caption
 from medcap_tf.explain.explanation import Explanation
@@ -81,6 +82,14 @@ def test_the_table_and_the_figure(explanation, tmp_path):
     assert rows[1]["erased_nats"] == "1.5000" and rows[1]["elsewhere_nats"] == "0.2500"
     assert rows[0]["left"] == rows[0]["erased_nats"] == "" and float(rows[1]["right"]) == 1
     assert rows[2]["doubts"].startswith("mark")
+
+
+def test_labels_of_claims_from_one_place_stand_side_by_side(explanation):
+    claims = claims_of(explanation, [None, None, None])
+    same = [claim._replace(regions=claims[1].regions) for claim in claims]
+    drawn = sheet_figure(explanation, same, 50)
+    places = [text.get_position() for text in drawn.findobj(Text) if text.get_text() in ("1", "2", "3")]
+    assert len(places) == 3 and len({x for x, _ in places}) == 3 and len({y for _, y in places}) == 1
 
 
 def test_boxes_leave_the_picture_as_it_was():
