@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "models/retrieval": {"models/inverted_lists", "text"},
     "models/visual": {"models/concept_head", "config"},
     "models/concept_head": {"models/dropout", "config"},
-    "models/fold": {"models/visual"},
+    "models/fold": {"graphs", "models/visual"},
     "models/semantic": {"models/attention", "models/dropout", "config"},
     "models/decoder": {"models/attention", "models/dropout", "config"},
     "models/evidence_decoder": {"models/attention", "models/decoder", "models/dropout", "config"},

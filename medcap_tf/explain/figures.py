@@ -28,7 +28,7 @@ WORD_MAPS = {  # of `Explanation.word_maps`: what each kind is, and the unit of 
 RED, _QUIET = "#C00000", "#555555"
 _PANEL = 1.9  # inches
 _NAMES, _CELL, _ROW, _HEAD = 1.95, 0.95, 0.4, 0.48  # inches, of a strip: its margin of names, a word, a row, its top
-_LEAST_PEAK = 4.0  # in shares of an even spread: lower ones are drawn as faint as they are (report.js has it too)
+LEAST_PEAK = 4  # of a map, in shares of an even spread: lower ones are drawn as faint as they are
 _TRUST = (
     "The concepts' rows are what each word gives to a concept's logit: exactly, where the classifier is a sum over "
     "words (semantic.output=sum), else gradient x embedding. The gray row is each word's share of what speaks for all "
@@ -102,7 +102,7 @@ def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
     Colors end at the map's own peak: words' maps are shares, and one to which the image gave next to nothing may have
     the sharpest. Only a map that is nearly flat stays faint.
     """
-    top = max(float(regions.max()), _LEAST_PEAK / regions.size)
+    top = max(float(regions.max()), LEAST_PEAK / regions.size)
     level = np.clip(over_image(regions, image.shape[:2]) / top, 0, 1)
     colored = colors(level, MAP_COLORS)
     strength = (0.15 + 0.6 * level)[..., None]

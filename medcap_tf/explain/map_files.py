@@ -30,9 +30,9 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
         explanation: of one image; one with an error or without words has no files.
         folder: where to.
         formats: of FORMATS. `png`: `NAME.map.03-nodule.png` a word, uint8 [H, W] over the image as it is shown, 255
-            at its peak; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a
-            DICOM file: `NAME.map.03.dcm`, secondary captures, and `NAME.map.seg.dcm`, a segmentation, of the words that
-            name findings, or of all where none does.
+            at its peak; `npy`: `NAME.map.npy`, float32 [n, h, w]; `dicom`, where the image is a DICOM file:
+            `NAME.map.03.dcm`, secondary captures, and `NAME.map.seg.dcm`, a segmentation, of the words that name
+            findings, or of all where none does.
 
     Raises:
         InputError: a package is missing, or a DICOM file lacks what a derived object refers to.

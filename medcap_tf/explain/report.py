@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.explanation import Explanation
-from medcap_tf.explain.figures import MAP_COLORS
+from medcap_tf.explain.figures import LEAST_PEAK, MAP_COLORS
 from medcap_tf.explain.measures import MEASURES
 from medcap_tf.explain.plate import color_table
 
@@ -85,6 +85,7 @@ def _page(
         entries=entries,
         worst_by=worst_by,
         colors=color_table(MAP_COLORS).tolist(),
+        least_peak=LEAST_PEAK,
     )
 
 

@@ -154,7 +154,6 @@ class CaptioningModel:
         assert self.semantic is not None  # `build` refuses a decoder that reads concepts where the data has none
         return self.semantic
 
-    @as_written
     def with_folded_encoder(self, precision: str = "float32", constant: bool = False) -> CaptioningModel:
         """The same function with a faster encoder of fixed weights; arguments as of `fold.fold_encoder`."""
         folded = fold_encoder(self.encoder, precision, constant=constant)

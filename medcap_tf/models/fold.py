@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.errors import InputError
+from medcap_tf.graphs import as_written
 from medcap_tf.models.visual import ImageNetNormalization
 
 
@@ -38,6 +39,7 @@ class FoldedConvolution(keras.layers.Layer):
         return tf.nn.bias_add(tf.nn.conv2d(inputs, self.kernel, self.strides, self.padding), self.bias)
 
 
+@as_written
 def fold_encoder(
     encoder: keras.Model, precision: str = "float32", keep: Sequence[str] = (), constant: bool = False
 ) -> keras.Model:

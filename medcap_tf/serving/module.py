@@ -71,9 +71,9 @@ class ServedCaptioner(tf.Module):
         ]
         # For whoever loads the export as a captioner; no signature reads these.
         named = list(captioner.concept_names.items())
-        names, threshold = tf.constant(named, tf.string, [len(named), 2]), tf.constant(captioner.concept_threshold)
+        names, threshold = tf.constant(named, tf.string, [len(named), 2]), captioner.concept_threshold
         self.concept_names = tf.Variable(names, trainable=False, name="concept_names")
-        self.concept_threshold = tf.Variable(threshold, trainable=False, name="concept_threshold")
+        self.concept_threshold = tf.Variable(threshold, trainable=False, dtype=tf.float32, name="concept_threshold")
         pixels = tf.TensorSpec([None, *encoder.input_shape[1:]], tf.float32)
         # One traced function each, so that the constants are stored once, however many signatures call it.
         folded = fold_encoder(encoder, precision, constant=True)

@@ -67,7 +67,7 @@
 
   const percent = (share) => `${Math.round(100 * share)}%`;
   // Where a word's colors end: at its map's peak, in shares of an even spread; a map that is nearly flat stays faint.
-  const LEAST_PEAK = 4;
+  const LEAST_PEAK = +document.getElementById("colors").dataset.leastPeak;
   const topOf = (map) => Math.max(LEAST_PEAK, ...map.flat());
 
   function canvasOf(image, side) {
