@@ -29,6 +29,8 @@ def main() -> None:
     contenders = {
         "import tensorflow": ["-c", "import tensorflow"],
         "a caption by the run": [*caption, chosen.run, chosen.image],
+        # What its graph was not saved for: an option of decoding, even the run's own.
+        "a caption by its weights": [*caption, chosen.run, chosen.image, "--beam-width", "3"],
         "a caption by the export": [*caption, chosen.export, chosen.image],
     }
     seconds: dict[str, list[float]] = {title: [] for title in contenders}

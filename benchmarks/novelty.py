@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from medcap_tf.caption import OF_NOVELTY
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.folders import find_files
 from medcap_tf.data.images import to_array
 from medcap_tf.data.records import read_dataset
-from medcap_tf.models.calibration import OF_NOVELTY
 
 _COUNT, _SIDE = 40, 256
 _SHIPPED = Path(matplotlib.get_data_path())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,6 +17,8 @@ from medcap_tf.explain.explainer import Explainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from medcap_tf.captioner import RunCaptioner
 
 
 class Explanation(explanation.Explanation):
@@ -65,18 +68,27 @@ class Captioner:
         """`load`."""
         from medcap_tf.serving.files import find_version
 
-        path, version = Path(path), find_version(Path(path))
+        version = find_version(Path(path))
+        self._path, self._settings = Path(path), dict(settings or {})
         self._explainers: dict[tuple[tuple[str, ...], Path | None], Explainer] = {}
         self._captioner: Any
         self.is_export = version is not None
         if version is None:
-            from medcap_tf.captioner import RunCaptioner
+            from medcap_tf.run_folder import RunFolder
+            from medcap_tf.serving.run_graph import RunGraph
 
-            self._captioner = RunCaptioner.load(path, dict(settings or {}))
+            self._captioner = (None if settings else RunGraph.find(RunFolder(path))) or self._run
         else:
             from medcap_tf.serving.export_captioner import ExportCaptioner
 
             self._captioner = ExportCaptioner(version, settings)
+
+    @cached_property
+    def _run(self) -> RunCaptioner:
+        """The run's networks, which explain; where its graph captions they are loaded with the first explanation."""
+        from medcap_tf.captioner import RunCaptioner
+
+        return RunCaptioner.load(self._path, self._settings)
 
     @property
     def concept_names(self) -> Mapping[str, str]:
@@ -137,10 +149,10 @@ class Captioner:
         if self.is_export:
             image = images.to_array(caption.path if caption.image is None else caption.image)
             return Explanation.of(explanation.from_caption(caption, image))
-        shown = tuple(layers if layers is not None else [self._captioner.config.visual.layer])
+        shown = tuple(layers if layers is not None else [self._run.config.visual.layer])
         key = (shown, None if training_data is None else Path(training_data))
         if key not in self._explainers:
-            self._explainers[key] = Explainer(self._captioner, shown, training_data=key[1])
+            self._explainers[key] = Explainer(self._run, shown, training_data=key[1])
         return Explanation.of(self._explainers[key].explain(caption, reference))
 
 

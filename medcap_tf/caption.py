@@ -32,6 +32,12 @@ validation images is."""
 
 UNLIKE = "unlike the training images"
 
+OF_CONFIDENCE = ("weakest", "undecided")
+"""The signals that a caption's confidence is computed from."""
+
+OF_NOVELTY = ("distance", "energy")
+"""The signals that an image's novelty is read from: the first that the run has."""
+
 CLOSED_UP = ((r" ([.,;:!?)\]}%'])", r"\1"), (r"([(\[{]) ", r"\1"))
 """Marks that stand close to a word, for Python's and RE2's regular expressions: what is found, and what is written."""
 
@@ -83,6 +89,7 @@ class Caption:
     concepts: tuple[tuple[str, float], ...] = ()  # codes predicted from the image (or the words), best first
     concept_names: Mapping[str, str] = field(default_factory=dict)  # what the data called codes, where it did
     concept_scores: np.ndarray | None = None  # float32 [Q] in 0..1, of all codes the run knows, named or not
+    word_scores: np.ndarray | None = None  # float32 [Q] in 0..1, the same by the caption's words alone; of a run
     pooled: np.ndarray | None = None  # float32 [C], mean region
     confidence: float | None = None  # in 0..1, that no concept is named which the image does not have; None: unknown
     novelty: float | None = None  # 0..100, percentile of unlikeness to the training images; None: unknown

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.caption import Caption, ImageInput, shares_of
+from medcap_tf.caption import Caption, ImageInput
 from medcap_tf.config import Config
-from medcap_tf.data import images
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.errors import InputError
 from medcap_tf.graphs import graph_function
+from medcap_tf.image_captioner import ImageCaptioner
 from medcap_tf.memory import naming_settings
-from medcap_tf.models.calibration import OF_CONFIDENCE, OF_NOVELTY, Calibration, signals_of
+from medcap_tf.models.calibration import Calibration, signals_of
 from medcap_tf.models.captioning import CaptioningModel, Encoded, Reading
 from medcap_tf.models.inverted_lists import Lists, load_lists
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever
@@ -32,7 +31,7 @@ from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Vocabulary
 
 
-class RunCaptioner:
+class RunCaptioner(ImageCaptioner):
     """A trained run, ready to caption."""
 
     def __init__(
@@ -46,10 +45,10 @@ class RunCaptioner:
     ):
         """`datastore`: the training images of a model with a retriever."""
         concepts_from_image = "image" in concepts.thresholds
-        self.config, self.vocabulary, self.datastore = config, vocabulary, datastore
+        super().__init__(config, vocabulary, concepts)
+        self.datastore = datastore
         self.model = dataclasses.replace(model, concepts_from_image=concepts_from_image)
-        self._concept_list = concepts
-        self.concepts, self.thresholds, self.concept_names = concepts.codes, concepts.thresholds, concepts.names
+        self._concept_list, self.thresholds = concepts, concepts.thresholds
         self._calibrate_by(calibration)
         size = config.visual.image_size
         pixels, numbers = tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)
@@ -152,33 +151,12 @@ class RunCaptioner:
             references: the answers, for an oracle alone.
             own: int [N], numbers of `Datastore.contents`: training images that are no neighbors of each; -1: none.
         """
-        for start, batch in self._read_ahead(sources):
-            readable = {row: item for row, item in enumerate(batch, start) if isinstance(item, np.ndarray)}
-            answers = [references[row] for row in readable] if references else []
-            numbers = [own[row] for row in readable] if own is not None else []
-            captions = iter(self.caption_pixels(list(readable.values()), answers, numbers))
-            for source, item in zip(sources[start:], batch):
-                caption = Caption(error=str(item)) if isinstance(item, InputError) else next(captions)
-                yield caption.of(source)
 
-    def _read_ahead(self, sources: Sequence[ImageInput]) -> Iterator[tuple[int, list[np.ndarray | InputError]]]:
-        batch = self.config.decoding.batch_size
-        with ThreadPoolExecutor() as pool:
-            following = [pool.submit(self._read, source) for source in sources[:batch]]
-            for start in range(0, len(sources), batch):
-                current = following
-                following = [pool.submit(self._read, source) for source in sources[start + batch : start + 2 * batch]]
-                yield start, [future.result() for future in current]
+        def answer(pixels: list[np.ndarray], rows: list[int]) -> list[Caption]:
+            answers = [references[row] for row in rows] if references else []
+            return self.caption_pixels(pixels, answers, [own[row] for row in rows] if own is not None else [])
 
-    def _read(self, source: ImageInput) -> np.ndarray | InputError:
-        try:
-            return self.prepare(images.to_array(source))
-        except InputError as error:
-            return error
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """An image of any size, uint8 [H, W, 3], as the encoder sees it: uint8 [S, S, 3]."""
-        return images.prepare(image, self.config.visual.image_size, self.config.data.equalize)
+        return self.in_batches(sources, answer)
 
     def caption_pixels(
         self, pixels: Sequence[np.ndarray], references: Sequence[str] = (), own: Sequence[int] = ()
@@ -195,7 +173,7 @@ class RunCaptioner:
             # Calibrated outside of the graph, which is the same before and after validation has chosen.
             generated = self._calibrated(self._generate(np.stack(pixels), words, numbers))
             out = {name: value.numpy() for name, value in generated.items()}
-        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(len(pixels))]
+        return self.to_captions(out, len(pixels))
 
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
         """The mean region of each prepared image: uint8 [B, S, S, 3] -> float32 [B, C]."""
@@ -214,8 +192,29 @@ class RunCaptioner:
             out.update(evidence=scored.evidence.maps, image_share=scored.image_share)
         reading = None if model.semantic is None else model.read(generated.tokens)
         if reading is not None:
-            out["word_importance"] = reading.word_importance
+            out.update(word_importance=reading.word_importance, word_scores=reading.concept_scores)
         return {**out, **self._signals(encoded, reading)}
+
+    def save_graph(self, run: RunFolder) -> None:
+        """Write beside the run's weights what captions images by them, as `serving.run_graph` reads it: a SavedModel
+        whose signature `caption` answers what `caption_pixels` reads."""
+        # Constants, which optimization brings into the form they are used in, load faster than they are restored.
+        fixed = copy.copy(self)
+        fixed.fast_model = self.model.with_folded_encoder(constant=True)
+        size = self.config.visual.image_size
+
+        def caption(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            count = tf.shape(pixels)[:1]
+            return fixed._calibrated(fixed._forward(pixels, tf.zeros([count[0], 1], tf.int32), tf.fill(count, -1)))
+
+        module = tf.Module()
+        module.weights = [weight for part in fixed.fast_model.parts().values() for weight in part.weights]
+        module.retriever = fixed.fast_model.retriever
+        module.threshold = tf.Variable(self.concept_threshold, trainable=False, name="concept_threshold")
+        pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
+        signatures = {"caption": graph_function(caption, input_signature=[pixels])}
+        with run.new_graph() as folder:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
 
     def judge(self, encoded: Encoded, reading: Reading | None) -> dict[str, tf.Tensor]:
         """How far generated captions can be trusted, as far as the run knows, in the graph.
@@ -246,34 +245,6 @@ class RunCaptioner:
             "novelty": self.calibration.novelty_of(out),
         }
         return {**out, **{name: value for name, value in known.items() if value is not None}}
-
-    def _to_caption(self, row: dict[str, Any]) -> Caption:
-        stems, length = self.vocabulary.decode(row["tokens"]), int(row["length"])
-        concepts: list[tuple[str, float]] = []
-        if "concept_scores" in row:
-            named = np.flatnonzero(row["concept_scores"] >= self.concept_threshold)
-            concepts = [(self.concepts[i], float(row["concept_scores"][i])) for i in named]
-        return Caption(
-            pooled=row["pooled"],
-            words=tuple(self.vocabulary.readable(stems)),
-            stems=tuple(stems),
-            tokens=row["tokens"][:length],
-            score=float(row["score"]),
-            attention=row["attention"][:length],
-            evidence=shares_of(row["evidence"][:length]) if "evidence" in row else None,
-            image_share=row["image_share"][:length] if "image_share" in row else None,
-            word_importance=row["word_importance"][:length] if "word_importance" in row else None,
-            concepts=tuple(sorted(concepts, key=lambda pair: -pair[1])),
-            concept_names=self.concept_names,
-            concept_scores=row.get("concept_scores"),
-            confidence=_number(row, "confidence"),
-            novelty=_number(row, "novelty"),
-            signals={name: float(row[name]) for name in (*OF_CONFIDENCE, *OF_NOVELTY) if name in row},
-        )
-
-
-def _number(row: Mapping[str, Any], name: str) -> float | None:
-    return float(row[name]) if name in row else None
 
 
 def _calibration(run: RunFolder) -> Calibration | None:

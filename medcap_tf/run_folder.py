@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medcap_tf import __version__
 from medcap_tf.config import Config
 from medcap_tf.config import load as load_config
 from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.text import Vocabulary
+
+_MADE_OF = "made_of.txt"  # in the graph's folder: the digest of what it was made of
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class RunFolder:
         self.problems = path / "problems.json"  # of the data
         self.checkpoints = path / "checkpoints"  # a folder a stage
         self.best = path / "checkpoints" / "best"  # the weights to caption with, an .h5 a part
+        self.graph = path / "graph"  # a SavedModel of what captions by those weights, to start from
         self.history, self.history_plot = path / "history.csv", path / "history.png"
         self.logs = path / "logs"  # TensorBoard
         self.datastore_records, self.datastore_features = path / "library.json", path / "library.npy"
@@ -131,6 +139,36 @@ class RunFolder:
     def read_scores(self) -> dict[str, Any]:
         """The scores of the test split; empty in a run that is not scored."""
         return read_json(self.scores) if self.scores.is_file() else {}
+
+    def has_graph(self) -> bool:
+        """Whether there is a graph of the run as it is now."""
+        made_of = self.graph / _MADE_OF
+        return made_of.is_file() and made_of.read_text(encoding="utf-8") == self._digest()
+
+    @contextmanager
+    def new_graph(self) -> Iterator[Path]:
+        """A folder to write the graph into, which takes its place at the end of the block."""
+        self.graph.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".graph-", dir=self.path) as beside:
+            folder = Path(beside) / self.graph.name
+            yield folder
+            write_text(folder / _MADE_OF, self._digest())
+            shutil.rmtree(self.graph, ignore_errors=True)
+            folder.rename(self.graph)
+
+    def _digest(self) -> str:
+        """Of all that captions come from: settings, words, concepts, weights, similar images, calibration, and the
+        versions that made a graph of them."""
+        versions = [__version__, importlib.metadata.version("tensorflow")]
+        digest = hashlib.sha256(json.dumps([versions, self.read_config().to_json()]).encode())
+        files = [self.vocabulary, self.concepts, *sorted(self.best.glob("*.h5")), self.retrieval, self.calibration]
+        for path in (*files, self.datastore_records, self.datastore_features, self.datastore_lists):
+            digest.update(path.name.encode())
+            if path.is_file():
+                with open(path, "rb") as file:
+                    while block := file.read(2**20):
+                        digest.update(block)
+        return digest.hexdigest()
 
     def listed(self, names: Sequence[str]) -> list[str]:
         """Of these attributes' files, the names of those that exist."""

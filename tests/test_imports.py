@@ -74,17 +74,18 @@ ALLOWED: dict[str, set[str]] = {
         )
     },
     "models/weights": {"models/captioning"},
-    "models/calibration": {"models/captioning"},
-    "captioner": LOW | MODELS | {"data", "graphs", "memory"},
+    "models/calibration": {"caption", "models/captioning"},
+    "image_captioner": {"caption", "config", "data", "run_folder", "text"},
+    "captioner": LOW | MODELS | {"data", "graphs", "image_captioner", "memory"},
     "evaluation": LOW | {"captioner", "data", "models/calibration"},
     "training": LOW | MODELS | {"gpu", "graphs", "memory", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
     "explain": LOW | MODELS | {"captioner", "data", "evaluation", "graphs", "phantoms"},
-    "serving": LOW | MODELS | {"captioner", "data", "graphs"},
+    "serving": LOW | MODELS | {"captioner", "data", "graphs", "image_captioner"},
 }
 # What stands above the siblings: a server's answer in the report's view, and what people who program call.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}
-ALLOWED["api"] = {"caption", "captioner", "config", "data", "explain", "serving", "training"}
+ALLOWED["api"] = {"caption", "captioner", "config", "data", "explain", "run_folder", "serving", "training"}
 # Many machines call what one calls.
 ALLOWED["cluster"] = {
     "api",
@@ -110,7 +111,7 @@ LIGHT = (
     *("api", "caption", "cli.main", "data.datastore", "data.doctor", "data.images", "data.records", "data.tables"),
     *("evaluation.metrics", "evaluation.subgroups", "evaluation.submission", "explain.entries", "explain.explanation"),
     *("explain.figures", "explain.report", "phantoms", "run_folder", "serving.client", "serving.remote_captioner"),
-    *("gpu", "memory", "serving.export_captioner", "serving.upload", "webpage"),
+    *("gpu", "memory", "serving.export_captioner", "serving.run_graph", "serving.upload", "webpage"),
 )
 MOST_LINES = 350
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_addons", "tf_explain"}

@@ -32,7 +32,8 @@ def test_files_go_by_the_names_that_users_know(run):
         "datastore_lists": "library_lists.npz", "retrieval": "neighbours.json", "baselines": "baselines.json",
         "predictions": "predictions.csv", "predicted_concepts": "concepts.csv", "scores": "scores.json",
         "subgroups": "groups.csv", "subgroups_plot": "groups.png", "audit": "audit.json", "audit_plot": "audit.png",
-        "submission": "submission", "calibration": "calibration.json", "calibration_plot": "calibration.png",
+        "submission": "submission", "graph": "graph", "calibration": "calibration.json",
+        "calibration_plot": "calibration.png",
     }  # fmt: skip
 
 

@@ -41,13 +41,16 @@ def _caption(args: argparse.Namespace) -> None:
     from medcap_tf.data.folders import find_files
 
     paths = find_files(args.images)
-    captioner = serving.exported(args) or options.load(args)
+    captioner = serving.exported(args) or serving.saved_graph(args) or options.load(args)
     failed = 0
     for caption in captioner.caption(paths):
         caption = caption.unless_novel(args.novel_from) if args.abstain else caption
         if args.json:
-            values = _caption_json(caption, _word_scores(captioner, caption), args.novel_from)
-            print(json.dumps(values, ensure_ascii=False))
+            print(
+                json.dumps(
+                    _caption_json(caption, _word_scores(captioner, caption), args.novel_from), ensure_ascii=False
+                )
+            )
         elif caption.error:
             print(f"error: {caption.error}", file=sys.stderr)
         else:
@@ -64,10 +67,7 @@ def _caption(args: argparse.Namespace) -> None:
 
 def _word_scores(captioner: Any, caption: Any) -> dict[str, float]:
     """What the classifier of words reads in the caption alone, by code; nothing of an export, or without concepts."""
-    model = getattr(captioner, "model", None)
-    if model is None or model.semantic is None or not caption.words:
-        return {}
-    return dict(zip(captioner.concepts, model.read(caption.tokens[None]).concept_scores.numpy()[0].tolist()))
+    return {} if caption.word_scores is None else dict(zip(captioner.concepts, caption.word_scores.tolist()))
 
 
 def _caption_json(caption: Any, word_scores: Mapping[str, float], novel_from: float) -> dict[str, Any]:

@@ -74,6 +74,14 @@ def exported(args: argparse.Namespace) -> Any:
     return ExportCaptioner(folder, options.decoding(args))
 
 
+def saved_graph(args: argparse.Namespace) -> Any:
+    """The captioner of a run whose graph is saved; None where it is not, or for other decoding than the run's own."""
+    from medcap_tf.run_folder import RunFolder
+    from medcap_tf.serving.run_graph import RunGraph
+
+    return None if options.decoding(args) else RunGraph.find(RunFolder(args.model))
+
+
 def _add_client(commands: Any) -> None:
     parser = commands.add_parser("client", help="caption images by a running TensorFlow Serving")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")

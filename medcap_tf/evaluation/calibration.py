@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medcap_tf.caption import NOVEL_FROM, Caption
+from medcap_tf.caption import NOVEL_FROM, OF_CONFIDENCE, OF_NOVELTY, Caption
 from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.metrics import ConceptNames, SufficientStatistics, finding_parts
-from medcap_tf.models.calibration import LEAST, OF_CONFIDENCE, OF_NOVELTY, Calibration
+from medcap_tf.models.calibration import LEAST, Calibration
 
 BINS = 10  # of equal width, of the expected calibration error
 PERCENTILES = 100

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from medcap_tf.caption import OF_CONFIDENCE, OF_NOVELTY
 from medcap_tf.errors import InputError
 from medcap_tf.models.captioning import Encoded
 
 # A score of 0 or 1 has a logit too, and one that is nearly so no say beyond it.
 LEAST = 1e-3
-OF_CONFIDENCE = ("weakest", "undecided")
-OF_NOVELTY = ("distance", "energy")  # the first that the run has
 
 Signals = Mapping[str, tf.Tensor]
 

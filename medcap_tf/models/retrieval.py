@@ -98,7 +98,9 @@ class Retriever(tf.Module):
         """Mean regions float [B, C] -> their neighbors; `own` as for `nearest`."""
         similarity, rows = self.nearest(pooled, own)
         decoder = tf.fill([tf.shape(similarity)[0], 1], tf.convert_to_tensor(self.decoder_similarity))
-        weight = tf.nn.softmax(tf.concat([similarity, decoder], 1) / self.temperature)[:, :-1]
+        # Once a loader has optimized the graph nothing else tells the shape of a variable, which it then warns of.
+        temperature = tf.ensure_shape(self.temperature, [])
+        weight = tf.nn.softmax(tf.concat([similarity, decoder], 1) / temperature)[:, :-1]
         return Neighbors(rows, weight, tf.gather(self._tokens, rows), self._dense_concepts(rows), similarity)
 
     def _dense_concepts(self, rows: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,7 @@ from medcap_tf.serving.protos import message_module, tensorflow_folder
 
 _STRING = 7
 # TF_DataType -> numpy's; strings are objects of bytes.
-DTYPES = {1: np.float32, 3: np.int32, _STRING: object, 9: np.int64, 10: np.bool_}
+DTYPES = {1: np.float32, 3: np.int32, 4: np.uint8, _STRING: object, 9: np.int64, 10: np.bool_}
 _STRING_BYTES = 24
 
 
