@@ -147,8 +147,13 @@ def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has
     seed_dropout(model.parts().values(), config.training.seed)
     train, valid = (Examples.of(part, concepts, vocabulary, config.text.max_words) for part in splits[:2])
     context = TrainingContext(config, model, train, valid, vocabulary, concepts, run, device)
-    if concepts and has_images and config.visual.weights_of_run and not config.visual.concept_epochs:
-        _take_concept_head(context, RunFolder(config.visual.weights))
+    if concepts and has_images and config.visual.weights_of_run:
+        try:
+            _take_concept_head(context, RunFolder(config.visual.weights))
+        except InputError as error:
+            if not config.visual.concept_epochs:
+                raise
+            _say(f"the concept head begins anew: {str(error).partition(';')[0]}")
     return context
 
 

@@ -101,6 +101,22 @@ def test_xla_compiles_the_steps_on_images_and_captions(phantoms, small_config, t
     assert all(np.isfinite(float(row["loss"])) for row in rows.values())
 
 
+def test_concepts_go_on_from_those_of_another_run_where_they_are_the_same(small_run, phantoms, small_config, tmp_path):
+    more = [f"visual.weights={small_run}", "visual.concept_learning_rate=0", "semantic.epochs=0", "training.epochs=1"]
+    more += [NO_NEIGHBORS, NO_SEMANTIC]
+    done = train(phantoms, tmp_path / "same", small_config, "--set", *more)
+    assert "begins anew" not in done.stderr
+    before, after = (
+        {name: array for name, array in weights(run).items() if name.startswith("concept_head") and array.ndim}
+        for run in (small_run, tmp_path / "same")
+    )
+    assert before.keys() == after.keys() and before
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+    done = train(phantoms, tmp_path / "fewer", small_config, "--set", *more, "data.min_concept_count=9")
+    assert "the concept head begins anew: visual.weights: the run" in done.stderr
+
+
 def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
     """Scheduled sampling, no semantic encoder, tf-explain's pictures."""
     run = tmp_path / "other"
