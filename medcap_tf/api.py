@@ -77,7 +77,7 @@ class Captioner:
             from medcap_tf.run_folder import RunFolder
             from medcap_tf.serving.run_graph import RunGraph
 
-            self._captioner = (None if settings else RunGraph.find(RunFolder(path))) or self._run
+            self._captioner = RunGraph.find(RunFolder(path), settings) or self._run
         else:
             from medcap_tf.serving.export_captioner import ExportCaptioner
 

@@ -173,7 +173,7 @@ class RunCaptioner(ImageCaptioner):
             # Calibrated outside of the graph, which is the same before and after validation has chosen.
             generated = self._calibrated(self._generate(np.stack(pixels), words, numbers))
             out = {name: value.numpy() for name, value in generated.items()}
-        return self.to_captions(out, len(pixels))
+        return self.to_captions(out)
 
     def pooled_features(self, pixels: np.ndarray) -> np.ndarray:
         """The mean region of each prepared image: uint8 [B, S, S, 3] -> float32 [B, C]."""

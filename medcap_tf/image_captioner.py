@@ -64,9 +64,10 @@ class ImageCaptioner:
         """An image of any size, uint8 [H, W, 3], as the encoder sees it: uint8 [S, S, 3]."""
         return images.prepare(image, self.config.visual.image_size, self.config.data.equalize)
 
-    def to_captions(self, out: Mapping[str, np.ndarray], count: int) -> list[Caption]:
-        """What the network answers for `count` images, each array [B, ...], as their captions."""
-        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in range(count)]
+    def to_captions(self, out: Mapping[str, np.ndarray]) -> list[Caption]:
+        """What the network answers for a batch, each array [B, ...], as its images' captions."""
+        rows = range(len(out["tokens"]))
+        return [self._to_caption({name: value[row] for name, value in out.items()}) for row in rows]
 
     def _to_caption(self, row: Mapping[str, Any]) -> Caption:
         stems, length = self.vocabulary.decode(row["tokens"]), int(row["length"])

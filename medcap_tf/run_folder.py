@@ -148,7 +148,6 @@ class RunFolder:
     @contextmanager
     def new_graph(self) -> Iterator[Path]:
         """A folder to write the graph into, which takes its place at the end of the block."""
-        self.graph.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".graph-", dir=self.path) as beside:
             folder = Path(beside) / self.graph.name
             yield folder

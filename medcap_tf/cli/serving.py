@@ -79,7 +79,7 @@ def saved_graph(args: argparse.Namespace) -> Any:
     from medcap_tf.run_folder import RunFolder
     from medcap_tf.serving.run_graph import RunGraph
 
-    return None if options.decoding(args) else RunGraph.find(RunFolder(args.model))
+    return RunGraph.find(RunFolder(args.model), options.decoding(args))
 
 
 def _add_client(commands: Any) -> None:

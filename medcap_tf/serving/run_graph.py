@@ -6,7 +6,8 @@ To build the networks and to trace them again takes three times as long as to lo
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +31,14 @@ class RunGraph(ImageCaptioner):
         self._graph, self.concept_threshold = graph, float(threshold)
 
     @classmethod
-    def find(cls, run: RunFolder) -> RunGraph | None:
-        """Load; None where the run has no graph, or has changed since it was written.
+    def find(cls, run: RunFolder, settings: Mapping[str, Any] | None = None) -> RunGraph | None:
+        """Load; None where the run has no graph, or has changed since it was written, and for other settings than its
+        own.
 
         Raises:
             InputError: no run folder, or files that cannot be read.
         """
-        if not run.has_graph():
+        if settings or not run.has_graph():
             return None
         try:
             graph = ServedModel(run.graph, as_server=False)
@@ -52,4 +54,4 @@ class RunGraph(ImageCaptioner):
     def _caption_pixels(self, pixels: Sequence[np.ndarray]) -> list[Caption]:
         if not pixels:
             return []
-        return self.to_captions(self._graph.run("caption", {"pixels": np.stack(pixels)}), len(pixels))
+        return self.to_captions(self._graph.run("caption", {"pixels": np.stack(pixels)}))

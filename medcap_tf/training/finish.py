@@ -33,7 +33,7 @@ def score_run(context: TrainingContext, splits: Splits, concept_names: dict[str,
     test = [record for record in splits.test if record.image_path]
     if context.config.decoder.semantic_source == "reference":  # which needs the answers
         test = [record for record in test if record.caption]
-    if context.config.decoder.semantic_source != "reference":
+    else:
         captioner.save_graph(run)
     options = EvaluationOptions(tuned=tuned)
     scores = None
