@@ -198,18 +198,15 @@ class RunCaptioner(ImageCaptioner):
     def save_graph(self, run: RunFolder) -> None:
         """Write beside the run's weights what captions images by them, as `serving.run_graph` reads it: a SavedModel
         whose signature `caption` answers what `caption_pixels` reads."""
-        # Constants, which optimization brings into the form they are used in, load faster than they are restored.
-        fixed = copy.copy(self)
-        fixed.fast_model = self.model.with_folded_encoder(constant=True)
         size = self.config.visual.image_size
 
         def caption(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
             count = tf.shape(pixels)[:1]
-            return fixed._calibrated(fixed._forward(pixels, tf.zeros([count[0], 1], tf.int32), tf.fill(count, -1)))
+            return self._calibrated(self._forward(pixels, tf.zeros([count[0], 1], tf.int32), tf.fill(count, -1)))
 
         module = tf.Module()
-        module.weights = [weight for part in fixed.fast_model.parts().values() for weight in part.weights]
-        module.retriever = fixed.fast_model.retriever
+        module.weights = [weight for part in self.fast_model.parts().values() for weight in part.weights]
+        module.retriever = self.fast_model.retriever
         module.threshold = tf.Variable(self.concept_threshold, trainable=False, name="concept_threshold")
         pixels = tf.TensorSpec([None, size, size, 3], tf.uint8, "pixels")
         signatures = {"caption": graph_function(caption, input_signature=[pixels])}
