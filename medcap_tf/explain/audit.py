@@ -136,12 +136,16 @@ def _areas(
         orders = {name: heaviest_first(grids[drawn]) for name, grids in maps.compared().items()}
         orders["random"] = np.tile(rng.permutation(coarse[0] * coarse[1]), (len(drawn), 1))
         orders["oracle"] = removal_order(log_probs, item.pixels, coarse)
-        for name, order in orders.items():
-            grid = coarse if order.shape[1] == coarse[0] * coarse[1] else captioner.model.finest_grid
-            own = region_areas(log_probs, item.pixels, order, grid)
-            imputed = imputed_deletion(log_probs, item.pixels, order, grid, noise)
-            for kind, values in zip(_AREAS, (*own, imputed)):
-                areas[kind][name].append(values)
+        for grid in dict.fromkeys((captioner.model.finest_grid, coarse)):
+            names = [name for name, order in orders.items() if order.shape[1] == grid[0] * grid[1]]
+            if not names:
+                continue  # a finer grid of concepts alone
+            own = np.concatenate([orders[name] for name in names])
+            measured = region_areas(log_probs, item.pixels, own, grid)
+            imputed = imputed_deletion(log_probs, item.pixels, own, grid, noise)
+            for kind, values in zip(_AREAS, (*measured, imputed)):
+                for name, part in zip(names, np.split(values, len(names))):
+                    areas[kind][name].append(part)
     return {
         kind: _scaled({name: float(np.concatenate(values).mean()) for name, values in by_name.items()})
         for kind, by_name in areas.items()

@@ -26,7 +26,7 @@ ConceptScores = Callable[[np.ndarray], np.ndarray]  # tokens int32 [B, n], padde
 
 
 class Areas(NamedTuple):
-    """Areas under the curves of a word's log-probability over the share of regions, nats, float32 [n]."""
+    """Areas under the curves of a word's log-probability over the share of regions, nats, float32 [m n]."""
 
     deletion: np.ndarray  # its first regions blurred away: lower is better
     insertion: np.ndarray  # its first regions alone shown sharp: higher is better
@@ -43,12 +43,17 @@ def region_areas(log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, gr
     Args:
         log_probs: the model on one fixed sentence.
         pixels: uint8 [S, S, 3].
-        orders: int64 [n, P], each word's regions in the order of their going (deletion) and coming (insertion).
+        orders: int64 [m n, P], m times each word's regions in the order of their going (deletion) and coming
+            (insertion).
         grid: h, w.
+
+    Returns:
+        float32 [m n] each.
     """
     blurred = blur(pixels)
     ends = log_probs(np.stack([pixels, blurred]))
-    curves = np.zeros((2, STEPS + 1, orders.shape[0]), np.float32)
+    ends = np.tile(ends, len(orders) // ends.shape[1])
+    curves = np.zeros((2, STEPS + 1, len(orders)), np.float32)
     curves[0, 0] = curves[1, -1] = ends[0]
     curves[0, -1] = curves[1, 0] = ends[1]
     answers = _answers(log_probs, orders, lambda order: _variants(pixels, blurred, order, grid))
@@ -60,7 +65,7 @@ def region_areas(log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, gr
 def imputed_deletion(
     log_probs: LogProbs, pixels: np.ndarray, orders: np.ndarray, grid: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Mean log-probability float32 [n] of each word with its first regions filled from what surrounds them, over
+    """Mean log-probability float32 [m n] of each word with its first regions filled from what surrounds them, over
     IMPUTED_SHARES (ROAD; Rong et al. 2022, section 5). A second way to remove: blur may be a sign in itself.
 
     Args:
@@ -76,15 +81,16 @@ def imputed_deletion(
 
 
 def _answers(log_probs: LogProbs, orders: np.ndarray, variants: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Each word's log-probability under the images of its own order: float32 [B, n], of orders int64 [n, P].
+    """Each word's log-probability under the images of its own order: float32 [B, m n], of orders int64 [m n, P].
 
-    Words that share an order, as all do for a random one, share its images.
+    Equal orders share their images: those of all words for a random one, and often those of two kinds of map.
     """
     distinct, which = np.unique(orders, axis=0, return_inverse=True)
     images = np.concatenate([variants(order) for order in distinct])
     answers = np.concatenate([log_probs(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
     answers = answers.reshape(len(distinct), -1, answers.shape[-1])
-    return np.stack([answers[row, :, word] for word, row in enumerate(which.reshape(-1))], 1)
+    words = answers.shape[-1]
+    return np.stack([answers[row, :, place % words] for place, row in enumerate(which.reshape(-1))], 1)
 
 
 def blur(pixels: np.ndarray) -> np.ndarray:
