@@ -49,6 +49,7 @@ def beam_search(
     pad: int = 0,
     length_penalty: float = 1.0,
     no_repeat_ngram: int = 0,
+    seed: tf.Tensor | None = None,
 ) -> DecodingResult:
     """Search for the caption of highest log-probability / length ** `length_penalty`; a width of 1 is greedy search.
 
@@ -70,6 +71,7 @@ def beam_search(
         length_penalty: 0 prefers short captions, 1 takes the mean over tokens.
         no_repeat_ngram: no sequence of so many tokens occurs twice in a caption, as in fairseq and Transformers (there
             `no_repeat_ngram_size`); 0 lets all repeat. Log-probabilities of what is left are not renormalized.
+        seed: int64 [2]: a search of width 1 draws every word from its distribution; its scores then mean nothing.
     """
     beams = _first_beams(batch, beam_width, max_length, num_regions, pad)
     current = tf.fill([batch, beam_width], start)
@@ -84,6 +86,8 @@ def beam_search(
             log_probs += _penalty(forbidden, log_probs.shape[-1])
         if 0 < no_repeat_ngram < max_length:
             log_probs += _repeat_penalty(beams.tokens, t, no_repeat_ngram, log_probs.shape[-1])
+        if seed is not None:
+            log_probs += gumbel(tf.shape(log_probs), tf.random.experimental.stateless_fold_in(seed, t))
         parent, token = _choose(beams, log_probs, t, end, pad, length_penalty)
         beams, current = _extend(beams, parent, token, log_probs, attention, t, end, pad)
         state = tf.nest.map_structure(lambda x: tf.ensure_shape(tf.gather(x, parent, batch_dims=1), x.shape), state)
@@ -91,6 +95,13 @@ def beam_search(
 
     _, _, beams, _ = tf.while_loop(going_on, advance, (tf.constant(0), current, beams, state))
     return _best(beams, end, pad, length_penalty)
+
+
+def gumbel(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Noise float32 of a shape, by a seed int64 [2]: of log-probabilities with it added, the largest is drawn from them
+    (the Gumbel-max trick; XLA draws no categories from seeds of 64 bits)."""
+    uniform = tf.random.stateless_uniform(shape, seed=seed, minval=1e-30)
+    return -tf.math.log(-tf.math.log(uniform))
 
 
 def _first_beams(batch: tf.Tensor, width: int, max_length: int, num_regions: int, pad: int) -> _Beams:

@@ -30,7 +30,7 @@ def make_model(seed, images):
     return step
 
 
-def search(step, images, width, penalty=1.0, length=LENGTH, no_repeat_ngram=0):
+def search(step, images, width, penalty=1.0, length=LENGTH, no_repeat_ngram=0, seed=None):
     return beam_search(
         step,
         tf.zeros([images, width], tf.int32),
@@ -44,6 +44,7 @@ def search(step, images, width, penalty=1.0, length=LENGTH, no_repeat_ngram=0):
         pad=PAD,
         length_penalty=penalty,
         no_repeat_ngram=no_repeat_ngram,
+        seed=seed,
     )
 
 
@@ -260,3 +261,31 @@ def test_it_runs_without_repeats_in_a_graph_with_an_unknown_batch(images):
 
     expected = search(step, 2, 2, no_repeat_ngram=2)
     np.testing.assert_array_equal(graph(tf.zeros([images, 2], tf.int32)).tokens, expected.tokens[:images])
+
+
+def test_a_seed_draws_sentences_as_often_as_they_are_likely():
+    images, model = 4000, make_model(seed=5, images=1)
+    allowed = tf.constant([-1e9, 0, -1e9, 0, 0, 0])
+
+    def step(t, words, state):
+        logits, attention, after = model(t, words, state)
+        return logits + allowed, attention, after
+
+    def of_one_image(t, words, state):
+        found = step(t, tf.reshape(words, [1, -1]), tf.reshape(state, [1, -1]))
+        return tuple(tf.reshape(x, [images, 1, *x.shape[2:]]) for x in found)
+
+    def drawn(*seed):
+        return search(of_one_image, images, 1, seed=tf.constant(seed, tf.int64)).tokens.numpy()
+
+    tokens = drawn(1, 2)
+    np.testing.assert_array_equal(tokens, drawn(1, 2))
+    assert (tokens != drawn(1, 3)).any()
+    total = 0
+    for sentence in all_sentences():
+        expected = images * np.exp(log_prob(step, 1, 0, sentence)[0])
+        words = [word for word in sentence if word != END]
+        count = (tokens == words + [PAD] * (LENGTH - len(words))).all(1).sum()
+        assert count == pytest.approx(expected, abs=4 * np.sqrt(expected) + 2)
+        total += count
+    assert total == images

@@ -78,8 +78,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptioningModel:
-    """Both encoders, the decoder and the retriever; without concepts in the data there is neither head nor semantic
-    encoder."""
+    """Both encoders, the decoder and the retriever; no head and no semantic encoder where the data has no concepts."""
 
     encoder: keras.Model
     head: keras.Model | None
@@ -195,13 +194,20 @@ class CaptioningModel:
             inputs["concept_centers"] = tf.stop_gradient(seen.concept_centers)
         return list(inputs.values())
 
-    def generate(self, encoded: Encoded, options: DecodingConfig, reference: tf.Tensor | None = None) -> DecodingResult:
+    def generate(
+        self,
+        encoded: Encoded,
+        options: DecodingConfig,
+        reference: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> DecodingResult:
         """Search for the captions of encoded images.
 
         Args:
             encoded: of `encode`.
             options: of the search.
             reference: int32 [B, T], the reference captions' words; for the oracle alone.
+            seed: int64 [2], of words that are drawn instead, as for `beam_search`.
 
         Raises:
             InputError: an oracle without references.
@@ -242,6 +248,7 @@ class CaptioningModel:
             pad=PAD,
             length_penalty=options.length_penalty,
             no_repeat_ngram=options.no_repeat_ngram,
+            seed=seed,
         )
 
     def teacher_forced(self, seen: Seen, inputs: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:

@@ -29,7 +29,8 @@ from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, Normalizer, Vocabulary
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.loop import compiled_step
-from medcap_tf.training.stages import TrainingContext, VisualInput, caption_stage, semantic_stage, visual_stage
+from medcap_tf.training.self_critical import caption_stages
+from medcap_tf.training.stages import TrainingContext, VisualInput, semantic_stage, visual_stage
 
 SHARE = 0.8  # of what is free: steps differ, and others use the machine
 MOST = 256  # larger batches take fewer steps an epoch, and learn less in one
@@ -86,7 +87,7 @@ def settings_by_memory(config: Config, stage: str) -> list[str]:
     size, image = f"training.batch_size={config.training.batch_size}", f"visual.image_size={config.visual.image_size}"
     if stage == "visual":
         return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
-    if stage == "caption" and config.visual.trainable != "none":
+    if stage in ("caption", "self_critical") and config.visual.trainable != "none":
         return [size, f"visual.trainable={config.visual.trainable}", image]
     return [size, f"text.max_words={config.text.max_words}"]
 
@@ -165,7 +166,7 @@ def _stages(context: TrainingContext, has_images: bool) -> list[Any]:
     frozen = config.visual.trainable == "none"
     model = context.model
     shape = (packed_size(model.encoder, model.head),) if frozen else pixels
-    return [*stages, caption_stage(context, _input(shape, tf.float16 if frozen else tf.uint8))]
+    return [*stages, *caption_stages(context, _input(shape, tf.float16 if frozen else tf.uint8))]
 
 
 def _input(shape: tuple[int, ...], kind: tf.DType) -> VisualInput:

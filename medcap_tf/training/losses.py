@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from medcap_tf.decoding import gumbel
 from medcap_tf.models.dropout import replica
 
 
@@ -97,9 +98,7 @@ def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tenso
             """outputs float32 [N, V] -> int32 [N], -1 where the true word stays; `time` is the training step."""
             first, second = (tf.stack([2 * seed + i + replica() * 2**50, tf.cast(time, tf.int64)]) for i in range(2))
             draws = tf.random.stateless_uniform([tf.shape(outputs)[0]], seed=first)
-            # By the Gumbel-max trick, since XLA draws no categories from seeds of 64 bits.
-            uniform = tf.random.stateless_uniform(tf.shape(outputs), seed=second, minval=1e-30)
-            words = tf.argmax(outputs - tf.math.log(-tf.math.log(uniform)), -1, tf.int32)
+            words = tf.argmax(outputs + gumbel(tf.shape(outputs), second), -1, tf.int32)
             return tf.where(draws < self.sampling_probability, words, -1)
 
     sampler = Sampler(probability, embedding_fn=lambda ids: ids)

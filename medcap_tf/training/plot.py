@@ -14,6 +14,7 @@ _SHOWN = {
     "visual": ("concepts from images", "valid_concept_f1", "concept F1"),
     "semantic": ("concepts from words", "valid_concept_f1", "concept F1"),
     "caption": ("captions", "valid_bleu_4", "BLEU-4"),
+    "self_critical": ("captions by reward", "valid_cider", "CIDEr-D"),
 }
 
 
@@ -27,7 +28,8 @@ def plot_history(rows: list[dict[str, Any]], path: Path) -> None:
         here = [row for row in rows if row["stage"] == stage]
         epochs = [int(row["epoch"]) for row in here]
         panel.plot(epochs, [float(row["loss"]) for row in here], color=_BLUE, label="training loss")
-        panel.set(title=title, xlabel="epoch", ylabel="training loss (nats)")
+        unit = "negative reward" if stage == "self_critical" else "nats"
+        panel.set(title=title, xlabel="epoch", ylabel=f"training loss ({unit})")
         panel.yaxis.label.set_color(_BLUE)
         panel.xaxis.get_major_locator().set_params(integer=True)
         score = panel.twinx()

@@ -43,10 +43,10 @@ from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import History, Stage, run_stage
 from medcap_tf.training.plot import plot_history
+from medcap_tf.training.self_critical import caption_stages
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,
-    caption_stage,
     image_concept_scores,
     pixels_of,
     semantic_stage,
@@ -120,7 +120,8 @@ def _train_all(
         return _finish_text_only(context, splits, concepts)
     visual = _caption_input(context, splits)
     trained = ["decoder"] if config.visual.trainable == "none" else ["encoder", "decoder"]
-    _train_stage(context, caption_stage(context, visual), trained, history)
+    for stage in caption_stages(context, visual):
+        _train_stage(context, stage, trained, history)
     save_weights(context.model, folder.best)
     if config.visual.trainable != "none" and "image" in concepts.thresholds:
         scores = image_concept_scores(context, visual)

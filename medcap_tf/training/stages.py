@@ -119,12 +119,7 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
     loss = caption_loss(config.training.label_smoothing)
     probability = tf.Variable(0.0, trainable=False)
     sampler = scheduled_sampler(probability, config.training.seed) if config.training.scheduled_sampling else None
-
-    def see(visual: tf.Tensor, training: bool) -> Seen:
-        if not trains_encoder:
-            return model.unpack(visual)
-        # The head has learned what it will: it names concepts as it does for a new image, without dropout.
-        return model.seen_of(model.encoder(tf.cast(visual, tf.float32), training=training))
+    see = seer(context)
 
     def logits(seen: Seen, inputs: tf.Tensor, training: bool) -> tf.Tensor:
         return model.teacher_forced(seen, inputs, training)["logits"]
@@ -162,6 +157,19 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
         epoch_start=epoch_start,
         **_epochs(context.train.with_words(), context, 3, source, xla=config.training.xla),
     )
+
+
+def seer(context: TrainingContext) -> Callable[[tf.Tensor, bool], Seen]:
+    """(the visual side of a batch, whether it trains) -> what the captions are learned from."""
+    model = context.model
+
+    def see(visual: tf.Tensor, training: bool) -> Seen:
+        if context.config.visual.trainable == "none":
+            return model.unpack(visual)
+        # The head has learned what it will: it names concepts as it does for a new image, without dropout.
+        return model.seen_of(model.encoder(tf.cast(visual, tf.float32), training=training))
+
+    return see
 
 
 def token_share(batch: dict[str, tf.Tensor], replicas: int) -> tf.Tensor | float:

@@ -1,6 +1,7 @@
 """Scores of captions and concepts on plain lists, how sure they are, and whether two differ."""
 
 from medcap_tf.evaluation.metrics.captions import (
+    CiderD,
     caption_parts,
     caption_scores,
     caption_statistics,
@@ -34,6 +35,7 @@ __all__ = [
     "EDITIONS",
     "FEW_IMAGES",
     "MANUAL_CODES",
+    "CiderD",
     "ConceptNames",
     "SufficientStatistics",
     "Difference",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from nltk.translate.meteor_score import single_meteor_score
@@ -77,6 +77,8 @@ def corpus_parts(
     overlaps = np.array([_overlap(r, c) for r, c in zip(truth, guess)], float)
     matches, totals, lengths = np.split(overlaps, [MAX_ORDER, 2 * MAX_ORDER], axis=1)
     rouge = RougeScorer(["rouge1", "rougeL"], tokenizer=_AlreadyCut())
+    cider = CiderD(references)
+    ciders = [cider.score(image, candidate) for image, candidate in enumerate(candidates)]
     has_words = [float(bool(r.tokens)) for r in truth]
     empty = "some have no word left without punctuation and stop words"
     rouges = [rouge.score(" ".join(r.tokens), " ".join(c.tokens)) for r, c in zip(truth, guess)]
@@ -90,7 +92,7 @@ def corpus_parts(
         },
         "rouge_1": mean_of([scores["rouge1"].fmeasure for scores in rouges], has_words, 1, empty),
         "rouge_l": mean_of([scores["rougeL"].fmeasure for scores in rouges], has_words, 1, empty),
-        "cider": mean_of(*_cider_d(truth, guess), 10, _CIDER_DOUBT),
+        "cider": mean_of(ciders, [cider.best(image) for image in range(len(truth))], 10, _CIDER_DOUBT),
         "meteor": mean_of(
             [_meteor(r.tokens, c.tokens) for r, c in zip(truth, guess)],
             [_best_meteor(len(r.tokens)) for r in truth],
@@ -158,11 +160,11 @@ def caption_statistics(candidates: Sequence[str], training: Sequence[str]) -> di
     }
 
 
-def _count(tokens: Sequence[str]) -> _Cut:
+def _count(tokens: Sequence[Any]) -> _Cut:
     return _Cut(list(tokens), [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
 
 
-def _count_ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+def _count_ngrams(tokens: Sequence[Any], order: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[start : start + order]) for start in range(len(tokens) - order + 1))
 
 
@@ -249,30 +251,37 @@ def _best_meteor(words: int) -> float:
     return 1 - 0.5 / words**3 if words else 0.0
 
 
-def _cider_d(references: Sequence[_Cut], candidates: Sequence[_Cut]) -> tuple[list[float], list[float]]:
-    """CIDEr-D of each image (Vedantam et al. 2015, section 5), in 0..10; document frequencies of all references. And
-    that of each reference beside itself, less than 10 where it has an order without n-grams, or none with a weight.
+class CiderD:
+    """CIDEr-D (Vedantam et al. 2015, section 5), in 0..10, by the document frequencies of all references.
 
     For each order n, the cosine of the two TF-IDF vectors g_n with the candidate's counts clipped to the reference's,
     times a Gaussian penalty on the difference of the lengths; then the mean over n = 1..4, times 10. An n-gram that
     every reference has weighs nothing, and a caption under four words has no 4-grams to score with.
     """
-    documents = Counter(ngram for reference in references for ngrams in reference.ngrams for ngram in ngrams)
-    scores, best = [], []
-    for reference, candidate in zip(references, candidates):
-        wanted = [_tf_idf(ngrams, documents, len(references)) for ngrams in reference.ngrams]
-        penalty = math.exp(-((len(candidate.tokens) - len(reference.tokens)) ** 2) / (2 * CIDER_SIGMA**2))
+
+    def __init__(self, references: Iterable[Sequence[Any]]):
+        """`references`: each image's tokens, words or their IDs."""
+        cut = [_count(tokens) for tokens in references]
+        self._documents = Counter(ngram for reference in cut for ngrams in reference.ngrams for ngram in ngrams)
+        self._images = len(cut)
+        self._wanted = [(len(one.tokens), [self._tf_idf(ngrams) for ngrams in one.ngrams]) for one in cut]
+
+    def score(self, image: int, candidate: Sequence[Any]) -> float:
+        """A candidate's tokens beside the reference of an image, by its number."""
+        length, wanted = self._wanted[image]
+        penalty = math.exp(-((len(candidate) - length) ** 2) / (2 * CIDER_SIGMA**2))
         similarities = [
-            _clipped_cosine(_tf_idf(counts, documents, len(references)), weights)
-            for weights, counts in zip(wanted, candidate.ngrams)
+            _clipped_cosine(self._tf_idf(counts), weights) for weights, counts in zip(wanted, _count(candidate).ngrams)
         ]
-        scores.append(CIDER_FACTOR * penalty * math.fsum(similarities) / MAX_ORDER)
-        best.append(CIDER_FACTOR * sum(any(weights.values()) for weights in wanted) / MAX_ORDER)
-    return scores, best
+        return CIDER_FACTOR * penalty * math.fsum(similarities) / MAX_ORDER
 
+    def best(self, image: int) -> float:
+        """The reference beside itself: less than 10 where it has an order without n-grams, or none with a weight."""
+        return CIDER_FACTOR * sum(any(weights.values()) for weights in self._wanted[image][1]) / MAX_ORDER
 
-def _tf_idf(counts: Counter[tuple[str, ...]], documents: Counter[tuple[str, ...]], images: int) -> NGrams:
-    return {ngram: count * math.log(images / max(1, documents[ngram])) for ngram, count in counts.items()}
+    def _tf_idf(self, counts: Counter[tuple[str, ...]]) -> NGrams:
+        frequencies, images = self._documents, self._images
+        return {ngram: count * math.log(images / max(1, frequencies[ngram])) for ngram, count in counts.items()}
 
 
 def _clipped_cosine(candidate: NGrams, reference: NGrams) -> float:
