@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medcap_tf.captioner import RunCaptioner
+    from medcap_tf.serving.run_graph import RunGraph
 
 
 class Explanation(explanation.Explanation):
@@ -69,15 +70,17 @@ class Captioner:
         from medcap_tf.serving.files import find_version
 
         version = find_version(Path(path))
-        self._path, self._settings = Path(path), dict(settings or {})
+        self._path, self._settings = Path(path).resolve(), dict(settings or {})
         self._explainers: dict[tuple[tuple[str, ...], Path | None], Explainer] = {}
         self._captioner: Any
+        self._graph: RunGraph | None = None
         self.is_export = version is not None
         if version is None:
             from medcap_tf.run_folder import RunFolder
             from medcap_tf.serving.run_graph import RunGraph
 
-            self._captioner = RunGraph.find(RunFolder(path), settings) or self._run
+            self._graph = RunGraph.find(RunFolder(path), settings)
+            self._captioner = self._graph or self._run
         else:
             from medcap_tf.serving.export_captioner import ExportCaptioner
 
@@ -87,7 +90,10 @@ class Captioner:
     def _run(self) -> RunCaptioner:
         """The run's networks, which explain; where its graph captions they are loaded with the first explanation."""
         from medcap_tf.captioner import RunCaptioner
+        from medcap_tf.run_folder import RunFolder
 
+        if self._graph and self._graph.made_of != RunFolder(self._path).graph_digest():
+            raise InputError(f"{self._path}: the run has changed since it was loaded; load it again")
         return RunCaptioner.load(self._path, self._settings)
 
     @property

@@ -28,9 +28,9 @@ def naming_settings(doing: str, settings: Sequence[str]) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
     except (MemoryError, Exception) as error:  # TensorFlow's errors without importing it
+        if isinstance(error, InputError) and not isinstance(error, MemoryError):
+            raise
         text = f"{type(error).__name__} {error}"
         exhausted = isinstance(error, MemoryError) or "ResourceExhausted" in text
         if not exhausted and not any(sign in text for sign in _SIGNS):

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from medcap_tf.files import read_json, write_text
 from medcap_tf.text import Vocabulary
 
 _MADE_OF = "made_of.txt"  # in the graph's folder: the digest of what it was made of
+_TRACED = ("text", "visual", "semantic", "decoder", "decoding")  # sections of settings that a graph depends on
+_SOURCES = ("captioner.py", "decoding.py", "graphs.py", "models/*.py")  # what the graph is traced from
 
 
 @dataclass(frozen=True)
@@ -140,27 +141,36 @@ class RunFolder:
         """The scores of the test split; empty in a run that is not scored."""
         return read_json(self.scores) if self.scores.is_file() else {}
 
-    def has_graph(self) -> bool:
-        """Whether there is a graph of the run as it is now."""
-        made_of = self.graph / _MADE_OF
-        return made_of.is_file() and made_of.read_text(encoding="utf-8") == self._digest()
+    def graph_made_of(self) -> str | None:
+        """The digest of what the graph was made of, where that is the run as it is now; else None."""
+        try:
+            made_of = (self.graph / _MADE_OF).read_text(encoding="utf-8", errors="replace")
+            return made_of if made_of == self.graph_digest() else None
+        except OSError:  # what cannot be read is told of by whatever captions instead
+            return None
 
     @contextmanager
     def new_graph(self) -> Iterator[Path]:
         """A folder to write the graph into, which takes its place at the end of the block."""
-        with tempfile.TemporaryDirectory(prefix=".graph-", dir=self.path) as beside:
-            folder = Path(beside) / self.graph.name
-            yield folder
-            write_text(folder / _MADE_OF, self._digest())
-            shutil.rmtree(self.graph, ignore_errors=True)
-            folder.rename(self.graph)
+        beside = self.graph.with_name(f".{self.graph.name}")
+        _remove(beside)  # of a process that was killed
+        try:
+            yield beside
+            write_text(beside / _MADE_OF, self.graph_digest())
+            _remove(self.graph)
+            beside.rename(self.graph)
+        finally:
+            _remove(beside)
 
-    def _digest(self) -> str:
+    def graph_digest(self) -> str:
         """Of all that captions come from: settings, words, concepts, weights, similar images, calibration, and the
-        versions that made a graph of them."""
-        versions = [__version__, importlib.metadata.version("tensorflow")]
-        digest = hashlib.sha256(json.dumps([versions, self.read_config().to_json()]).encode())
-        files = [self.vocabulary, self.concepts, *sorted(self.best.glob("*.h5")), self.retrieval, self.calibration]
+        versions and the code that make a graph of them."""
+        settings = self.read_config().to_json()
+        known = [importlib.metadata.version("tensorflow"), __version__, {name: settings[name] for name in _TRACED}]
+        digest = hashlib.sha256(json.dumps(known).encode())
+        package = Path(__file__).parent
+        files = [path for pattern in _SOURCES for path in sorted(package.glob(pattern))]
+        files += [self.vocabulary, self.concepts, *sorted(self.best.glob("*.h5")), self.retrieval, self.calibration]
         for path in (*files, self.datastore_records, self.datastore_features, self.datastore_lists):
             digest.update(path.name.encode())
             if path.is_file():
@@ -172,6 +182,14 @@ class RunFolder:
     def listed(self, names: Sequence[str]) -> list[str]:
         """Of these attributes' files, the names of those that exist."""
         return [path.name for path in (getattr(self, name) for name in names) if path.is_file()]
+
+
+def _remove(path: Path) -> None:
+    """A folder with all that is in it, a file or a link; nothing where there is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ _STRING = 7
 # TF_DataType -> numpy's; strings are objects of bytes.
 DTYPES = {1: np.float32, 3: np.int32, 4: np.uint8, _STRING: object, 9: np.int64, 10: np.bool_}
 _STRING_BYTES = 24
+_RESOURCE_EXHAUSTED = 8
 
 
 class Tensor(NamedTuple):
@@ -44,6 +46,10 @@ class _Output(ctypes.Structure):
 
 class _Buffer(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p)]
+
+
+class OutOfMemory(InputError, MemoryError):
+    """A signature took more memory than there is."""
 
 
 class ServedModel:
@@ -75,6 +81,7 @@ class ServedModel:
                 self._session = self._c.TF_LoadSessionFromSavedModel(
                     options, None, str(folder).encode(), tags, 1, self._graph, meta, status
                 )
+            self._release = weakref.finalize(self, _release, self._c, self._session, self._graph)
             content = ctypes.string_at(meta.contents.data, meta.contents.length)
         finally:
             self._c.TF_DeleteSessionOptions(options)
@@ -123,11 +130,8 @@ class ServedModel:
                 self._free(tensor)
 
     def close(self) -> None:
-        """Give back the session and its memory."""
-        with self._status("closing") as status:
-            self._c.TF_CloseSession(self._session, status)
-            self._c.TF_DeleteSession(self._session, status)
-        self._c.TF_DeleteGraph(self._graph)
+        """Give back the session and its memory, as happens by itself where nobody has the model any more."""
+        self._release()
 
     def _signature(self, name: str, inputs: Mapping[str, Any]) -> Signature:
         if name not in self.signatures:
@@ -168,7 +172,7 @@ class ServedModel:
                 array[number] = ctypes.string_at(self._c.TF_StringGetDataPointer(text), self._c.TF_StringGetSize(text))
             return array.reshape(shape)
         content = ctypes.string_at(place, self._c.TF_TensorByteSize(tensor)) if np.prod(shape) else b""
-        return np.frombuffer(content, DTYPES[dtype]).reshape(shape)
+        return np.frombuffer(bytearray(content), DTYPES[dtype]).reshape(shape)
 
     def _free(self, tensor: int | None) -> None:
         if not tensor:
@@ -186,9 +190,18 @@ class ServedModel:
         try:
             yield status
             if self._c.TF_GetCode(status):
-                raise InputError(f"{doing}: {self._c.TF_Message(status).decode(errors='replace')}")
+                kind = OutOfMemory if self._c.TF_GetCode(status) == _RESOURCE_EXHAUSTED else InputError
+                raise kind(f"{doing}: {self._c.TF_Message(status).decode(errors='replace')}")
         finally:
             self._c.TF_DeleteStatus(status)
+
+
+def _release(library: Any, session: int, graph: int) -> None:
+    status = library.TF_NewStatus()
+    library.TF_CloseSession(session, status)
+    library.TF_DeleteSession(session, status)
+    library.TF_DeleteStatus(status)
+    library.TF_DeleteGraph(graph)
 
 
 def _tensors(infos: Any) -> dict[str, Tensor]:

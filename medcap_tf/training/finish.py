@@ -6,6 +6,8 @@ import math
 import sys
 from typing import Any
 
+import tensorflow as tf
+
 from medcap_tf.captioner import RunCaptioner
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.feature_cache import FeatureCache, cache_folder, fingerprint
@@ -17,6 +19,7 @@ from medcap_tf.evaluation.neighbors import TUNED_BY, Tuned, tune
 from medcap_tf.evaluation.score_files import file_suffix, write_scores
 from medcap_tf.models.inverted_lists import Lists
 from medcap_tf.models.visual import region_shape
+from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.retrieval import choose_retrieval, group_large
 from medcap_tf.training.stages import TrainingContext, pixels_of
 
@@ -34,7 +37,7 @@ def score_run(context: TrainingContext, splits: Splits, concept_names: dict[str,
     if context.config.decoder.semantic_source == "reference":  # which needs the answers
         test = [record for record in test if record.caption]
     else:
-        captioner.save_graph(run)
+        _save_graph(captioner, run)
     options = EvaluationOptions(tuned=tuned)
     scores = None
     if test:
@@ -47,6 +50,14 @@ def score_run(context: TrainingContext, splits: Splits, concept_names: dict[str,
         assert scores is not None  # a split to train or validate on holds captioned records alone
         write_scores(run.path, scores)
     return scores
+
+
+def _save_graph(captioner: RunCaptioner, run: RunFolder) -> None:
+    """Captions start sooner with it, and are the same without: a full disk costs no scores."""
+    try:
+        captioner.save_graph(run)
+    except (OSError, tf.errors.OpError) as error:
+        _say(f"{run.graph}: cannot be written ({error}); a first caption will take a few seconds longer")
 
 
 def _by_validation(

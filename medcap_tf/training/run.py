@@ -80,7 +80,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
     check_shares(device.workers, config.training.batch_size, splits)
     with together(device.workers, shared) as folder:
         has_images = splits.train[0].image_path is not None
-        context = _prepare(config, splits, folder, device, has_images)._replace(shared=shared)
+        context = _prepare(config, splits, folder, device, has_images, written is None)._replace(shared=shared)
         check_files(shared, context.vocabulary, context.concepts)
         context = _with_batch_size(context, written, has_images)
         if written is None and has_images and config.visual.trainable == "none":
@@ -130,7 +130,9 @@ def _train_all(
     return score_run(context, splits, concept_names) if context.device.workers.is_chief else {}
 
 
-def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has_images: bool) -> TrainingContext:
+def _prepare(
+    config: Config, splits: Splits, run: RunFolder, device: Device, has_images: bool, begins: bool
+) -> TrainingContext:
     concepts = frequent_concepts(splits.train, config.data.min_concept_count)
     normalizer = Normalizer(config.text.stemmer, config.text.remove_stop_words, config.text.punctuation)
     vocabulary = Vocabulary.build((r.caption for r in splits.train), normalizer, config.text.min_count)
@@ -154,7 +156,8 @@ def _prepare(config: Config, splits: Splits, run: RunFolder, device: Device, has
         except InputError as error:
             if not config.visual.concept_epochs:
                 raise
-            _say(f"the concept head begins anew: {str(error).partition(';')[0]}")
+            if begins and device.workers.is_chief:
+                _say(f"the concept head begins anew: {error}")
     return context
 
 
