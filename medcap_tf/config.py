@@ -192,6 +192,11 @@ class Config:
                 "settings training.xla and training.deterministic: XLA has no deterministic gradient of max pooling; "
                 "set one of them alone"
             )
+        if self.training.self_critical_epochs and self.decoder.semantic_source == "reference":
+            raise InputError(
+                "settings training.self_critical_epochs and decoder.semantic_source=reference: an oracle draws no "
+                "captions of its own; set training.self_critical_epochs=0"
+            )
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """The sections as plain dictionaries."""

@@ -74,6 +74,11 @@ def test_no_switch_is_made_of_what_is_none(value):
         Config().replace({"training.xla": value})
 
 
+def test_an_oracle_learns_from_no_captions_of_its_own():
+    with pytest.raises(InputError, match=r"self_critical_epochs and decoder\.semantic_source=reference"):
+        Config().replace({"training.self_critical_epochs": 1, "decoder.semantic_source": "reference"})
+
+
 def test_xla_is_not_deterministic():
     with pytest.raises(InputError, match=r"training\.xla and training\.deterministic: .* set one of them alone"):
         Config().replace({"training.xla": True, "training.deterministic": "true"})
