@@ -82,6 +82,7 @@ class ServedModel:
                     options, None, str(folder).encode(), tags, 1, self._graph, meta, status
                 )
             self._release = weakref.finalize(self, _release, self._c, self._session, self._graph)
+            self._release.atexit = False  # the end of the process frees all
             content = ctypes.string_at(meta.contents.data, meta.contents.length)
         finally:
             self._c.TF_DeleteSessionOptions(options)
