@@ -132,7 +132,7 @@ class TrainingConfig:
     label_smoothing: float = _number(0.1, 0, 0.5)
     scheduled_sampling: float = _number(0.0, 0, 1)  # probability reached in the last epoch, from 0 in the first
     self_critical_epochs: int = _number(0, 0)  # after `epochs`, rewarded by CIDEr-D
-    self_critical_learning_rate: float = _number(5e-5, 0)
+    self_critical_learning_rate: float = _number(1e-4, 0)
     patience: int = _number(8, 1)  # epochs without a better validation score
     explain_every: int = _number(0, 0)  # epochs between tf-explain pictures; 0: never
     explain_images: int = _number(4, 1)
