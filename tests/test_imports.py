@@ -81,7 +81,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": LOW | MODELS | {"gpu", "graphs", "memory", "models/dropout", "captioner", "data", "evaluation"},
     # phantoms: which of their words name what a mask shows; metrics: which captions need looking at most
     "explain": LOW | MODELS | {"captioner", "data", "evaluation", "graphs", "phantoms"},
-    "serving": LOW | MODELS | {"captioner", "data", "graphs", "image_captioner"},
+    "serving": LOW | MODELS | {"captioner", "data", "graphs", "image_captioner", "memory"},
 }
 # What stands above the siblings: a server's answer in the report's view, and what people who program call.
 ALLOWED["webpage"] = {"serving", "explain", "caption", "data"}

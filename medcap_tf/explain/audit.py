@@ -80,7 +80,7 @@ def audit(
         "images": len(captioned),
         "images_of_costly_measures": len(few),
         "erasure": erasure(captioner, attributor, captioned, words, rngs[5]),
-        **pointing_game(pointing_cases(captioner, attributor, captioned, words, prior)),
+        **pointing_game(pointing_cases(captioner, attributor, captioned, words, prior, maps)),
         "side": side_measure(captioner, attributor, captioned, words),
         **_areas(captioner, attributor, few, maps, rngs[1], rngs[8]),
         "mu_fidelity": _mu_fidelity(attributor, few, maps, rngs[6]),

@@ -81,8 +81,12 @@ def pointing_cases(
     captioned: Sequence[CaptionedImage],
     words: Mapping[str, str],
     prior: LocationPrior,
+    known: Sequence[WordMaps] = (),
 ) -> Iterable[Case]:
-    """The words of captions, and of references, that name a finding or its place, with the finding's mask."""
+    """The words of captions, and of references, that name a finding or its place, with the finding's mask.
+
+    `known`: the maps of the first captions' words.
+    """
     vocabulary, grid = captioner.vocabulary, captioner.model.finest_grid
     for number, item in enumerate(bar(captioned, "pointing game")):
         mask = mask_of(item.record)
@@ -97,7 +101,8 @@ def pointing_cases(
             named = [i for i, stem in enumerate(stems) if stem in words]
             if not named:
                 continue
-            maps = attributor.words(item.pixels, tokens)
+            has_maps = not is_reference and number < len(known)
+            maps = known[number] if has_maps else attributor.words(item.pixels, tokens)
             for i in named:
                 own = {name: grid[i] for name, grid in maps.compared().items()}
                 own["ceiling"] = shares_of_regions(mask, grid)

@@ -48,10 +48,10 @@ def test_a_killed_worker_is_started_again_and_the_numbers_are_the_same(texts, tm
         workers = start(inside, 4200, *[["train.py", *settings, "--out", tmp_path / "whole"]] * 2)
         assert codes(workers) == [0, 0], workers[0].log.read_text()[-2000:]
         driver = inside.start("-m", "medcap_tf", "cluster", "train", "--workers", "2", *settings, "--out", run)
-        wait_for(lambda: epochs(run) >= 2 or driver.poll() is not None, "second epoch", 200)
+        wait_for(lambda: epochs(run) >= 2 or driver.poll() is not None, "second epoch", 400)
         assert driver.poll() is None, driver.log.read_text()[-3000:]
         os.kill(trainers(inside)[1], signal.SIGKILL)
-        assert driver.wait(200) == 0, driver.log.read_text()[-3000:]
+        assert driver.wait(400) == 0, driver.log.read_text()[-3000:]
         printed = driver.log.read_text()
     assert "semantic: resuming at epoch" in printed and "concept_f1" in printed
     assert_same(numbers(tmp_path / "whole", "semantic"), numbers(run, "semantic"))
@@ -62,7 +62,7 @@ def test_what_workers_refuse_is_said_once_and_not_tried_again(texts, tmp_path):
     arguments = ["--workers", "2", *texts, "--out", tmp_path / "run", "--set", "training.batch_size=7"]
     with loopback_alone() as inside:
         driver = inside.start("-m", "medcap_tf", "cluster", "train", *arguments)
-        assert driver.wait(200) == 1
+        assert driver.wait(400) == 1
         last = driver.log.read_text().strip().splitlines()[-1]
     assert last == "error: setting training.batch_size: 7 cannot be shared by 2 replicas; choose a multiple"
 
