@@ -32,12 +32,10 @@ def plot_history(rows: list[dict[str, Any]], path: Path) -> None:
         panel.set(title=title, xlabel="epoch", ylabel=f"training loss ({unit})")
         panel.yaxis.label.set_color(_BLUE)
         panel.xaxis.get_major_locator().set_params(integer=True)
-        score = panel.twinx()
-        score.plot(
-            epochs, [float(row[column]) for row in here], color=_ORANGE, linestyle="--", marker="o", markersize=3
-        )
+        score, values = panel.twinx(), [float(row[column]) for row in here]
+        score.plot(epochs, values, color=_ORANGE, linestyle="--", marker="o", markersize=3)
         score.set_ylabel(f"validation {label}", color=_ORANGE)
-        score.set_ylim(bottom=0)
+        score.set_ylim(0, 1.05 * max(values) or None)
     beside = path.with_name(f".{path.name}")
     figure.savefig(beside, dpi=120, format="png")
     os.replace(beside, path)
