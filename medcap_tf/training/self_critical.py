@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from medcap_tf.evaluation.metrics import CiderD
+from medcap_tf.evaluation.metrics import CiderD, cut_caption
 from medcap_tf.models.dropout import replica
 from medcap_tf.text import END, PAD
 from medcap_tf.training.loop import Stage
@@ -34,13 +34,15 @@ def _self_critical(context: TrainingContext, by_words: Stage) -> Stage:
     """
     config, model, see = context.config, context.model, seer(context)
     examples = context.train.with_words()
-    cider = CiderD(examples.words)
+    cider = CiderD([cut_caption(words) for words in examples.words])
     options = dataclasses.replace(config.decoding, beam_width=1, no_repeat_ngram=0)
 
     def rewards(rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """rows int [B] and tokens int32 [B D, T] -> CIDEr-D float32 [B, D]."""
         drawn = tokens.reshape(len(rows), DRAWS, -1)
-        scores = [[cider.score(row, one[one != PAD].tolist()) for one in own] for row, own in zip(rows, drawn)]
+        scores = [
+            [cider.score(row, cut_caption(one[one != PAD].tolist())) for one in own] for row, own in zip(rows, drawn)
+        ]
         return np.array(scores, np.float32).reshape(-1, DRAWS)
 
     def batch_loss(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:

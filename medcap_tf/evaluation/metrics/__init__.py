@@ -5,6 +5,7 @@ from medcap_tf.evaluation.metrics.captions import (
     caption_parts,
     caption_scores,
     caption_statistics,
+    cut_caption,
     imageclef_2021_bleu,
     official_tokens,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "caption_parts",
     "caption_scores",
     "caption_statistics",
+    "cut_caption",
     "compare",
     "concept_f1",
     "concept_map",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ _METEOR_DOUBT = "it takes half from a single word, even the right one"
 _OFFICIAL = Normalizer(stemmer="snowball", remove_stop_words=True)
 
 
-class _Cut(NamedTuple):
+class CutCaption(NamedTuple):
     """A caption's tokens, and how often it has each n-gram of 1 to 4 of them."""
 
     tokens: list[str]
@@ -73,12 +73,12 @@ def corpus_parts(
     references: Sequence[Sequence[str]], candidates: Sequence[Sequence[str]]
 ) -> dict[str, SufficientStatistics]:
     """What `caption_parts` returns, of N captions that are cut into tokens already."""
-    truth, guess = ([_count(tokens) for tokens in side] for side in (references, candidates))
+    truth, guess = ([cut_caption(tokens) for tokens in side] for side in (references, candidates))
     overlaps = np.array([_overlap(r, c) for r, c in zip(truth, guess)], float)
     matches, totals, lengths = np.split(overlaps, [MAX_ORDER, 2 * MAX_ORDER], axis=1)
     rouge = RougeScorer(["rouge1", "rougeL"], tokenizer=_AlreadyCut())
-    cider = CiderD(references)
-    ciders = [cider.score(image, candidate) for image, candidate in enumerate(candidates)]
+    cider = CiderD(truth)
+    ciders = [cider.score(image, candidate) for image, candidate in enumerate(guess)]
     has_words = [float(bool(r.tokens)) for r in truth]
     empty = "some have no word left without punctuation and stop words"
     rouges = [rouge.score(" ".join(r.tokens), " ".join(c.tokens)) for r, c in zip(truth, guess)]
@@ -120,7 +120,7 @@ def imageclef_2021_bleu(references: Sequence[str], candidates: Sequence[str]) ->
 
 def sentence_bleu_of_nltk_3_2_2(reference: Sequence[str], candidate: Sequence[str]) -> float:
     """Sentence BLEU of one image's tokens, in 0..1, by the rule that `imageclef_2021_bleu` describes."""
-    return _bleu_of_nltk_3_2_2(_overlap(_count(reference), _count(candidate)))
+    return _bleu_of_nltk_3_2_2(_overlap(cut_caption(reference), cut_caption(candidate)))
 
 
 def official_tokens(caption: str) -> list[str]:
@@ -160,15 +160,16 @@ def caption_statistics(candidates: Sequence[str], training: Sequence[str]) -> di
     }
 
 
-def _count(tokens: Sequence[Any]) -> _Cut:
-    return _Cut(list(tokens), [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
+def cut_caption(tokens: Sequence[Any]) -> CutCaption:
+    """Count the n-grams of a caption's tokens, words or their IDs."""
+    return CutCaption(list(tokens), [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
 
 
 def _count_ngrams(tokens: Sequence[Any], order: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[start : start + order]) for start in range(len(tokens) - order + 1))
 
 
-def _overlap(reference: _Cut, candidate: _Cut) -> list[int]:
+def _overlap(reference: CutCaption, candidate: CutCaption) -> list[int]:
     """[10]: the candidate's n-grams that match (clipped), all it has, for n = 1..4 each; both lengths."""
     pairs = list(zip(reference.ngrams, candidate.ngrams))
     matches = [sum((expected & counts).values()) for expected, counts in pairs]
@@ -259,19 +260,18 @@ class CiderD:
     every reference has weighs nothing, and a caption under four words has no 4-grams to score with.
     """
 
-    def __init__(self, references: Iterable[Sequence[Any]]):
-        """`references`: each image's tokens, words or their IDs."""
-        cut = [_count(tokens) for tokens in references]
-        self._documents = Counter(ngram for reference in cut for ngrams in reference.ngrams for ngram in ngrams)
-        self._images = len(cut)
-        self._wanted = [(len(one.tokens), [self._tf_idf(ngrams) for ngrams in one.ngrams]) for one in cut]
+    def __init__(self, references: Sequence[CutCaption]):
+        """`references`: one an image."""
+        self._documents = Counter(ngram for reference in references for ngrams in reference.ngrams for ngram in ngrams)
+        self._images = len(references)
+        self._wanted = [(len(one.tokens), [self._tf_idf(ngrams) for ngrams in one.ngrams]) for one in references]
 
-    def score(self, image: int, candidate: Sequence[Any]) -> float:
-        """A candidate's tokens beside the reference of an image, by its number."""
+    def score(self, image: int, candidate: CutCaption) -> float:
+        """A candidate beside the reference of an image, by its number."""
         length, wanted = self._wanted[image]
-        penalty = math.exp(-((len(candidate) - length) ** 2) / (2 * CIDER_SIGMA**2))
+        penalty = math.exp(-((len(candidate.tokens) - length) ** 2) / (2 * CIDER_SIGMA**2))
         similarities = [
-            _clipped_cosine(self._tf_idf(counts), weights) for weights, counts in zip(wanted, _count(candidate).ngrams)
+            _clipped_cosine(self._tf_idf(counts), weights) for weights, counts in zip(wanted, candidate.ngrams)
         ]
         return CIDER_FACTOR * penalty * math.fsum(similarities) / MAX_ORDER
 

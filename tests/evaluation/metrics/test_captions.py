@@ -19,6 +19,7 @@ from medcap_tf.evaluation.metrics import (
     caption_statistics,
     concept_f1,
     concept_scores,
+    cut_caption,
     imageclef_2021_bleu,
     notes_on,
     official_tokens,
@@ -268,12 +269,12 @@ def test_cider_against_a_second_writing_on_random_captions():
 def test_cider_of_one_caption_at_a_time_and_of_numbers_for_words():
     references, candidates = random_captions(19, 40)
     numbers = {word: number for number, word in enumerate(sorted({w for text in references for w in text.split()}))}
-    by_words = CiderD(text.split() for text in references)
-    by_numbers = CiderD([numbers[word] for word in text.split()] for text in references)
-    scores = [by_words.score(image, text.split()) for image, text in enumerate(candidates)]
+    by_words = CiderD([cut_caption(text.split()) for text in references])
+    by_numbers = CiderD([cut_caption([numbers[word] for word in text.split()]) for text in references])
+    scores = [by_words.score(image, cut_caption(text.split())) for image, text in enumerate(candidates)]
     assert sum(scores) / 40 == pytest.approx(cider_written_again(references, candidates))
     known = [[numbers.get(word, -1) for word in text.split()] for text in candidates]
-    assert scores == [by_numbers.score(image, tokens) for image, tokens in enumerate(known)]
+    assert scores == [by_numbers.score(image, cut_caption(tokens)) for image, tokens in enumerate(known)]
 
 
 def test_cider_gives_nothing_for_what_every_reference_says():
