@@ -83,12 +83,12 @@ def beam_search(
         logits, attention, state = step(t, current, state)
         log_probs = tf.nn.log_softmax(tf.cast(logits, tf.float32))
         if forbidden:
-            log_probs += _penalty(forbidden, log_probs.shape[-1])
+            log_probs += penalty_of(forbidden, log_probs.shape[-1])
         if 0 < no_repeat_ngram < max_length:
             log_probs += _repeat_penalty(beams.tokens, t, no_repeat_ngram, log_probs.shape[-1])
         if seed is not None:
             log_probs += gumbel(tf.shape(log_probs), tf.random.experimental.stateless_fold_in(seed, t))
-        parent, token = _choose(beams, log_probs, t, end, pad, length_penalty)
+        parent, token = _choose(beams, log_probs, t, pad, length_penalty)
         beams, current = _extend(beams, parent, token, log_probs, attention, t, end, pad)
         state = tf.nest.map_structure(lambda x: tf.ensure_shape(tf.gather(x, parent, batch_dims=1), x.shape), state)
         return t + 1, current, beams, state
@@ -116,7 +116,8 @@ def _first_beams(batch: tf.Tensor, width: int, max_length: int, num_regions: int
     )
 
 
-def _penalty(ids: tuple[int, ...], vocabulary: int) -> tf.Tensor:
+def penalty_of(ids: tuple[int, ...], vocabulary: int) -> tf.Tensor:
+    """float32 [V] to add to log-probabilities, so that no such word is ever generated."""
     return tf.constant([_NEVER if i in ids else 0.0 for i in range(vocabulary)])
 
 
@@ -147,9 +148,7 @@ def _repeat_penalty(tokens: tf.Tensor, t: tf.Tensor, n: int, vocabulary: int) ->
     return tf.reshape(tf.where(times > 0, _NEVER, 0.0), [-1, width, vocabulary])
 
 
-def _choose(
-    beams: _Beams, log_probs: tf.Tensor, t: tf.Tensor, end: int, pad: int, penalty: float
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _choose(beams: _Beams, log_probs: tf.Tensor, t: tf.Tensor, pad: int, penalty: float) -> tuple[tf.Tensor, tf.Tensor]:
     """The K best continuations of each image: parent and token, int32 [B, K]."""
     width, vocabulary = beams.log_prob.shape[1], log_probs.shape[-1]
     # The K best of an image are among the K best words of each beam: rank K * K, not K * V.

@@ -19,6 +19,7 @@ from medcap_tf.errors import InputError
 
 PAD, UNK, START, END = range(4)
 SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
+NEVER_GENERATED = (PAD, START, UNK)
 
 _DELETE_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # A text's typographic marks as plain ones; quotation marks, which say nothing of an image, as spaces. Both as classes

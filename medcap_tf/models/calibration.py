@@ -96,8 +96,8 @@ def signals_of(
     Returns:
         `weakest`, the image's score of that concept among those named by the words that it
         shows least, 1 where they name none; `undecided`, how far from both 0 and 1 the concept score lies that is
-        furthest (0..0.5); `distance`, 1 - similarity of the nearest training image; `energy`, minus the log of the
-        summed evidence for all concepts (Liu et al. 2020, equation 4, with one logit a concept: Wang et al. 2021).
+        furthest (0..0.5); `distance`, 1 - similarity of the nearest training image; `energy`, minus the sum of
+        log(1 + e^logit) over all concepts (Wang et al. 2021, after Liu et al. 2020, equation 4).
     """
     signals = {}
     if concept_scores is not None and word_scores is not None and threshold is not None:

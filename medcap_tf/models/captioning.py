@@ -36,7 +36,7 @@ from medcap_tf.models.retrieval import (
 )
 from medcap_tf.models.semantic import SemanticEncoder, build_semantic
 from medcap_tf.models.visual import Seen, build_visual_encoder, region_shape, see, seen_of, unpack
-from medcap_tf.text import END, PAD, START, UNK
+from medcap_tf.text import END, NEVER_GENERATED, PAD, START
 
 
 class Encoded(NamedTuple):
@@ -244,7 +244,7 @@ class CaptioningModel:
             max_length=options.max_length,
             start=START,
             end=END,
-            forbidden=(PAD, START, UNK),
+            forbidden=NEVER_GENERATED,
             pad=PAD,
             length_penalty=options.length_penalty,
             no_repeat_ngram=options.no_repeat_ngram,

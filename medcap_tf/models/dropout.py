@@ -40,7 +40,7 @@ class ResumableDropout(keras.layers.Layer):
         if not training or self.rate == 0:
             return inputs
         seed = (self.run_seed % _SEEDS) * _PLACES + self.seed
-        pair = tf.stack([seed + replica() * _REPLICA, self.calls])
+        pair = tf.stack([seed + replica_seed(), self.calls])
         masked = tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=pair)
         self.calls.assign_add(1)
         return masked
@@ -58,7 +58,7 @@ def seed_dropout(models: Iterable[keras.Model], seed: int) -> None:
                 layer.run_seed = seed
 
 
-def replica() -> tf.Tensor:
-    """int64 [], which of the replicas that share a step this is; 0 where there is one."""
+def replica_seed() -> tf.Tensor:
+    """int64 [], what to add to a seed so that each of the replicas that share a step draws its own; 0 for the first."""
     context = tf.distribute.get_replica_context()
-    return tf.cast(context.replica_id_in_sync_group if context else 0, tf.int64)
+    return tf.cast(context.replica_id_in_sync_group if context else 0, tf.int64) * _REPLICA

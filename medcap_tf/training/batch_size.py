@@ -57,7 +57,7 @@ class Probe(NamedTuple):
         return max(cost.megabytes for cost in self.stages.values())
 
 
-def find_batch_size(config: Config, words: int, concepts: int, has_images: bool, replicas: int) -> int:
+def find_batch_size(config: Config, words: int, concepts: int, has_images: bool, records: int, replicas: int) -> int:
     """How many images a batch fit into SHARE of the memory that is free, on every replica.
 
     Args:
@@ -65,6 +65,7 @@ def find_batch_size(config: Config, words: int, concepts: int, has_images: bool,
         words: size of the vocabulary.
         concepts: how many are learned.
         has_images: whether the data does; from text alone one stage is trained.
+        records: to train on; a batch takes no more.
         replicas: that share a batch.
 
     Raises:
@@ -79,7 +80,8 @@ def find_batch_size(config: Config, words: int, concepts: int, has_images: bool,
             f"training.batch_size=auto: a step takes {fixed:,.0f} MB and {each:,.0f} MB an image, and "
             f"{small.free:,.0f} MB are free; lower visual.image_size, set visual.trainable=none, or free some memory"
         )
-    return replicas * min(fit if fit < 8 else fit - fit % 8, MOST // replicas)
+    most = max(1, min(MOST, records) // replicas)
+    return replicas * min(fit if fit < 8 else fit - fit % 8, most)
 
 
 def settings_by_memory(config: Config, stage: str) -> list[str]:
@@ -89,6 +91,8 @@ def settings_by_memory(config: Config, stage: str) -> list[str]:
         return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
     if stage in ("caption", "self_critical") and config.visual.trainable != "none":
         return [size, f"visual.trainable={config.visual.trainable}", image]
+    if stage == "self_critical":
+        return [size, f"decoding.max_length={config.decoding.max_length}"]
     return [size, f"text.max_words={config.text.max_words}"]
 
 

@@ -20,8 +20,8 @@ from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import Vocabulary
+from medcap_tf.training.history import History
 from medcap_tf.training.identity import Identity, check_same_data, describe_data
-from medcap_tf.training.loop import History
 
 PACKAGES = (
     "tensorflow", "keras", "nltk", "pandas", "openpyxl", "opencv-python-headless", "matplotlib", "tf-explain",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import signal
@@ -20,12 +18,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from medcap_tf.config import TrainingConfig
-from medcap_tf.errors import InputError
 from medcap_tf.files import read_json, write_text
 from medcap_tf.graphs import graph_function
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.checkpoints import Saver, settle
 from medcap_tf.training.device import Device
+from medcap_tf.training.history import History
 from medcap_tf.training.watch import Clock, Profile, UnreadLosses
 from medcap_tf.training.workers import Workers
 
@@ -44,58 +42,16 @@ class Stage:
     steps: int  # batches an epoch
     modules: dict[str, keras.Model]  # saved in the stage's checkpoints
     variables: list[tf.Variable]  # trained
-    batches: Callable[[int, int], tf.data.Dataset]  # (epoch, batches to skip) -> the rest of the epoch
+    batches: Callable[..., tf.data.Dataset]  # (epoch, batches to skip, replicas) -> the rest of the epoch
     loss: Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]  # (batch, step int64 []) -> float32 []
     validate: Callable[[], dict[str, float]]
     monitor: str  # the validation score that chooses the best epoch; higher is better
     keep_best: Callable[[Path], None]  # saves what it trains into a folder, after the best epoch so far
     row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
     xla: bool = False  # whether XLA compiles the step as a whole, for batches of one shape
+    begins_trained: bool = False  # whether the weights it begins with compete with those of its epochs
     epoch_start: Callable[[int], None] = lambda epoch: None
     epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
-
-
-class History:
-    """`history.csv` and its TensorBoard twin: a row for each epoch of each stage."""
-
-    def __init__(self, run: RunFolder):
-        self.path = run.history
-        self.rows = self.read(run)
-        self._board = tf.summary.create_file_writer(str(run.logs))
-
-    @staticmethod
-    def read(run: RunFolder) -> list[dict[str, Any]]:
-        """The rows so far; raises InputError where the file is damaged."""
-        path = run.history
-        if not path.exists():
-            return []
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            if all(row["stage"] and int(row["epoch"]) for row in rows):
-                return rows
-            fault = "a row without stage or epoch"
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            fault = str(error)
-        raise InputError(f"{path}: cannot be read ({fault}); bring it back, or remove it and lose the curves so far")
-
-    def forget(self, stage: str, epoch: int) -> None:
-        """Drop the rows of epochs that are about to be trained again."""
-        self.rows = [r for r in self.rows if r["stage"] != stage or int(r["epoch"]) < epoch]
-
-    def add(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Append a row and write the file atomically."""
-        self.rows.append({"stage": stage, "epoch": epoch, **{name: f"{value:.6g}" for name, value in values.items()}})
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
-        with self._board.as_default(step=epoch):
-            for name, value in values.items():
-                tf.summary.scalar(f"{stage}/{name}", value)
-        self._board.flush()
 
 
 class _Progress(tf.Module):
@@ -126,7 +82,8 @@ def run_stage(
     Of several processes each writes into a `run` of its own, and all go on from what the chief wrote into `shared`.
 
     Returns:
-        The folder of the best weights; None where the stage has no epoch.
+        The folder of the best weights, those it began with counted for a stage that `begins_trained`; None where the
+        stage has no epoch.
 
     Raises:
         Interrupted: a signal arrived; the state is saved in the middle of the epoch.
@@ -145,6 +102,8 @@ def run_stage(
     saver = Saver(checkpoint, folder, common, list(stage.modules.values()), workers)
     if saver.restore():
         _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
+    elif stage.begins_trained:
+        _rate_beginning(stage, progress, folder, workers)
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
     spec = workers.distribute(stage.batches, 0, 0).element_spec
@@ -167,7 +126,7 @@ def run_stage(
 
 
 def _best_weights(folder: Path, epoch: int) -> Path | None:
-    if epoch < 1:
+    if epoch < 0:
         return None
     own = folder / f"best-{epoch}"
     # Runs of earlier versions keep those of all stages together.
@@ -224,9 +183,8 @@ def _compile(
             objective = loss / replicas
             objective = optimizer.get_scaled_loss(objective) if scales else objective
         gradients = tape.gradient(objective, stage.variables)
-        if stage.xla or device.compiles_updates:
-            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # XLA is slow at rows that repeat
-        update(gradients)
+        # Of an embedding's rows those of one word would count singly in the norm that clips; XLA is slow at them, too.
+        update([tf.convert_to_tensor(gradient) for gradient in gradients])
         return loss
 
     def update(gradients: list[tf.Tensor]) -> None:
@@ -322,8 +280,16 @@ def _finish_epoch(
     progress.loss_sum.assign(0.0)
 
 
+def _rate_beginning(stage: Stage, progress: _Progress, folder: Path, workers: Workers) -> None:
+    score = workers.of_chief(stage.validate())[stage.monitor]
+    progress.best.assign(score)
+    progress.best_epoch.assign(0)
+    stage.keep_best(folder / "best-0")
+    _say(f"{stage.name}: begins at {stage.monitor} {score:.4f}")
+
+
 def _out_of_patience(progress: _Progress, config: TrainingConfig) -> bool:
-    return int(progress.best_epoch) > 0 and int(progress.epoch) - int(progress.best_epoch) >= config.patience
+    return int(progress.best_epoch) >= 0 and int(progress.epoch) - int(progress.best_epoch) >= config.patience
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from medcap_tf.decoding import gumbel
-from medcap_tf.models.dropout import replica
+from medcap_tf.models.dropout import replica_seed
 
 
 def addons() -> ModuleType:
@@ -96,7 +96,7 @@ def scheduled_sampler(probability: tf.Variable, seed: int) -> Callable[[tf.Tenso
 
         def sample(self, time: tf.Tensor, outputs: tf.Tensor, state: Any) -> tf.Tensor:
             """outputs float32 [N, V] -> int32 [N], -1 where the true word stays; `time` is the training step."""
-            first, second = (tf.stack([2 * seed + i + replica() * 2**50, tf.cast(time, tf.int64)]) for i in range(2))
+            first, second = (tf.stack([2 * seed + i + replica_seed(), tf.cast(time, tf.int64)]) for i in range(2))
             draws = tf.random.stateless_uniform([tf.shape(outputs)[0]], seed=first)
             words = tf.argmax(outputs + gumbel(tf.shape(outputs), second), -1, tf.int32)
             return tf.where(draws < self.sampling_probability, words, -1)

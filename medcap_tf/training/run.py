@@ -39,9 +39,10 @@ from medcap_tf.training.begin import (
 )
 from medcap_tf.training.device import Device, prepare_device
 from medcap_tf.training.finish import score_run
+from medcap_tf.training.history import History
 from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
-from medcap_tf.training.loop import History, Stage, run_stage
+from medcap_tf.training.loop import Stage, run_stage
 from medcap_tf.training.plot import plot_history
 from medcap_tf.training.self_critical import caption_stages
 from medcap_tf.training.stages import (
@@ -53,7 +54,7 @@ from medcap_tf.training.stages import (
     visual_stage,
     word_concept_scores,
 )
-from medcap_tf.training.workers import check_shares, together
+from medcap_tf.training.workers import check_shares, check_whole_batch, together
 
 
 def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[str, Any]:
@@ -83,6 +84,7 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
         context = _prepare(config, splits, folder, device, has_images, written is None)._replace(shared=shared)
         check_files(shared, context.vocabulary, context.concepts)
         context = _with_batch_size(context, written, has_images)
+        check_whole_batch(device.workers, context.config.training.batch_size, context.train, bool(context.concepts))
         if written is None and has_images and config.visual.trainable == "none":
             _region_cache(context, splits)  # whether it will fit, before hours are spent on concepts
         device.workers.wait()  # until all have looked at what the chief writes now
@@ -169,7 +171,8 @@ def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None, h
     size = (written or {}).get("batch_size")
     if not size:
         replicas = context.device.strategy.num_replicas_in_sync
-        size = find_batch_size(config, len(context.vocabulary), len(context.concepts), has_images, replicas)
+        sizes = len(context.vocabulary), len(context.concepts)
+        size = find_batch_size(config, *sizes, has_images, len(context.train.records), replicas)
         _say(f"training.batch_size=auto: {size} images fit")
     return context._replace(config=config.replace({"training.batch_size": size}))
 

@@ -1,4 +1,4 @@
-"""The three stages: concepts from images, concepts from words, captions.
+"""The stages but the last: concepts from images, concepts from words, captions.
 
 Axes: B examples, T words, K concepts, N records, h x w regions of C channels.
 """
@@ -82,7 +82,7 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
         validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
-        **_epochs(context.train.with_concepts(), context, 1, source, words=False, xla=config.training.xla),
+        **data_of(context.train.with_concepts(), context, 1, source, words=False, xla=config.training.xla),
     )
 
 
@@ -107,7 +107,7 @@ def semantic_stage(context: TrainingContext) -> Stage:
         validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, None), "inputs")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["semantic"]),
-        **_epochs(context.train.with_words().with_concepts(), context, 2, None),
+        **data_of(context.train.with_words().with_concepts(), context, 2, None),
     )
 
 
@@ -155,7 +155,7 @@ def caption_stage(context: TrainingContext, source: VisualInput) -> Stage:
         monitor="bleu_4",
         keep_best=lambda folder: save_weights(model, folder, trained),
         epoch_start=epoch_start,
-        **_epochs(context.train.with_words(), context, 3, source, xla=config.training.xla),
+        **data_of(context.train.with_words(), context, 3, source, xla=config.training.xla),
     )
 
 
@@ -207,7 +207,7 @@ def _concepts_of_words(model: CaptioningModel) -> Callable[[tf.Tensor], tf.Tenso
     return predict
 
 
-def _epochs(
+def data_of(
     examples: Examples,
     context: TrainingContext,
     number: int,

@@ -19,6 +19,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from medcap_tf.data.pipeline import Examples
 from medcap_tf.data.splits import Splits
 from medcap_tf.errors import InputError
 from medcap_tf.run_folder import RunFolder
@@ -120,21 +121,27 @@ _EXAMPLE = 'it should be like {"cluster": {"worker": ["HOST:PORT", ...]}, "task"
 
 
 def check_shares(workers: Workers, batch_size: int, splits: Splits) -> None:
-    """Raise InputError where there is not enough for all, or not the same for each."""
+    """Raise InputError where a batch has not the same for each replica, or a split not enough for each worker."""
     replicas = workers.strategy.num_replicas_in_sync
-    if workers.count == 1:
-        return
-    if not batch_size:
+    if workers.count > 1 and not batch_size:
         raise InputError("setting training.batch_size: auto asks one machine alone; give several workers a number")
     if batch_size % replicas:
         raise InputError(
             f"setting training.batch_size: {batch_size} cannot be shared by {replicas} replicas; choose a multiple"
         )
-    scored = min(len(records) for records in splits[1:] if records)
-    if len(splits.train) < batch_size or scored < workers.count:
+    scored = min((len(records) for records in splits[1:] if records), default=workers.count)
+    if scored < workers.count:
+        raise InputError(f"{scored} records to score are too few for {workers.count} workers; train with fewer")
+
+
+def check_whole_batch(workers: Workers, batch_size: int, train: Examples, with_concepts: bool) -> None:
+    """Raise InputError where replicas, which train on whole batches alone, would get none."""
+    replicas, words = workers.strategy.num_replicas_in_sync, train.with_words()
+    count = len((words.with_concepts() if with_concepts else words).records)
+    if replicas > 1 and count < batch_size:
         raise InputError(
-            f"{len(splits.train)} records to train and {scored} to score are too few for {workers.count} workers with "
-            f"batches of {batch_size}, of which each needs a share; train with fewer"
+            f"setting training.batch_size: {batch_size} images a batch, and {count} records to train have "
+            f"{'words and concepts' if with_concepts else 'words'}: {replicas} replicas share whole batches; lower it"
         )
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from medcap_tf.config import DecoderConfig, SemanticConfig, VisualConfig
 from medcap_tf.models.concept_head import build_concept_head
 from medcap_tf.models.decoder import build_decoder
-from medcap_tf.models.dropout import ResumableDropout, replica, seed_dropout
+from medcap_tf.models.dropout import ResumableDropout, replica_seed, seed_dropout
 from medcap_tf.models.semantic import build_semantic
 from tests.conftest import run_command
 
@@ -64,8 +64,8 @@ def test_every_dropout_of_the_networks_is_reached_and_is_another():
     assert len({layer.seed for layer in layers.values()}) == 7
 
 
-def test_one_device_is_replica_zero():
-    assert int(replica()) == 0
+def test_one_device_draws_by_the_seed_alone():
+    assert int(replica_seed()) == 0
 
 
 @pytest.mark.slow

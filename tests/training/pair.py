@@ -19,7 +19,8 @@ from medcap_tf.config import TrainingConfig
 from medcap_tf.models.dropout import ResumableDropout
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.device import prepare_device
-from medcap_tf.training.loop import History, Interrupted, Stage, run_stage
+from medcap_tf.training.history import History
+from medcap_tf.training.loop import Interrupted, Stage, run_stage
 from medcap_tf.training.workers import WorkerLost, Workers, together
 
 CONFIG = TrainingConfig(deterministic=True, warmup_epochs=0, seed=5, precision="float32")

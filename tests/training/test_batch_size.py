@@ -23,24 +23,26 @@ def measure_of(free):
 
 
 @pytest.mark.parametrize(
-    ("free", "replicas", "expected"),
+    ("free", "records", "replicas", "expected"),
     [
-        (10_000, 1, 72),  # 0.8 x 10,000 = 8,000; (8,000 - 800) / 100, in eights
-        (10_000, 2, 144),
-        (100_000, 1, 256),
-        (100_000, 2, 256),
-        (1_600, 1, 4),
+        (10_000, 1000, 1, 72),  # 0.8 x 10,000 = 8,000; (8,000 - 800) / 100, in eights
+        (10_000, 1000, 2, 144),
+        (100_000, 1000, 1, 256),
+        (100_000, 1000, 2, 256),
+        (100_000, 101, 1, 101),
+        (100_000, 101, 2, 100),
+        (1_600, 1000, 1, 4),
     ],
 )
-def test_two_measures_tell_how_many_fit(monkeypatch, free, replicas, expected):
+def test_two_measures_tell_how_many_fit(monkeypatch, free, records, replicas, expected):
     monkeypatch.setattr(batch_size, "measure", measure_of(free))
-    assert batch_size.find_batch_size(CONFIG, 100, 10, True, replicas) == expected
+    assert batch_size.find_batch_size(CONFIG, 100, 10, True, records, replicas) == expected
 
 
 def test_where_nothing_fits_it_is_said(monkeypatch):
     monkeypatch.setattr(batch_size, "measure", measure_of(1000))
     with pytest.raises(InputError, match=r"a step takes 800 MB and 100 MB an image, and 1,000 MB are free; lower"):
-        batch_size.find_batch_size(CONFIG, 100, 10, True, 1)
+        batch_size.find_batch_size(CONFIG, 100, 10, True, 1000, 1)
 
 
 def test_auto_is_a_number_of_its_own():

@@ -19,7 +19,8 @@ from medcap_tf.config import TrainingConfig
 from medcap_tf.errors import InputError
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.training.device import Device
-from medcap_tf.training.loop import History, Interrupted, Stage, _optimizer, run_stage
+from medcap_tf.training.history import History
+from medcap_tf.training.loop import Interrupted, Stage, _compile, _optimizer, _Progress, run_stage
 from medcap_tf.training.watch import UnreadLosses
 
 DEVICE = Device(tf.distribute.get_strategy(), "float32", "float32", "this process")
@@ -116,6 +117,44 @@ def test_gradients_are_clipped_by_their_norm(tmp_path):
     optimizer.build([weight.w])
     optimizer.apply_gradients([(tf.constant(50.0), weight.w)])
     assert float(optimizer._momentums[0]) == pytest.approx(0.1 * 2.0)
+
+
+def test_rows_of_a_word_that_a_batch_repeats_are_one_gradient_to_clip(tmp_path):
+    words = tf.Variable(tf.ones([3, 2]))
+    stage, _ = made([0.0], rate=0.1)
+    stage.variables = [words]
+    stage.loss = lambda batch, step: tf.reduce_sum(tf.gather(words, [1] * 16))
+    optimizer = _optimizer(stage, TrainingConfig(clip_norm=1.0, warmup_epochs=0), DEVICE)
+    optimizer.build([words])
+    batches = stage.batches(0, 0)
+    _compile(stage, optimizer, DEVICE, batches.element_spec, _Progress())(next(iter(batches)))
+    assert float(tf.norm(optimizer._momentums[0])) == pytest.approx(0.1 * 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.5, 0.4, 0.3], 0),
+        ([0.5, 0.5, 0.4], 1),
+        ([0.1, 0.2, 0.3], 2),
+    ],
+)
+def test_weights_that_a_stage_begins_with_compete_where_they_are_trained(tmp_path, scores, best):
+    stage, weight = made(scores, epochs=2, rate=0.01, begins_trained=True)
+    trained = [float(weight.w)]
+    stage.epoch_end = [lambda epoch, values: trained.append(float(weight.w))]
+    folder = run(stage, tmp_path)
+    assert folder.name == f"best-{best}" and kept(folder) == trained[best]
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2"]
+    assert run(stage, tmp_path) == folder
+
+
+def test_what_a_resumed_stage_began_with_is_not_rated_again(tmp_path):
+    stage, _ = made([0.5, 0.4], epochs=1, rate=0.01, begins_trained=True)
+    run(stage, tmp_path)
+    again, _ = made([0.3], epochs=2, rate=0.01, begins_trained=True)
+    (tmp_path / "checkpoints/tiny/done.json").unlink()
+    assert run(again, tmp_path).name == "best-0"
 
 
 @pytest.mark.parametrize(
@@ -293,30 +332,3 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     weight.w = tf.Variable([1.0, 2.0])
     with pytest.raises(InputError, match=r"the last checkpoint cannot be read .*shape"):
         run(stage, tmp_path)
-
-
-class TestHistory:
-    """`history.csv` by itself."""
-
-    def test_rows_of_stages_with_other_scores_share_the_columns(self, tmp_path):
-        history = History(RunFolder(tmp_path))
-        history.add("one", 1, {"loss": 0.5})
-        history.add("two", 1, {"loss": 1 / 3, "valid_f1": 1.0})
-        assert (tmp_path / "history.csv").read_text() == "stage,epoch,loss,valid_f1\none,1,0.5,\ntwo,1,0.333333,1\n"
-        assert [path.name for path in tmp_path.glob("logs/*")] != []
-
-    def test_epochs_that_are_trained_again_are_forgotten_of_their_stage_alone(self, tmp_path):
-        history = History(RunFolder(tmp_path))
-        for stage, epoch in [("one", 1), ("one", 2), ("two", 1), ("two", 2)]:
-            history.add(stage, epoch, {"loss": 0.0})
-        again = History(RunFolder(tmp_path))
-        again.forget("two", 2)
-        assert [(row["stage"], row["epoch"]) for row in again.rows] == [("one", "1"), ("one", "2"), ("two", "1")]
-
-    @pytest.mark.parametrize(
-        "text", ["stage,epoch\none,first\n", "stage,epoch\n,1\n", "epoch\n1\n", "stage,epoch\na\n"]
-    )
-    def test_a_damaged_file_is_named(self, tmp_path, text):
-        (tmp_path / "history.csv").write_text(text)
-        with pytest.raises(InputError, match=r"history\.csv: cannot be read .* bring it back, or remove it"):
-            History(RunFolder(tmp_path))

@@ -14,7 +14,8 @@ from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, START, Normalizer, Vocabulary
 from medcap_tf.training.device import Device
-from medcap_tf.training.loop import History, compiled_step, run_stage
+from medcap_tf.training.history import History
+from medcap_tf.training.loop import compiled_step, run_stage
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,

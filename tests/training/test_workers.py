@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medcap_tf.data.pipeline import Examples
 from medcap_tf.data.records import Record
 from medcap_tf.data.splits import Splits
 from medcap_tf.errors import InputError
 from medcap_tf.run_folder import RunFolder
+from medcap_tf.text import Normalizer, Vocabulary
 from medcap_tf.training.stages import token_share
-from medcap_tf.training.workers import Workers, check_shares, find_workers, together
+from medcap_tf.training.workers import Workers, check_shares, check_whole_batch, find_workers, together
 
 TWO = {"worker": ["a:1", "b:1"]}
 
@@ -61,10 +63,29 @@ def test_every_replica_needs_an_equal_share():
         check_shares(workers, 6, splits(8, 2))
     with pytest.raises(InputError, match="auto asks one machine alone"):
         check_shares(workers, 0, splits(8, 2))
-    for few in (splits(7, 2), splits(8, 1), splits(8, 2, 1)):
-        with pytest.raises(InputError, match="too few for 2 workers"):
+    for few in (splits(8, 1), splits(8, 2, 1)):
+        with pytest.raises(InputError, match="1 records to score are too few for 2 workers"):
             check_shares(workers, 8, few)
     check_shares(Workers(tf.distribute.get_strategy()), 7, splits(1, 1))
+    with pytest.raises(InputError, match="training.batch_size: 6 cannot be shared by 4 replicas"):
+        check_shares(Workers(Four()), 6, splits(8, 2))  # of one process
+    check_shares(Workers(Four()), 0, splits(8, 2))  # found later, as a multiple
+
+
+def test_replicas_need_a_whole_batch():
+    records = [Record(name, None, caption, concepts) for name, caption, concepts in (
+        ("a", "left kidney", ("C1",)), ("b", "cyst", ("C1",)), ("c", "lung", ()), ("d", "", ("C1",)),
+    )]  # fmt: skip
+    captions = [record.caption for record in records]
+    train = Examples.of(records, ["C1"], Vocabulary.build(captions, Normalizer(), 1), 10)
+    four, alone = Workers(Four()), Workers(tf.distribute.get_strategy())
+    check_whole_batch(four, 2, train, with_concepts=True)
+    check_whole_batch(four, 3, train, with_concepts=False)
+    check_whole_batch(alone, 4, train, with_concepts=True)
+    with pytest.raises(InputError, match="batch_size: 3 images a batch, and 2 records .* words and concepts: 4 replic"):
+        check_whole_batch(four, 3, train, with_concepts=True)
+    with pytest.raises(InputError, match="batch_size: 4 images a batch, and 3 records to train have words: 4 replicas"):
+        check_whole_batch(four, 4, train, with_concepts=False)
 
 
 def test_a_mean_of_means_over_shares_is_the_mean_of_all_tokens():

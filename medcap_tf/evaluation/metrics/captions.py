@@ -22,7 +22,7 @@ from medcap_tf.errors import InputError
 from medcap_tf.evaluation.metrics.sufficient_statistics import SufficientStatistics, check_pairs, mean_of
 from medcap_tf.text import Normalizer
 
-NGrams = Mapping[tuple[str, ...], float]
+NGrams = Mapping[tuple[Any, ...], float]  # of words, or of their IDs
 
 MAX_ORDER = 4  # BLEU and CIDEr look at n-grams of 1 to 4 words
 CIDER_SIGMA = 6.0
@@ -37,8 +37,8 @@ _OFFICIAL = Normalizer(stemmer="snowball", remove_stop_words=True)
 class CutCaption(NamedTuple):
     """A caption's tokens, and how often it has each n-gram of 1 to 4 of them."""
 
-    tokens: list[str]
-    ngrams: list[Counter[tuple[str, ...]]]
+    tokens: list[Any]
+    ngrams: list[Counter[tuple[Any, ...]]]
 
 
 def caption_scores(references: Sequence[str], candidates: Sequence[str]) -> dict[str, float]:
@@ -165,7 +165,7 @@ def cut_caption(tokens: Sequence[Any]) -> CutCaption:
     return CutCaption(list(tokens), [_count_ngrams(tokens, order) for order in range(1, MAX_ORDER + 1)])
 
 
-def _count_ngrams(tokens: Sequence[Any], order: int) -> Counter[tuple[str, ...]]:
+def _count_ngrams(tokens: Sequence[Any], order: int) -> Counter[tuple[Any, ...]]:
     return Counter(tuple(tokens[start : start + order]) for start in range(len(tokens) - order + 1))
 
 
@@ -279,7 +279,7 @@ class CiderD:
         """The reference beside itself: less than 10 where it has an order without n-grams, or none with a weight."""
         return CIDER_FACTOR * sum(any(weights.values()) for weights in self._wanted[image][1]) / MAX_ORDER
 
-    def _tf_idf(self, counts: Counter[tuple[str, ...]]) -> NGrams:
+    def _tf_idf(self, counts: Counter[tuple[Any, ...]]) -> NGrams:
         frequencies, images = self._documents, self._images
         return {ngram: count * math.log(images / max(1, frequencies[ngram])) for ngram, count in counts.items()}
 
