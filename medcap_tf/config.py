@@ -212,6 +212,8 @@ class Config:
         sections: dict[str, dict[str, Any]] = {}
         for name, value in _without_presets(values):
             section, _, key = RENAMED.get(name, name).partition(".")
+            if RENAMED.get(name) in values and values[RENAMED[name]] != value:
+                raise InputError(f"setting {name}: is an older name of {RENAMED[name]}, which is given too; keep one")
             sections.setdefault(section, {})[key] = _convert(self, section, key, value)
         return dataclasses.replace(
             self, **{s: dataclasses.replace(getattr(self, s), **fields) for s, fields in sections.items()}
@@ -219,13 +221,12 @@ class Config:
 
 
 def _without_presets(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if name not in PRESETS:
-            yield name, value
-        elif isinstance(value, str) and value in PRESETS[name]:
-            yield from ((f"{name}.{key}", own) for key, own in PRESETS[name][value].items())
-        else:
-            raise InputError(f"settings: {name}={shown(value)} is none of {', '.join(PRESETS[name])}")
+    """Presets first: a field that is given beside one counts, in whatever order."""
+    for name in PRESETS.keys() & values.keys():
+        if not (isinstance(values[name], str) and values[name] in PRESETS[name]):
+            raise InputError(f"settings: {name}={shown(values[name])} is none of {', '.join(PRESETS[name])}")
+        yield from ((f"{name}.{key}", own) for key, own in PRESETS[name][values[name]].items())
+    yield from ((name, value) for name, value in values.items() if name not in PRESETS)
 
 
 def from_json(values: Mapping[str, Any], base: Config | None = None) -> Config:
@@ -268,11 +269,15 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+_BESIDE = ("config", "data_digest", "versions")  # what a run keeps as objects, and no section is
+
+
 def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
     """The sections of a file, which a run keeps under `"config"`, beside what is no setting."""
     if "config" not in values:
         return values
-    beside = [f.name for f in dataclasses.fields(Config) if isinstance(values.get(f.name), dict)]
+    own = {name: value for name, value in values.items() if name not in _BESIDE}
+    beside = [name for name, value in own.items() if isinstance(value, dict) or name in PRESETS]
     if beside:
         raise InputError(f"section {beside[0]!r} stands beside 'config'; move it into 'config'")
     if not isinstance(values["config"], dict):

@@ -16,11 +16,31 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically; folders on the way are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
+    """Write a file atomically, the one that a link leads to; folders on the way are made.
+
+    Raises:
+        InputError: there is a folder of that name, or a file where a folder should be.
+    """
+    check_place(path.parent)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)  # a pipe, or a device
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}")
     beside.write_bytes(data)
-    os.replace(beside, path)
+    os.replace(beside, target)
+
+
+def check_place(folder: Path) -> None:
+    """Raise InputError where a folder neither is nor can be made: to ask before hours of work, not after."""
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    if not above.is_dir():
+        raise InputError(f"{folder}: {above} is a file; give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {above} may not be written into; change its permissions, or give another folder")
 
 
 def read_json(path: Path) -> Any:

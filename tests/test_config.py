@@ -164,6 +164,9 @@ def test_a_setting_without_a_value_is_refused():
         ('{"decoder.units": 3}', "'decoder.units' should hold fields"),
         ('{"config": null}', "'config' should hold sections, found null"),
         ('{"config": {}, "decoder": {"units": 5}}', "section 'decoder' stands beside 'config'"),
+        ('{"config": {}, "text": "natural"}', "section 'text' stands beside 'config'"),
+        ('{"config": {}, "trainnig": {"epochs": 5}}', "section 'trainnig' stands beside 'config'"),
+        ('{"decoding": {"neighbors": 8, "neighbours": 4}}', "neighbours: is an older name of decoding.neighbors"),
         ('{"decoder": {"units": 5, "units": 6}}', "key 'units' stands twice"),
         ('{"decoder": {}, "text": {}, "decoder": {"units": 6}}', "key 'decoder' stands twice"),
         ('{"decoder": {"units": NaN}}', r"decoder\.units: nan should be of type int"),
@@ -212,6 +215,7 @@ def test_a_preset_sets_a_whole_section_and_can_be_changed():
         True,
         1,
     )
+    assert Config().replace({"text.min_count": "1", "text": "natural"}).text == natural
     assert from_json({"text": "natural"}).text == Config().replace({"text": "natural"}).text
     assert from_json({"text": "paper"}, from_json({"text": "natural"})) == Config()
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.files import read_json, write_bytes, write_text
+from medcap_tf.files import check_place, read_json, write_bytes, write_text
 
 
 def test_what_is_written_is_read_in_folders_that_were_not_there(tmp_path):
@@ -35,3 +35,31 @@ def test_what_cannot_be_read_is_named(tmp_path, content):
         (tmp_path / "values.json").write_bytes(content)
     with pytest.raises(InputError, match=r"values\.json: cannot be read .* the run folder is incomplete"):
         read_json(tmp_path / "values.json")
+
+
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "kept").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "kept" / "values")
+    for text in ("once", "again"):
+        write_text(link, text)
+        assert link.is_symlink() and (tmp_path / "kept" / "values").read_text() == text
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(tmp_path / "pipe", b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"below: .*file is a file; give another folder"):
+        write_text(tmp_path / "file" / "below" / "values", "")
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        write_text(tmp_path, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    check_place(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,13 @@ def _add_lint(commands: Any) -> None:
 
 
 def _lint(args: argparse.Namespace) -> None:
-    from medcap_tf.data.tables import read_captions, read_concepts
+    from medcap_tf.data.tables import read_captions
     from medcap_tf.explain.claims import doubtful_claims
 
     captions = read_captions(args.captions)
-    codes = read_concepts(args.concepts).values if args.concepts else {}
-    names = options.read_names(args.names) if args.names else {}
     options.show_problems(captions.problems)
+    codes = _codes_of(captions.values, args.concepts) if args.concepts else {}
+    names = options.read_names(args.names) if args.names else {}
     doubts = {
         image_id: doubtful_claims(text.split(), None, [names.get(code, code) for code in codes.get(image_id, ())])
         for image_id, text in captions.values.items()
@@ -56,6 +58,26 @@ def _lint(args: argparse.Namespace) -> None:
             print(f"{image_id}: {doubt}")
     shown = ", ".join(f"{count} {rule}" for rule, count in counts.most_common()) or "none"
     print(f"{sum(map(bool, doubts.values()))} of {len(doubts)} captions have doubtful claims: {shown}")
+
+
+def _codes_of(captions: Collection[str], path: Path) -> dict[str, tuple[str, ...]]:
+    """The codes of captions by their IDs; those without any are said, and refused where all are."""
+    from medcap_tf.data.tables import alike, read_concepts
+
+    table = read_concepts(path)
+    options.show_problems(table.problems)
+    renamed = alike(table.values, captions)
+    codes = {renamed.get(image_id, image_id): own for image_id, own in table.values.items()}
+    _say_missing([image_id for image_id in captions if image_id not in codes], captions, f"codes in {path}")
+    return codes
+
+
+def _say_missing(missing: Sequence[str], captions: Collection[str], what: str) -> None:
+    if len(missing) == len(captions):
+        raise InputError(f"none of the {len(captions)} captions has {what}: the first ID is {missing[0]!r}")
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        print(f"{len(missing)} of {len(captions)} captions are without {what}: {shown}", file=sys.stderr)
 
 
 def _add_rate(commands: Any) -> None:
@@ -84,8 +106,8 @@ def _rate(args: argparse.Namespace) -> None:
     options.show_problems(captions.problems)
     known = {record.image_id: record.image_path for record in records if record.image_path is not None}
     shared = [image_id for image_id in captions.rows if image_id in known]
-    if not shared:
-        raise InputError(f"{args.captions}: none of its IDs has an image in split {args.split!r} of {args.data}")
+    missing = [image_id for image_id in captions.rows if image_id not in known]
+    _say_missing(missing, captions.rows, f"an image in split {args.split!r} of {args.data}")
     drawn = np.random.default_rng(args.seed).permutation(len(shared))[: args.limit]
     rated = [Rated(shared[i], known[shared[i]], captions.values.get(shared[i], "")) for i in drawn]
     print(write_form(args.out, rated, f"Rating captions of {args.captions.name}"))

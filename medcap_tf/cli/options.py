@@ -85,7 +85,8 @@ def suffix_of_files(args: argparse.Namespace, records: Sequence[Any]) -> str:
         return ""
     run = RunFolder(args.model)
     config, identity = run.read_config(), Identity.load(run)
-    elsewhere = identity is not None and not identity.holds(records)
+    own = args.split == config.data.test_split
+    elsewhere = identity is not None and not (identity.is_test(records) if own else identity.holds(records))
     others = [f"_{_NO_NAME.sub('-', args.data.resolve().name)}"] if elsewhere else []
     others.append(file_suffix(args.split, config.data.test_split))
     changed = config.replace(decoding(args)).decoding
@@ -102,7 +103,17 @@ def read_split(args: argparse.Namespace) -> tuple[Any, Any]:
     dataset = read_dataset(args.data)
     if args.split not in dataset.splits:
         raise InputError(f"{args.data}: no split {args.split!r}; there are {', '.join(dataset.splits)}")
+    show_problems(dataset.problems_of(args.split))
     return dataset.splits[args.split], dataset
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Raise InputError where files cannot be written into `args.out`, or would be read as part of the data."""
+    from medcap_tf.files import check_place
+
+    check_place(args.out or args.model)
+    if args.out and args.out.resolve().is_relative_to(args.data.resolve()):
+        raise InputError(f"--out {args.out}: lies in the data set, whose tables stand there; give another folder")
 
 
 def read_names(path: Path) -> dict[str, str]:
@@ -117,7 +128,8 @@ def read_names(path: Path) -> dict[str, str]:
 def show_problems(problems: Sequence[Any]) -> None:
     """What is wrong with a table's rows, on stderr: a row left out changes what the rest says."""
     for problem in problems[:_SHOWN]:
-        print(f"{problem.file}:{problem.row}: {problem.problem}", file=sys.stderr)
+        place = f"{problem.file}:{problem.row}" if problem.row else problem.file
+        print(f"{place}: {problem.problem}", file=sys.stderr)
     if len(problems) > _SHOWN:
         print(f"and {len(problems) - _SHOWN} problems more", file=sys.stderr)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     records, dataset = options.read_split(args)
+    options.check_out(args)
     evaluate_split(args, options.load(args), records, dataset)
 
 
@@ -170,6 +172,8 @@ def _score(args: argparse.Namespace) -> None:
     notes = {**notes_on(scored.parts), **scored.notes, **scored.absent}
     scores: dict[str, Any] = {name: part.score() for name, part in scored.parts.items()}
     scores.update(dict.fromkeys(scored.absent))
+    for name in [name for name, score in scores.items() if score is not None and math.isnan(score)]:
+        scores[name], notes[name] = None, "not computed: no image has what it goes by"
     print(json.dumps({**scores, **({"notes": notes} if notes else {})}, indent=2, ensure_ascii=False))
 
 
@@ -200,14 +204,16 @@ def _compare(args: argparse.Namespace) -> None:
 
     (references, *systems), manual = _read_tables([args.first, args.second], args)
     scored = [_parts_of(references, system, manual, args) for system in systems]
-    unknown = sorted(set(args.metric or ()) - set(scored[0].parts))
+    both = [name for name in scored[0].parts if name in scored[1].parts]
+    absent = {**scored[1].absent, **scored[0].absent}
+    unknown = sorted(set(args.metric or ()) - set(both))
     if unknown:
-        reason = "".join(f"; {name} was {scored[0].absent[name]}" for name in unknown if name in scored[0].absent)
-        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(scored[0].parts)}{reason}")
-    first, second = ({name: own.parts[name] for name in args.metric or own.parts} for own in scored)
+        reason = "".join(f"; {name} was {absent[name]}" for name in unknown if name in absent)
+        raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(both)}{reason}")
+    first, second = ({name: own.parts[name] for name in args.metric or both} for own in scored)
     differences = compare(first, second, permutations=args.permutations, seed=args.seed)
     notes = _notes_on_comparison(first, second, args.permutations)
-    notes.update({name: [note] for name, note in ({} if args.metric else scored[0].absent).items()})
+    notes.update({name: [note] for name, note in ({} if args.metric else absent).items()})
     if args.json:
         metrics = {name: difference._asdict() for name, difference in differences.items()}
         extra = {"notes": {name: "; ".join(own) for name, own in notes.items()}} if notes else {}

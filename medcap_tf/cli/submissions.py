@@ -45,6 +45,7 @@ def _submit(args: argparse.Namespace) -> None:
         return
     if any(record.image_path is None for record in records):
         raise InputError(f"{args.data}: split {args.split!r} has no images to caption")
+    options.check_out(args)
     from tqdm import tqdm
 
     from medcap_tf.evaluation.submission import CAPTIONS, CONCEPTS, codes_of, write
@@ -57,11 +58,11 @@ def _submit(args: argparse.Namespace) -> None:
         values[CONCEPTS] = [";".join(codes_of(caption, captioner.concepts, args.edition)) for caption in captions]
     ids = [record.image_id for record in records]
     runs = {kind: list(zip(ids, column)) for kind, column in values.items()}
-    for path in write(args.out or args.model / "submission", runs, args.edition):
-        print(path)
     for caption in captions:
         if caption.error:
             print(f"its row is empty: {caption.error}", file=sys.stderr)
+    for path in write(args.out or args.model / "submission", runs, args.edition):
+        print(path)
 
 
 def _add_check(commands: Any) -> None:
@@ -89,6 +90,8 @@ def _check(args: argparse.Namespace) -> None:
     from medcap_tf.evaluation.repair import repair
     from medcap_tf.files import write_bytes
 
+    if args.repair.exists() and args.repair.samefile(args.file):
+        raise InputError(f"--repair {args.repair}: is the file itself; give another name, to compare both")
     repaired = repair(data, str(args.file), ids, args.edition)
     _show(args.file, repaired.changes, "changes")
     write_bytes(args.repair, repaired.data)

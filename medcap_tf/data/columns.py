@@ -240,6 +240,7 @@ def _id_column(
     header: list[str], columns: list[pd.Series], value: int | None, images: Container[str]
 ) -> tuple[int | None, bool]:
     named = [header.index(name) for name in ID_COLUMNS if name in header]
+    named = [i for i in named if not _counts_rows(columns[i])] or named
     others = [i for i in range(len(columns)) if i != value]
     matched = {i: _share_of_images(columns[i], images) for i in others} if images else {}
     best = max(matched, key=lambda i: (matched[i], i in named, -i), default=None)
@@ -260,6 +261,12 @@ def _id_column(
     if header and 0 in values:
         return None, False
     return (rest[0], True) if rest else (None, False)
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """0, 1, 2, ... or 1, 2, 3, ..."""
+    cells = column.tolist()
+    return len(cells) > 1 and any(cells == [str(i + first) for i in range(len(cells))] for first in (0, 1))
 
 
 def _name(header: list[str], column: int) -> str:

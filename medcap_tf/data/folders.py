@@ -83,7 +83,7 @@ def _walk(root: Path, folder: PurePosixPath, above: tuple[str, ...]) -> Iterator
     except OSError as error:
         raise InputError(f"{place}: cannot be opened ({error.strerror}); check its permissions") from error
     ours.sort(key=lambda entry: entry.name)
-    files = [entry.name for entry in ours if entry.is_file()]
+    files = [entry.name for entry in ours if entry.is_file() or not os.path.exists(entry.path)]  # a broken link, too
     pictures = {name: None for name in files if is_image(place / name)}  # a set in order
     stems = {image_stem(name) for name in pictures}
     images = [name for name in pictures if not _is_mask(name, stems)]

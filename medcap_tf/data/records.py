@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from medcap_tf.data.columns import SPLITS, VALUE_COLUMNS, names_captions
+from medcap_tf.data.file_names import kind_of_table, split_of, words_of
 from medcap_tf.data.folders import image_stem, same_form, walk
 from medcap_tf.data.sheets import TABLE_SUFFIXES, Problem, Sheet, by_split, read_sheet
 from medcap_tf.data.tables import ONE_IS_KEPT, Table, alike, captions_of, concept_names_of, concepts_of, names_codes
@@ -29,7 +30,7 @@ class Record:
 
     image_id: str  # without extension
     image_path: Path | None  # None only in data sets that have no images at all
-    caption: str  # "" only in test splits that have no captions
+    caption: str  # "" only in test splits, of images without one
     concepts: tuple[str, ...]
     row: int = field(default=0, compare=False)  # in the table of captions; 0 where there is none
     manual: tuple[str, ...] | None = field(default=None, compare=False)  # codes checked by hand; None without a table
@@ -51,6 +52,10 @@ class Dataset:
     problems: list[Problem]
     tables: dict[str, str] = field(default_factory=dict)  # each split's table of captions
     concept_names: dict[str, str] = field(default_factory=dict)  # code -> name, of the codes that some table names
+
+    def problems_of(self, split: str) -> list[Problem]:
+        """Those of files that belong to a split, by their names, or to all."""
+        return [p for p in self.problems if split_of(PurePosixPath(p.file), self.root) in (split, None)]
 
 
 def read_dataset(root: Path, all_captions: str | None = None) -> Dataset:
@@ -93,35 +98,6 @@ class _Split(NamedTuple):
     matched: set[str]  # those that some row names
 
 
-def _words(name: str) -> set[str]:
-    """The words of a file name: `ImageCLEF2021_TestSet` has image, clef, test, set."""
-    name = re.sub(r"(?i)imageclef(med(ical)?)?[_-]?caption[_-]?\d*", "", name)  # a prefix on tables of every kind
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
-
-
-def _split_of(path: PurePosixPath, root: Path) -> str | None:
-    """The split that the innermost telling name on the path belongs to."""
-    for part in reversed(path.parts):
-        words = {re.sub("set$", "", word) for word in _words(part)}
-        named = [split for split, names in SPLITS.items() if words.intersection(names)]
-        if len(named) == 1:
-            return named[0]
-    # The root's name may be anything, so it has to be a split's and nothing else.
-    return next((split for split, names in SPLITS.items() if root.name.lower() in names), None)
-
-
-def _kind_of(path: PurePosixPath) -> str | None:
-    words = _words(path.stem)
-    if words & {"readme", "license", "licence"}:
-        return None
-    of_concepts = words & {"concept", "concepts", "cui", "cuis"}
-    if words & {"mapping", "map", "names"}:
-        return "names" if of_concepts else None
-    if of_concepts:
-        return "manual" if "manual" in words else "concepts"
-    return "captions" if words & {"caption", "captions"} else None
-
-
 def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     captions, problems = _choose_tables(tree, "captions")
     concepts, more = _choose_tables(tree, "concepts")
@@ -129,7 +105,7 @@ def _assemble(tree: _Tree, all_captions: str | None) -> Dataset:
     if not captions:
         others = ", ".join(map(str, tree.tables[:8])) or "none"
         raise InputError(f"{tree.root}: no table of captions found (tables there: {others}); {_LAYOUT}")
-    with_images = {_split_of(folder, tree.root) for folder in tree.images}
+    with_images = {split_of(folder, tree.root) for folder in tree.images}
     named = {split for split, names in SPLITS.items() for name in names if (tree.root / name).is_dir()}
     present = [split for split in SPLITS if split in {*captions, *concepts, *manual, *with_images, *named}]
     splits: dict[str, list[Record]] = {}
@@ -157,9 +133,9 @@ def _read_concept_names(tree: _Tree) -> tuple[dict[str, str], list[Problem]]:
     names: dict[str, str] = {}
     problems: list[Problem] = []
     for path in tree.tables:
-        kind = _kind_of(path)
+        kind = kind_of_table(path)
         # 2022 names its codes in a table called `concepts`.
-        if kind != "names" and (kind != "concepts" or _split_of(path, tree.root)):
+        if kind != "names" and (kind != "concepts" or split_of(path, tree.root)):
             continue
         try:
             sheet = read_sheet(tree.root / path, str(path))
@@ -193,12 +169,13 @@ def _choose_tables(tree: _Tree, kind: str) -> tuple[dict[str, Sheet], list[Probl
 
     # ROCO keeps pictures that are no radiology beside the others.
     order = sorted(tree.tables, key=lambda p: ("non-radiology" in str(p).lower(), len(p.parts), p.suffix != ".xlsx", p))
-    splits = {path: _split_of(path, tree.root) for path in order}
+    splits = {path: split_of(path, tree.root) for path in order}
     for path in sorted(order, key=lambda path: splits[path] is None):
-        if _kind_of(path) == kind:
+        if kind_of_table(path) == kind:
             place(path, splits[path])
     for path in order if kind == "captions" else ():
-        is_wanted = (splits[path] or "train") not in tables and _kind_of(path) is None
+        ours = path.stem.startswith("predictions")  # what `evaluate` has written
+        is_wanted = (splits[path] or "train") not in tables and kind_of_table(path) is None and not ours
         if is_wanted and _has_captions(tree.root / path):
             place(path, splits[path])
     return tables, problems
@@ -229,11 +206,14 @@ def _read_split(tree: _Tree, split: str, sheets: tuple[Sheet | None, ...], all_c
     renamed = alike(texts.rows, index)
     records: list[Record] = []
     matched: set[str] = set()
+    uncaptioned: set[int] = set()
     for image_id, row in texts.rows.items():
         files = _find(index, renamed.get(image_id, image_id))
         matched.update(files)
         if image_id not in texts.values:
-            continue
+            if split != "test" or not files or not texts.values:
+                continue
+            uncaptioned.add(row)
         name = captions.name if captions else files[0]
         if image_id in renamed:
             problems.append(Problem(name, row, _ALIKE.format(image_id, renamed[image_id], "image")))
@@ -244,10 +224,16 @@ def _read_split(tree: _Tree, split: str, sheets: tuple[Sheet | None, ...], all_c
             continue
         path = tree.root / files[0] if files else None
         by_hand = checked.get(image_id, ()) if manual else None
-        values = texts.values[image_id], codes.get(image_id, ()), row, by_hand, texts.written.get(image_id, "")
+        values = texts.values.get(image_id, ""), codes.get(image_id, ()), row, by_hand, texts.written.get(image_id, "")
         record = Record(image_id, path, *values)
         records.append(record)
         records += _further(record, texts.further.get(image_id, [])) if all_captions else []
+    problems = [
+        replace(p, problem=p.problem.replace("the row is skipped", "its image is captioned, not scored"))
+        if captions and p.file == captions.name and p.row in uncaptioned
+        else p
+        for p in problems
+    ]
     if not records:
         raise _empty_split(tree, split, captions, texts, index)
     return _Split(records, problems, {path for paths in index.values() for path in paths}, matched)
@@ -310,13 +296,13 @@ def _empty_split(
 
 def _image_folders(tree: _Tree, split: str, captions: Sheet | None) -> list[list[str]]:
     """The image files of a split: folders with its name, else those that name no split and so belong to all."""
-    places = {folder: _split_of(folder, tree.root) for folder in tree.images}
+    places = {folder: split_of(folder, tree.root) for folder in tree.images}
     own = [folder for folder, place in places.items() if place == split]
     if captions:
         own = own or [folder for folder, place in places.items() if place is None]
         home = PurePosixPath(captions.name).parent
         own = [folder for folder in own if home == folder or home in folder.parents] or own
-    named = [folder for folder in own if _words(str(folder)) & {"image", "images"}]
+    named = [folder for folder in own if words_of(str(folder)) & {"image", "images"}]
     return [tree.images[folder] for folder in named or own]
 
 

@@ -34,15 +34,16 @@ class Parsed(NamedTuple):
 def parse(data: bytes) -> Parsed | None:
     """Read a text table; None for a binary file."""
     faults: list[Fault] = []
-    text = _decode(data, faults)
+    text = decode(data, faults)
     if text is None:
         return None
     separator = _separator(text[:_SAMPLE])
-    rows = list(_rows(text, separator, faults)) if separator else []
+    rows = list(rows_of(text, separator, faults)) if separator else []
     return Parsed(rows, separator, sorted(set(faults)))
 
 
-def _decode(data: bytes, faults: list[Fault]) -> str | None:
+def decode(data: bytes, faults: list[Fault]) -> str | None:
+    """A file's text, by its byte order mark or else byte by byte, and what is wrong with it; None for a binary one."""
     encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None) or _utf16_without_bom(data)
     if encoding:
         text = data.decode(encoding, errors="replace")
@@ -100,14 +101,14 @@ def _separator(text: str) -> str:
     """The one that most rows have first: IDs hold none, captions may hold all of them."""
     shares: dict[str, float] = {}
     for separator in SEPARATORS:
-        rows = [fields for _, fields in _rows(text, separator, None) if any(map(str.strip, fields))]
+        rows = [fields for _, fields in rows_of(text, separator, None) if any(map(str.strip, fields))]
         firsts = [fields[0] for fields in rows if len(fields) > 1]
         shares[separator] = sum(not set(SEPARATORS) & set(first) for first in firsts) / max(1, len(rows))
     best = max(shares, key=lambda separator: shares[separator])
     return best if shares[best] else ""
 
 
-def _rows(text: str, separator: str, faults: list[Fault] | None) -> Iterator[Row]:
+def rows_of(text: str, separator: str, faults: list[Fault] | None) -> Iterator[Row]:
     """The rows of a text; None for `faults` takes them as they stand."""
     for row, fields, is_paired in _fields(text, separator):
         if faults is not None and len(fields) == 1:

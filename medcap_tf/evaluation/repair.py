@@ -6,14 +6,14 @@ image, an image without codes where the edition wants one, codes that are none.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from medcap_tf.data.folders import image_stem
 from medcap_tf.data.sheets import Problem
+from medcap_tf.data.text_tables import Fault, Row, decode, rows_of
+from medcap_tf.errors import InputError
 from medcap_tf.evaluation.submission import CONCEPTS, FORMATS, header_of, kind_of, lines_of, render
 
 
@@ -32,9 +32,19 @@ def repair(data: bytes, name: str, ids: Sequence[str] | None, edition: str) -> R
         name: what changes call it.
         ids: the IDs of the test images in their order; None where they are not known.
         edition: a key of `FORMATS`.
+
+    Raises:
+        InputError: a binary file.
     """
-    text, changes = _decode(data, name)
-    fields = list(_fields(text, edition))
+    faults: list[Fault] = [(1, "byte order mark: taken off")] if data.startswith(b"\xef\xbb\xbf") else []
+    text = decode(data, faults)
+    if text is None:
+        raise InputError(f"{name}: is no text; give a run file")
+    separator, wanted = _separator(text, edition), FORMATS[edition].separator
+    if separator != wanted:
+        faults.append((1, f"separator: {wanted!r} instead of {separator!r}"))
+    fields = list(_fields(text, separator, faults))
+    changes = [Problem(name, row, fault) for row, fault in faults]
     header = fields[0][1] if fields and [field.strip().lower() for field in fields[0][1][:1]] == ["id"] else []
     fields = fields[bool(header) :]
     kind = kind_of(header, [(number, own) for number, own in fields if own])
@@ -61,30 +71,22 @@ def _changes_of_header(header: Sequence[str], kind: str, edition: str, name: str
     return [Problem(name, 1, f"header: now {','.join(wanted)}" if wanted else "header: taken off")]
 
 
-def _decode(data: bytes, name: str) -> tuple[str, list[Problem]]:
-    changes = [Problem(name, 1, "byte order mark: taken off")] if data.startswith(b"\xef\xbb\xbf") else []
-    try:
-        return data.decode("utf-8-sig"), changes
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        # Python knows no character for five bytes of it, and a run file has to be read to the end.
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("cp1252", errors="replace")
-        return text, [*changes, Problem(name, row, "encoding: read as Windows-1252, written as UTF-8")]
-
-
-def _fields(text: str, edition: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row's number and its fields, by the separator that stands after the first ID."""
+def _separator(text: str, edition: str) -> str:
+    """What stands after the first ID."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    found = re.search(r"[,|\t]", first)
-    separator = found.group() if found else FORMATS[edition].separator
-    if separator != ",":
+    found = re.search(r"[,|\t;]", first)
+    return found.group() if found else FORMATS[edition].separator
+
+
+def _fields(text: str, separator: str, faults: list[Fault]) -> Iterator[Row]:
+    """Each row's number and its fields."""
+    if separator not in ",;":
         for number, line in enumerate(lines_of(text), 1):
             yield number, line.split(separator) if line.strip() else []
         return
-    reader, before = csv.reader(io.StringIO(text, newline="")), 0
-    for fields in reader:
-        yield before + 1, fields
-        before = reader.line_num
+    # As all tables are read: a stray mark must not gather the rows after it.
+    rows = list(rows_of(text, separator, faults))
+    yield from rows if rows[-1][1] != [""] else rows[:-1]  # after the last line's end
 
 
 def _mend(fields: Sequence[str], kind: str, known: Collection[str]) -> tuple[tuple[str, str] | None, list[str]]:

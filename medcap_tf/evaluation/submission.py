@@ -77,7 +77,11 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
     else:
         for image_id, value in rows:
             text.write(f"{image_id}|{' '.join(value.replace('|', ' ').split())}\n")
-    return text.getvalue().encode("utf-8")
+    try:
+        return text.getvalue().encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = next(image_id for image_id, _ in rows if not image_id.isprintable())
+        raise InputError(f"ID {shown!r}: the image's file name is not UTF-8; rename the file") from error
 
 
 def codes_of(caption: Caption, concepts: Sequence[str], edition: str) -> list[str]:
@@ -114,6 +118,9 @@ def check(data: bytes, name: str, ids: Sequence[str] | None, edition: str, kind:
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
         return Checked(kind or CAPTIONS, [Problem(name, row, f"not UTF-8: byte 0x{data[error.start]:02x}")], [])
+    if "\0" in text:
+        row = text[: text.index("\0")].count("\n") + 1
+        return Checked(kind or CAPTIONS, [Problem(name, row, "zero byte: the file is not UTF-8 text")], [])
     try:
         rows = list(_rows(text, edition))
     except csv.Error as error:
@@ -123,6 +130,9 @@ def check(data: bytes, name: str, ids: Sequence[str] | None, edition: str, kind:
     if FORMATS[edition].header and header != header_of(kind, edition):
         fault = f"wrong header: {','.join(header)!r} in the first row, which" if header else "no header: the first row"
         problems.append(Problem(name, 1, f"{fault} should be {','.join(header_of(kind, edition))}"))
+    if not any(len(fields) > 1 for _, fields in rows):
+        text = f"no row has {FORMATS[edition].separator!r} after its ID" if rows else "no rows"
+        problems.append(Problem(name, 0, f"{text}: this is no run file of {edition}"))
     first: dict[str, int] = {}
     known = None if ids is None else frozenset(ids)
     for row, fields in rows:
@@ -212,8 +222,8 @@ def kind_of(header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str
     """Captions or concepts. Captions of single words throughout would be taken for codes, and are not to be feared."""
     if len(header) > 1:
         return CONCEPTS if header[1].lower() in ("cuis", "cui", "concepts") else CAPTIONS
-    values = [fields[1] for _, fields in rows if len(fields) > 1]
-    return CAPTIONS if any(" " in value.replace("; ", ";").strip() for value in values) else CONCEPTS
+    pieces = (piece.strip() for _, fields in rows if len(fields) > 1 for piece in fields[1].split(";"))
+    return CAPTIONS if any(" " in piece for piece in pieces) else CONCEPTS
 
 
 def _faults(

@@ -5,6 +5,7 @@ What an image is of is told by the words around it, the surest first: its concep
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import zlib
@@ -137,7 +138,7 @@ def _drawn_split(record: Record, folder: Path) -> str:
     if named and not record.caption:
         return named[-1]
     group = record.caption or (str(within.parent) if len(within.parts) > 1 else within.name)
-    place, reach = zlib.crc32(group.encode()) / 2**32, 0.0
+    place, reach = zlib.crc32(os.fsencode(group)) / 2**32, 0.0
     for split, share in _HELD_OUT.items():
         reach += share
         if place < reach:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medcap_tf.data.records import Record
-from medcap_tf.data.splits import ImageFile, Splits
+from medcap_tf.data.splits import ImageFile, Splits, content_digests
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_text
 from medcap_tf.run_folder import RunFolder
@@ -60,6 +60,15 @@ class Identity(NamedTuple):
         entries = [(own, entry.record) for (_, own), entry in self.entries.items()]
         known = {*entries, *((_AGAIN.sub("", own), record) for own, record in entries)}
         return all((record.image_id, _record_digest(record)) in known for record in records)
+
+    def is_test(self, records: Sequence[Record]) -> bool:
+        """Whether these are the run's test records, all of them, each with the image that it had."""
+        own = {image_id: entry for (split, image_id), entry in self.entries.items() if split == "test"}
+        now = {record.image_id: _record_digest(record) for record in records}
+        if {image_id: entry.record for image_id, entry in own.items()} != now:
+            return False
+        images = zip(records, content_digests([record for record in records if record.image_path]))
+        return all(own[record.image_id].image in (digest[:32], _UNREADABLE) for record, digest in images)
 
     def digest(self) -> dict[str, str]:
         """One digest of all records and one of all images."""

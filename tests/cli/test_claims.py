@@ -62,7 +62,7 @@ def test_a_form_of_some_images_and_what_its_table_says(tmp_path, capsys):
     medcap(capsys, *arguments, "--limit", "1")
     assert form.read_text().count("<article") == 1
     predictions.write_text("ID,Caption\nz,of no image\n")
-    assert "none of its IDs has an image" in medcap(capsys, *arguments, code=1).err
+    assert "none of the 1 captions has an image" in medcap(capsys, *arguments, code=1).err
 
 
 def test_ratings_of_two_raters(tmp_path, capsys):
@@ -73,3 +73,15 @@ def test_ratings_of_two_raters(tmp_path, capsys):
     lines = medcap(capsys, "ratings", *tables).out.splitlines()
     assert lines[1].split()[:3] == ["correctness", "1", "4.00"]
     assert json.loads(medcap(capsys, "ratings", *tables, "--json").out)["criteria"]["completeness"]["mean"] == 1
+
+
+def test_ids_in_another_form_and_those_without_a_partner(tmp_path, tables, capsys):
+    (tmp_path / "captions.csv").write_text("ID,Caption\n001,Axial CT\n002,Chest film\n003,Film\n")
+    (tmp_path / "concepts.csv").write_text("ID,CUIs\n1,C0000001\n2,C0000001\n")
+    captions, concepts, names = tables
+    done = medcap(capsys, "lint", captions, "--concepts", concepts, "--names", names)
+    assert "001: modality: 'ct': the image's concepts say MR" in done.out
+    assert f"1 of 3 captions are without codes in {concepts}: 003" in done.err
+    (tmp_path / "concepts.csv").write_text("ID,CUIs\nx,C0000001\n")
+    err = medcap(capsys, "lint", captions, "--concepts", concepts, code=1).err
+    assert "none of the 3 captions has codes in" in err and "the first ID is '001'" in err

@@ -75,7 +75,11 @@ def test_findings_by_the_names_of_concepts(captions, tmp_path, capsys):
     assert "--names: is for captions" in medcap(capsys, *arguments, "--concepts", code=1).err
     compared = medcap(capsys, "compare", predictions, references, *arguments[1:3], "--names", names).out
     assert "wrong_side" in compared
-    predictions = table(tmp_path / "q.csv", "ID,Caption\na,film\nb,film\n")
+    silent = table(tmp_path / "q.csv", "ID,Caption\na,film\nb,film\n")
+    for pair in ((silent, predictions), (predictions, silent)):
+        compared = medcap(capsys, "compare", *pair, *arguments[1:3], "--names", names).out
+        assert "* wrong_side: not computed: " in compared
+    predictions = silent
     scores = json.loads(medcap(capsys, *arguments[:4], predictions, "--names", names).out)
     assert scores["wrong_side"] is None and "not computed: no image has a side" in scores["notes"]["wrong_side"]
 
@@ -112,3 +116,19 @@ def test_repair_writes_what_passes(tmp_path, capsys):
 
 def test_a_file_that_is_not_there(tmp_path, capsys):
     assert "cannot be opened" in medcap(capsys, "check", str(tmp_path / "x"), "--edition", "2026", code=1).err
+
+
+def test_a_score_of_nothing_is_null(tmp_path, capsys):
+    references = table(tmp_path / "r.csv", "ID,CUIs\na,C0000001\n")
+    manual = table(tmp_path / "concepts_manual.csv", "ID,CUIs\na,\n")
+    arguments = ("score", "--references", references, "--predictions", references, "--concepts", "--edition", "2023")
+    out = medcap(capsys, *arguments, "--manual", manual).out
+    scores = json.loads(out, parse_constant=pytest.fail)
+    assert scores["imageclef_2023_concept_f1_manual"] is None
+    assert "not computed" in scores["notes"]["imageclef_2023_concept_f1_manual"]
+
+
+def test_a_file_is_not_repaired_in_its_own_place(tmp_path, capsys):
+    run = table(tmp_path / "submission.csv", "a,c1\n")
+    err = medcap(capsys, "check", run, "--edition", "2026", "--repair", run, code=1).err
+    assert "is the file itself" in err and (tmp_path / "submission.csv").read_text() == "a,c1\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medcap_tf.data.records import Dataset, read_dataset
+from medcap_tf.data.splits import check_images
 from medcap_tf.errors import InputError
 from tests.data.test_tables import kinds, workbook, write
 
@@ -444,3 +445,32 @@ def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     start = time.process_time()
     assert len(read_dataset(tmp_path).splits["train"]) == 100_000
     assert time.process_time() - start < 30  # about 5 s
+
+
+def test_what_evaluate_has_written_is_no_reference(tmp_path):
+    pictures(tmp_path / "train", "a.png")
+    pictures(tmp_path / "test", "b.png")
+    write(tmp_path / "train" / "captions.csv", f"ID,Caption\na,{CAPTION}\n")
+    for name in ("predictions", "predictions_test"):
+        write(tmp_path / "test" / f"{name}.csv", "ID,Caption\nb,What a network says\n")
+    assert found(read_dataset(tmp_path))["test"] == [("b", "test/b.png", "", ())]
+
+
+def test_images_of_a_test_split_are_captioned_whatever_their_rows_say(tmp_path):
+    for split in ("train", "test"):
+        pictures(tmp_path / split, "a.png", "b.png")
+        write(tmp_path / split / "captions.csv", f"ID,Caption\na,{CAPTION}\nb,\nc,Of no image\n")
+    dataset = read_dataset(tmp_path)
+    assert [record.image_id for record in dataset.splits["train"]] == ["a"]
+    assert [(record.image_id, record.caption) for record in dataset.splits["test"]] == [("a", CAPTION), ("b", "")]
+    of_test = [problem.file for problem in dataset.problems_of("test")]
+    assert len(of_test) == 2 and set(of_test) == {"test/captions.csv"}
+    assert "empty caption: of 'b'; its image is captioned, not scored" in [p.problem for p in dataset.problems]
+
+
+def test_a_broken_link_is_an_image_that_cannot_be_read(tmp_path):
+    pictures(tmp_path / "train", "a.png")
+    (tmp_path / "train" / "b.png").symlink_to(tmp_path / "gone.png")
+    write(tmp_path / "train" / "captions.csv", f"ID,Caption\na,{CAPTION}\nb,{CAPTION}\n")
+    [a, b] = check_images(read_dataset(tmp_path).splits["train"], "train")
+    assert a.problem and b.problem and "b.png" in b.problem.problem

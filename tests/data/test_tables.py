@@ -185,3 +185,12 @@ def test_a_table_of_code_names_is_no_table_of_concepts(tmp_path):
 def test_one_column_is_too_few(tmp_path):
     with pytest.raises(InputError, match="one column"):
         read_captions(workbook(tmp_path / "t.xlsx", ["a"], ["b"]))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_rows_is_no_id_where_another_one_is(tmp_path, first):
+    rows = "".join(f"{i + first},{name},Of {name}\n" for i, name in enumerate(["x.jpg", "y.jpg"]))
+    path = write(tmp_path / "t.csv", f"id,file_name,caption\n{rows}")
+    assert read_captions(path).values == {"x": "Of x.jpg", "y": "Of y.jpg"}
+    path = write(tmp_path / "u.csv", f"id,caption\n{first},One film\n{first + 1},Two films\n")
+    assert list(read_captions(path).values) == [str(first), str(first + 1)]

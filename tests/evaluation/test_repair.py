@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from medcap_tf.errors import InputError
 from medcap_tf.evaluation.repair import repair
 from medcap_tf.evaluation.submission import check
 
@@ -35,8 +36,13 @@ def test_what_is_right_stays():
         ("2026", "ID,CUIs\na1,c1;C2; C2;\nb2,C1\nb2,C1\nc3,C3\n", "ID,CUIs\na1,C1;C2\nb2,C1\nc3,C3\n",
          [(2, "codes"), (4, "duplicate")]),
         ("2026", "ID,CUIs\na1,C1,C2\nb2,C1\nc3,C3\n", "ID,CUIs\na1,C1;C2\nb2,C1\nc3,C3\n", [(2, "3 fields")]),
-        ("2026", "a1|one x\nb2|\nc3|\n", "ID,Caption\na1,one x\nb2,\nc3,\n", [(1, "header")]),
-        ("2021", 'ID,Caption\na1,"one | x"\nb2,\nc3,\n', "a1|one x\nb2|\nc3|\n", [(1, "header")]),
+        ("2026", "a1|one x\nb2|\nc3|\n", "ID,Caption\na1,one x\nb2,\nc3,\n", [(1, "separator"), (1, "header")]),
+        ("2026", 'ID,Caption\na1,"one x\nb2,two\nc3,\n', 'ID,Caption\na1,"""one x"\nb2,two\nc3,\n',
+         [(2, "unpaired quotation marks")]),
+        ("2026", "ID;Caption\na1;left; lung\nb2;right, lower\nc3;\n",
+         'ID,Caption\na1,"left, lung"\nb2,"right, lower"\nc3,\n', [(1, "separator"), (2, "3 fields")]),
+        ("2021", 'ID,Caption\na1,"one | x"\nb2,\nc3,\n', "a1|one x\nb2|\nc3|\n",
+         [(1, "separator"), (1, "header")]),
     ],
 )  # fmt: skip
 def test_what_is_mended(edition, text, result, changes):
@@ -47,7 +53,7 @@ def test_what_is_mended(edition, text, result, changes):
 def test_another_encoding():
     assert mended("ID,Caption\na1,caf\xe9 x\nb2,\nc3,\n".encode("latin-1")) == (
         "ID,Caption\na1,caf\xe9 x\nb2,\nc3,\n",
-        [(2, "encoding")],
+        [(2, "not UTF-8")],
     )
 
 
@@ -60,3 +66,15 @@ def test_what_needs_a_decision_is_left():
 
 def test_without_ids_rows_keep_their_order():
     assert mended("ID,Caption\nb2, x y\na1,z\n", ids=None)[0] == "ID,Caption\nb2,x y\na1,z\n"
+
+
+def test_each_line_has_its_own_encoding():
+    mixed = "ID,Caption\na1,caf\xe9 \u2265 3\nb2,".encode() + b"na\xefve\nc3,\n"
+    assert mended(mixed) == ("ID,Caption\na1,caf\xe9 \u2265 3\nb2,na\xefve\nc3,\n", [(3, "not UTF-8")])
+    right = "ID,Caption\na1,left lung\nb2,\nc3,\n"
+    assert mended(right.encode("utf-16"))[0] == mended(right.encode("utf-16-le"))[0] == right
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(InputError, match="run: is no text"):
+        repair(b"\x89PNG\r\n\0\0\0IHDR" * 9, "run", IDS, "2022")

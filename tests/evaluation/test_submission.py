@@ -113,6 +113,7 @@ def test_every_fault_is_named_with_its_row(edition, text, problems):
 def test_bytes_that_are_not_utf8():
     found = check("a1|café x\n".encode("latin-1"), "run", IDS, "2021")
     assert kinds(found) == [(1, "not UTF-8")]
+    assert kinds(check("a|C1\nb|C2\n".encode("utf-16-le"), "run", None, "2022")) == [(1, "zero byte")]
 
 
 def test_captions_of_one_word_are_captions_when_written(tmp_path):
@@ -141,3 +142,20 @@ def test_the_command_offers_every_format():
     add_commands(commands)
     options = {action.dest: action for action in commands.choices["submit"]._actions}
     assert list(options["edition"].choices) == list(FORMATS) == list(EDITIONS)
+
+
+@pytest.mark.parametrize("edition", FORMATS)
+@pytest.mark.parametrize("text", ["", "\n", "ID;Caption\na1;left lung\n"])
+def test_what_is_no_run_file_is_no_valid_one(edition, text):
+    faults = [problem.problem for problem in check(text.encode(), "run", None, edition).problems]
+    assert any("this is no run file" in fault for fault in faults)
+
+
+def test_codes_with_blanks_are_codes():
+    assert check(b"a1|C1 ;C2\nb2|C3;;\n", "run", None, "2023").kind == CONCEPTS
+    assert check(b"a1|C1 ;C2\nb2|left lung; cyst\n", "run", None, "2023").kind == CAPTIONS
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"ID 'caf\\udce9': the image's file name is not UTF-8"):
+        write(tmp_path, {CAPTIONS: [("a", "x"), ("caf\udce9", "y")]}, "2025")

@@ -142,3 +142,14 @@ def test_a_run_knows_its_own_records_in_whatever_split(folder):
     assert not mine.holds(records(folder, "ax"))
     assert not mine.holds(records(folder, "ad", d="another caption"))
     assert mine.holds([Record("a", None, "caption of a", ("C0000001",))])  # images are not looked at
+
+
+def test_the_own_test_split_is_all_of_it_with_its_images(folder):
+    splits = Splits(records(folder, "a"), records(folder, "b"), records(folder, "cd"))
+    own = Identity.of(splits, [check_images(part, "some") for part in splits], {})
+    assert own.is_test(splits.test)
+    assert not own.is_test(splits.test[:1])
+    assert not own.is_test(splits.valid)
+    assert not own.is_test(records(folder, "cd", c="another"))
+    (folder / "c.png").write_bytes((folder / "e.png").read_bytes())
+    assert not own.is_test(splits.test)

@@ -37,7 +37,7 @@ class Difference(NamedTuple):
 
 def intervals(parts: Parts, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:
     """95% percentile bootstrap intervals (Efron and Tibshirani 1993, chapter 13) of scores of the same N images."""
-    sums = _bootstrap_sums(parts, resamples, seed)
+    sums = _bootstrap_sums(parts, resamples, seed) if parts else {}
     return {name: _percentiles(part.of_sums(sums[name])) for name, part in parts.items()}
 
 

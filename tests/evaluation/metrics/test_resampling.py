@@ -53,6 +53,10 @@ def test_interval_is_that_of_scoring_drawn_images_again():
     assert low < parts["bleu_2"].score() < high
 
 
+def test_of_no_scores_there_are_no_intervals():
+    assert intervals({}) == {}
+
+
 def test_intervals_are_the_same_for_the_same_seed_and_close_to_nothing_for_one_value():
     part = {"mean": mean_of(np.random.default_rng(2).random(50))}
     assert intervals(part, seed=4) == intervals(part, seed=4) != intervals(part, seed=5)
