@@ -75,6 +75,8 @@ class VisualConfig:
     grid: int = _number(0, 0, 512)  # places a side of the finer grid on which concepts have their maps; 0: none
     weights: str = "imagenet"  # imagenet, none, an .h5 in Keras' layout, or a run folder: its encoder and concepts
     trainable: str = _choice("none", "last_stage", "all")  # while captions are learned
+    small_epochs: int = _number(0, 0)  # on smaller images, before concept_epochs
+    small_size: int = _number(64, 32, 4096)  # pixels, both sides of these
     concept_epochs: int = _number(0, 0)
     concept_trainable: str = _choice("all", "last_stage", "none")  # while concepts are learned
     concept_learning_rate: float = _number(1e-3, 0)
@@ -192,6 +194,11 @@ class Config:
                 "settings training.xla and training.deterministic: XLA has no deterministic gradient of max pooling; "
                 "set one of them alone"
             )
+        if self.visual.small_epochs and not self.visual.concept_epochs:
+            raise InputError(
+                "settings visual.small_epochs and visual.concept_epochs: after smaller images the encoder has to learn "
+                "at its own size; set visual.concept_epochs above 0"
+            )
         if self.training.self_critical_epochs and self.decoder.semantic_source == "reference":
             raise InputError(
                 "settings training.self_critical_epochs and decoder.semantic_source=reference: an oracle draws no "
@@ -269,14 +276,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-_BESIDE = ("config", "data_digest", "versions")  # what a run keeps as objects, and no section is
-
-
 def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
     """The sections of a file, which a run keeps under `"config"`, beside what is no setting."""
     if "config" not in values:
         return values
-    own = {name: value for name, value in values.items() if name not in _BESIDE}
+    own = {name: value for name, value in values.items() if name not in ("config", "data_digest", "versions")}
     beside = [name for name, value in own.items() if isinstance(value, dict) or name in PRESETS]
     if beside:
         raise InputError(f"section {beside[0]!r} stands beside 'config'; move it into 'config'")

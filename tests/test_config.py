@@ -79,6 +79,11 @@ def test_an_oracle_learns_from_no_captions_of_its_own():
         Config().replace({"training.self_critical_epochs": 1, "decoder.semantic_source": "reference"})
 
 
+def test_after_smaller_images_the_encoder_learns_at_its_own_size():
+    with pytest.raises(InputError, match=r"visual\.small_epochs and visual\.concept_epochs: .* above 0"):
+        Config().replace({"visual.small_epochs": 3})
+
+
 def test_xla_is_not_deterministic():
     with pytest.raises(InputError, match=r"training\.xla and training\.deterministic: .* set one of them alone"):
         Config().replace({"training.xla": True, "training.deterministic": "true"})

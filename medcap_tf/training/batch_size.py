@@ -87,6 +87,8 @@ def find_batch_size(config: Config, words: int, concepts: int, has_images: bool,
 def settings_by_memory(config: Config, stage: str) -> list[str]:
     """What a step's memory depends on, the most telling first."""
     size, image = f"training.batch_size={config.training.batch_size}", f"visual.image_size={config.visual.image_size}"
+    if stage == "small":
+        return [size, f"visual.small_size={config.visual.image_size}"]
     if stage == "visual":
         return [size, image, f"visual.concept_trainable={config.visual.concept_trainable}"]
     if stage in ("caption", "self_critical") and config.visual.trainable != "none":

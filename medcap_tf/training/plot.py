@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette: told apart by color-blind people and in print.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _SHOWN = {
+    "small": ("concepts from small images", "valid_concept_f1", "concept F1"),
     "visual": ("concepts from images", "valid_concept_f1", "concept F1"),
     "semantic": ("concepts from words", "valid_concept_f1", "concept F1"),
     "caption": ("captions", "valid_bleu_4", "BLEU-4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from medcap_tf.files import write_text
 from medcap_tf.graphs import graph_function
 from medcap_tf.memory import naming_settings
 from medcap_tf.models.captioning import CaptioningModel
+from medcap_tf.models.concept_head import build_concept_head
 from medcap_tf.models.dropout import seed_dropout
-from medcap_tf.models.visual import check_pyramid, pack, packed_size
+from medcap_tf.models.visual import build_visual_encoder, check_pyramid, pack, packed_size
 from medcap_tf.models.weights import load_weights, save_weights
 from medcap_tf.run_folder import ConceptList, RunFolder
 from medcap_tf.text import Normalizer, Vocabulary
@@ -51,6 +53,7 @@ from medcap_tf.training.stages import (
     image_concept_scores,
     pixels_of,
     semantic_stage,
+    small_stage,
     visual_stage,
     word_concept_scores,
 )
@@ -182,6 +185,8 @@ def _train_concepts(context: TrainingContext, splits: Splits, history: History, 
     config, thresholds = context.config, {}
     if context.concepts and config.visual.names_concepts and has_images:
         visual = _image_input(context, splits, augment=True)
+        if config.visual.small_epochs:
+            _train_on_small_images(context, splits, history)
         if config.visual.concept_epochs:
             _train_stage(context, visual_stage(context, visual), ["encoder", "concept_head"], history)
         thresholds["image"] = best_threshold(image_concept_scores(context, visual), splits.valid, context.concepts)[0]
@@ -190,6 +195,19 @@ def _train_concepts(context: TrainingContext, splits: Splits, history: History, 
         scores = word_concept_scores(context, context.valid)
         thresholds["words"] = best_threshold(scores, splits.valid, context.concepts)[0]
     return thresholds
+
+
+def _train_on_small_images(context: TrainingContext, splits: Splits, history: History) -> None:
+    """An encoder of its own learns from smaller images, without a finer grid, and gives its weights to the run's."""
+    config = context.config.replace({"visual.image_size": context.config.visual.small_size, "visual.grid": 0})
+    with context.device.strategy.scope():
+        encoder = build_visual_encoder(config.visual, precision=context.device.encoder_precision)
+        head = build_concept_head(config.visual, encoder, len(context.concepts))
+    seed_dropout([head], config.training.seed)
+    small = context._replace(config=config, model=dataclasses.replace(context.model, encoder=encoder, head=head))
+    _train_stage(small, small_stage(small, _image_input(small, splits, augment=True)), ["encoder"], history)
+    for layer in encoder.layers:
+        context.model.encoder.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def _take_concept_head(context: TrainingContext, run: RunFolder) -> None:

@@ -61,8 +61,14 @@ def pixels_of(record: Record, view: str, config: Config) -> np.ndarray:
     return images.prepare(image, config.visual.image_size, config.data.equalize)
 
 
-def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
-    """The encoder and its head learn an image's concepts."""
+def small_stage(context: TrainingContext, source: VisualInput) -> Stage:
+    """`visual_stage` on smaller images, before it: progressive resizing (Tan & Le 2021, section 4)."""
+    epochs = context.config.visual.small_epochs
+    return dataclasses.replace(visual_stage(context, source, number=5), name="small", epochs=epochs)
+
+
+def visual_stage(context: TrainingContext, source: VisualInput, number: int = 1) -> Stage:
+    """The encoder and its head learn an image's concepts; the order of their batches depends on the `number`."""
     config, encoder, head = context.config, context.model.encoder, context.model.head
     assert head is not None  # this stage is for data with concepts
     set_trainable(encoder, config.visual.concept_trainable, pyramid=True)
@@ -82,7 +88,7 @@ def visual_stage(context: TrainingContext, source: VisualInput) -> Stage:
         validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
-        **data_of(context.train.with_concepts(), context, 1, source, words=False, xla=config.training.xla),
+        **data_of(context.train.with_concepts(), context, number, source, words=False, xla=config.training.xla),
     )
 
 

@@ -118,13 +118,15 @@ def test_concepts_go_on_from_those_of_another_run_where_they_are_the_same(small_
 
 
 def test_other_paths_through_the_loop(phantoms, small_config, tmp_path):
-    """Scheduled sampling, no semantic encoder, tf-explain's pictures."""
+    """Smaller images first, scheduled sampling, no semantic encoder, tf-explain's pictures."""
     run = tmp_path / "other"
     more = ["training.scheduled_sampling=0.5", "decoder.semantic_source=none", "training.explain_every=1"]
     more += ["training.label_smoothing=0.1", "data.equalize=true", NO_NEIGHBORS, NO_SEMANTIC]
+    more += ["visual.small_epochs=1", "visual.small_size=32"]
     train(phantoms, run, small_config, "--set", *more)
     pictures = {path.name for path in (run / "logs" / "tf_explain").glob("*.png")}
     assert {
+        "small_epoch_001_grad_cam.png",
         "visual_epoch_001_grad_cam.png",
         "visual_epoch_001_conv1_relu.png",
         "caption_epoch_002_grad_cam.png",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from medcap_tf.data.pipeline import Examples
 from medcap_tf.data.records import Record
+from medcap_tf.data.splits import Splits
 from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, START, Normalizer, Vocabulary
 from medcap_tf.training.device import Device
 from medcap_tf.training.history import History
 from medcap_tf.training.loop import compiled_step, run_stage
+from medcap_tf.training.run import _train_on_small_images
 from medcap_tf.training.stages import (
     TrainingContext,
     VisualInput,
@@ -89,6 +93,23 @@ def test_the_visual_stage_teaches_the_encoder_and_its_head(tmp_path, trainable, 
     assert changed == parts
     assert files == {"encoder", "concept_head"}
     assert (stem.numpy() == before).all() == (trainable != "all")
+
+
+def test_smaller_images_teach_the_encoder_first(tmp_path):
+    settings = {"visual__image_size": 48, "visual__small_size": 32, "visual__small_epochs": 1, "visual__grid": 16}
+    context, _ = made(tmp_path / "run", **settings)
+    records = [dataclasses.replace(record, image_path=tmp_path / f"{record.image_id}.png") for record in RECORDS]
+    for record, image in zip(records, IMAGES):
+        cv2.imwrite(str(record.image_path), image)
+    before = weights(context)
+    _train_on_small_images(context, Splits(records, records[2:], []), History(context.run))
+    changed = {name for (part, name), w in weights(context).items() if (w != before[part, name]).any()}
+    assert "conv1_conv/kernel:0" in changed and not any(name.startswith("pyramid_") for name in changed)
+    assert {part for part, name in before if name in changed} == {"encoder"}
+    with h5py.File(context.run.checkpoints / "small/best-1/encoder.h5") as file:
+        kept = file["conv1_conv/conv1_conv/kernel:0"][()]
+    np.testing.assert_array_equal(context.model.encoder.get_layer("conv1_conv").kernel, kept)
+    assert [(row["stage"], row["epoch"]) for row in History.read(context.run)] == [("small", "1")]
 
 
 def test_the_semantic_stage_teaches_the_semantic_encoder_alone(tmp_path):
