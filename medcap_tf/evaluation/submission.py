@@ -80,7 +80,7 @@ def render(kind: str, rows: Sequence[tuple[str, str]], edition: str) -> bytes:
     try:
         return text.getvalue().encode("utf-8")
     except UnicodeEncodeError as error:
-        shown = next(image_id for image_id, _ in rows if not image_id.isprintable())
+        shown = next((image_id for image_id, _ in rows if not image_id.isprintable()), "")
         raise InputError(f"ID {shown!r}: the image's file name is not UTF-8; rename the file") from error
 
 
