@@ -50,33 +50,33 @@ def baseline_answers(
     """
     blind, usual = popular_words([r.caption for r in datastore.records]), popular_concepts(datastore.records)
     labels, count = ConceptMatrix.of(datastore.records, concepts), len(captions)
-    near = neighborhood(captions, datastore, own)
-    nearest = [datastore.records[row] for row in near.rows[:, 0]]
+    neighbors = neighborhood(captions, datastore, own)
+    nearest = [datastore.records[row] for row in neighbors.rows[:, 0]]
     answers = {
         "popular_words": Answers(
             [blind] * count, [usual] * count, np.broadcast_to(labels.frequencies(), (count, len(concepts)))
         ),
         "nearest_image": Answers(
-            [r.caption for r in nearest], [r.concepts for r in nearest], labels.take(near.rows[:, 0]).dense()
+            [r.caption for r in nearest], [r.concepts for r in nearest], labels.take(neighbors.rows[:, 0]).dense()
         ),
     }
-    return {**answers, **_tuned_answers(captions, datastore, concepts, near, labels, tuned)} if tuned else answers
+    return {**answers, **_tuned_answers(captions, datastore, concepts, neighbors, labels, tuned)} if tuned else answers
 
 
 def _tuned_answers(
     captions: Sequence[Caption],
     datastore: Datastore,
     concepts: Sequence[str],
-    near: Neighborhood,
+    neighbors: Neighborhood,
     labels: ConceptMatrix,
     tuned: Tuned,
 ) -> dict[str, Answers]:
     """`neighbors`: their consensus caption and the concepts they vote for; `thresholds_by_label`: the model's concepts
     under a threshold of each concept's own."""
     tokens = [official_tokens(record.caption) for record in datastore.records]
-    rows = consensus(near.rows[:, : tuned.caption_neighbors], tokens)
+    rows = consensus(neighbors.rows[:, : tuned.caption_neighbors], tokens)
     agreed = [datastore.records[row].caption for row in rows]
-    shares = votes(near, labels, tuned.concept_neighbors)
+    shares = votes(neighbors, labels, tuned.concept_neighbors)
     answers = {"neighbors": Answers(agreed, named(shares, tuned.vote_thresholds, concepts), shares)}
     if concepts:
         strength = concept_strength(captions, len(concepts))

@@ -43,10 +43,10 @@ def nearest(
     queries: np.ndarray, datastore: np.ndarray, own: np.ndarray | None = None, contents: np.ndarray | None = None
 ) -> np.ndarray:
     """Row of the datastore most similar to each query, int64 [N]; see `neighbors`."""
-    return neighbors(queries, datastore, 1, own, contents)[0][:, 0]
+    return find_neighbors(queries, datastore, 1, own, contents)[0][:, 0]
 
 
-def neighbors(
+def find_neighbors(
     queries: np.ndarray,
     datastore: np.ndarray,
     count: int,

@@ -46,10 +46,12 @@ def calibrate(
     pairs = [(caption, record) for caption, record in zip(captions, records) if not caption.error]
     if len(pairs) < LEAST_IMAGES:
         return Calibration(len(pairs), retrieval)
-    said, truth = [caption for caption, _ in pairs], [record for _, record in pairs]
-    novelty = {name: _quantiles([caption.signals[name] for caption in said]) for name in OF_NOVELTY if _all(said, name)}
+    answered, truth = [caption for caption, _ in pairs], [record for _, record in pairs]
+    novelty = {
+        name: _quantiles([caption.signals[name] for caption in answered]) for name in OF_NOVELTY if _all(answered, name)
+    }
     return Calibration(
-        len(pairs), retrieval, _of_concepts(said, truth, concepts), _of_captions(said, truth, names), novelty
+        len(pairs), retrieval, _of_concepts(answered, truth, concepts), _of_captions(answered, truth, names), novelty
     )
 
 
@@ -146,11 +148,11 @@ def judge(
     pairs = [(c, r) for c, r in zip(captions, records) if c.confidence is not None and c.concept_scores is not None]
     if not pairs or not ConceptNames(names):
         return None
-    said, truth = [caption for caption, _ in pairs], [record for _, record in pairs]
+    answered, truth = [caption for caption, _ in pairs], [record for _, record in pairs]
     return Judged(
-        np.array([caption.confidence for caption in said]),
-        names_no_wrong_concept(said, truth, names),
-        np.stack([np.asarray(caption.concept_scores) for caption in said]),
+        np.array([caption.confidence for caption in answered]),
+        names_no_wrong_concept(answered, truth, names),
+        np.stack([np.asarray(caption.concept_scores) for caption in answered]),
         ConceptMatrix.of(truth, concepts).dense() > 0,
     )
 
@@ -193,9 +195,9 @@ def _quality(parts: Mapping[str, SufficientStatistics]) -> dict[str, np.ndarray]
     """How good each caption is: float [N] by name."""
     quality = {name: parts[name].values[:, 0] for name in ("cider", "concept_f1") if name in parts}
     if "finding_precision" in parts and "finding_recall" in parts:
-        said, (shared, wanted) = parts["finding_precision"].values[:, 1], parts["finding_recall"].values.T
+        named, (shared, wanted) = parts["finding_precision"].values[:, 1], parts["finding_recall"].values.T
         # Of a caption and a reference that name nothing, nothing is wrong or missing.
-        quality["finding_f1"] = np.where(said + wanted > 0, 2 * shared / np.maximum(said + wanted, 1), 1.0)
+        quality["finding_f1"] = np.where(named + wanted > 0, 2 * shared / np.maximum(named + wanted, 1), 1.0)
     return quality
 
 

@@ -18,7 +18,7 @@ from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.datastore import Datastore
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.baselines import best_threshold, neighbors, official_f1
+from medcap_tf.evaluation.baselines import best_threshold, find_neighbors, official_f1
 from medcap_tf.evaluation.metrics import caption_scores, official_tokens
 from medcap_tf.run_folder import RunFolder
 
@@ -76,10 +76,10 @@ class Neighborhood(NamedTuple):
 
 
 def neighborhood(captions: Sequence[Caption], datastore: Datastore, own: np.ndarray | None = None) -> Neighborhood:
-    """The neighbors of captioned images, as many as `COUNTS` asks for at most; `own` as for `baselines.neighbors`."""
+    """The neighbors of captioned images, as many as `COUNTS` asks for at most; `own` as for `baselines.find_neighbors`."""
     count = min(max(COUNTS), len(datastore.records))
     queries = np.stack([pooled(caption, datastore) for caption in captions])
-    return Neighborhood(*neighbors(queries, datastore.features, count, own, datastore.contents()))
+    return Neighborhood(*find_neighbors(queries, datastore.features, count, own, datastore.contents()))
 
 
 def pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
@@ -87,18 +87,18 @@ def pooled(caption: Caption, datastore: Datastore) -> np.ndarray:
     return np.zeros(datastore.features.shape[1], np.float32) if caption.pooled is None else caption.pooled
 
 
-def votes(near: Neighborhood, labels: ConceptMatrix, count: int) -> np.ndarray:
+def votes(neighbors: Neighborhood, labels: ConceptMatrix, count: int) -> np.ndarray:
     """The share of the nearest `count` images that have each concept, by their likeness: float32 [N, Q].
 
     Args:
-        near: the neighbors of N images.
+        neighbors: the neighbors of N images.
         labels: of the M training images.
         count: K or fewer.
     """
-    weights = np.maximum(near.likeness[:, :count], 1e-6)  # left-out images are at -inf
+    weights = np.maximum(neighbors.likeness[:, :count], 1e-6)  # left-out images are at -inf
     weights = weights / weights.sum(1, keepdims=True)
-    theirs = labels.take(near.rows[:, :count].ravel())
-    shares = np.zeros((len(near.rows), labels.width), np.float32)
+    theirs = labels.take(neighbors.rows[:, :count].ravel())
+    shares = np.zeros((len(neighbors.rows), labels.width), np.float32)
     np.add.at(shares, (theirs.rows() // count, theirs.columns), weights.ravel()[theirs.rows()])
     return shares
 
@@ -114,13 +114,13 @@ def consensus(rows: np.ndarray, tokens: Sequence[Sequence[str]]) -> list[int]:
         tokens: M captions, cut.
     """
     counted = {row: _ngrams(tokens[row]) for row in set(rows.ravel().tolist())}
-    chosen = []
-    for near in rows.tolist():
-        agreement = np.zeros(len(near))
-        for (i, row), (j, other) in combinations(enumerate(near), 2):
+    medoids = []
+    for nearest in rows.tolist():
+        agreement = np.zeros(len(nearest))
+        for (i, row), (j, other) in combinations(enumerate(nearest), 2):
             agreement[[i, j]] += _f1(counted[row], counted[other])
-        chosen.append(near[int(agreement.argmax())])
-    return chosen
+        medoids.append(nearest[int(agreement.argmax())])
+    return medoids
 
 
 def thresholds_by_label(scores: np.ndarray, records: Sequence[Record], concepts: Sequence[str]) -> list[float]:
@@ -171,26 +171,26 @@ def tune(
         datastore: the training images.
         concepts: the run's Q codes.
     """
-    near = neighborhood(captions, datastore)
-    counts = [count for count in COUNTS if count <= near.rows.shape[1]]
+    neighbors = neighborhood(captions, datastore)
+    counts = [count for count in COUNTS if count <= neighbors.rows.shape[1]]
     tokens = [official_tokens(record.caption) for record in datastore.records]
     references = [record.caption for record in records]
 
     def quality(count: int) -> float:
-        said = [datastore.records[row].caption for row in consensus(near.rows[:, :count], tokens)]
-        scores = caption_scores(references, said)
+        generated = [datastore.records[row].caption for row in consensus(neighbors.rows[:, :count], tokens)]
+        scores = caption_scores(references, generated)
         return scores["bleu_4"] + scores["cider"] / 10
 
     best_caption = max((count for count in counts if count <= MOST_AGREEING), key=quality)
     if not concepts:
         return Tuned(1, [], best_caption, [])
     labels = ConceptMatrix.of(datastore.records, concepts)
-    tried = {count: votes(near, labels, count) for count in counts}
-    best = max(counts, key=lambda count: best_threshold(tried[count], records, concepts)[1])
+    shares = {count: votes(neighbors, labels, count) for count in counts}
+    best = max(counts, key=lambda count: best_threshold(shares[count], records, concepts)[1])
     own = concept_strength(captions, len(concepts))
     return Tuned(
         best,
-        thresholds_by_label(tried[best], records, concepts),
+        thresholds_by_label(shares[best], records, concepts),
         best_caption,
         thresholds_by_label(own, records, concepts),
     )

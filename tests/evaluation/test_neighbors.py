@@ -14,7 +14,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation import neighbors as module
 from medcap_tf.evaluation.answers import baseline_answers
-from medcap_tf.evaluation.baselines import best_threshold, nearest, neighbors, official_f1
+from medcap_tf.evaluation.baselines import best_threshold, find_neighbors, nearest, official_f1
 from medcap_tf.evaluation.neighbors import Neighborhood, Tuned, consensus, named, thresholds_by_label, tune, votes
 from medcap_tf.run_folder import RunFolder
 
@@ -22,11 +22,11 @@ FEATURES = np.array([[1, 0], [0.8, 0.2], [0, 1]], np.float32)
 
 
 def test_neighbors_are_the_most_alike_and_never_ones_own():
-    rows, likeness = neighbors(np.array([[1, 0], [0, 1]], np.float32), FEATURES, 2)
+    rows, likeness = find_neighbors(np.array([[1, 0], [0, 1]], np.float32), FEATURES, 2)
     assert rows.tolist() == [[0, 1], [2, 1]] and likeness[0, 0] == pytest.approx(1)
     assert nearest(FEATURES, FEATURES).tolist() == [0, 1, 2]
     own, contents = np.array([0, -1]), np.array([0, 1, 2])
-    rows, likeness = neighbors(np.array([[1, 0], [0, 1]], np.float32), FEATURES, 3, own, contents)
+    rows, likeness = find_neighbors(np.array([[1, 0], [0, 1]], np.float32), FEATURES, 3, own, contents)
     assert rows[0].tolist() == [1, 2, 0] and likeness[0, 2] == -np.inf
 
 

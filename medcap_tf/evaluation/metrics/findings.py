@@ -104,16 +104,16 @@ class ConceptNames:
         return Claims(frozenset(self._in(tokens)) | frozenset(codes), sides, organs)
 
     def _in(self, tokens: tuple[str, ...]) -> set[str]:
-        found: set[str] = set()
+        found_codes: set[str] = set()
         taken = [False] * len(tokens)
         for length in self._lengths:
             for start in range(len(tokens) - length + 1):
                 own = slice(start, start + length)
                 codes = self._codes.get(tokens[own])
                 if codes and not all(taken[own]):
-                    found |= codes
+                    found_codes |= codes
                     taken[own] = [True] * length
-        return found
+        return found_codes
 
 
 def finding_parts(
@@ -138,8 +138,8 @@ def finding_parts(
     """
     true = [names.claims(text, own) for text, own in zip(references, codes)]
     wanted = [names.claims(text).concepts for text in references]
-    said = [names.claims(text) for text in candidates]
-    pairs = list(zip(said, true))
+    claims = [names.claims(text) for text in candidates]
+    pairs = list(zip(claims, true))
     sides = [(bool(c.sides and t.sides), bool(c.sides - t.sides)) for c, t in pairs]
     organs = [(bool(c.organs and t.organs), bool(wrong_organs(c.organs, t.organs))) for c, t in pairs]
     return {
@@ -147,7 +147,7 @@ def finding_parts(
             [(len(c.concepts), len(c.concepts & t.concepts)) for c, t in pairs], "no caption names a concept"
         ),
         "finding_recall": _counted(
-            [(len(w), len(c.concepts & w)) for c, w in zip(said, wanted)], "no reference names a concept"
+            [(len(w), len(c.concepts & w)) for c, w in zip(claims, wanted)], "no reference names a concept"
         ),
         "wrong_side": _counted(sides, "no image has a side in both its reference and its caption"),
         "wrong_organ": _counted(organs, "no image has an organ in both its reference and its caption"),
