@@ -76,7 +76,7 @@ class Neighborhood(NamedTuple):
 
 
 def neighborhood(captions: Sequence[Caption], datastore: Datastore, own: np.ndarray | None = None) -> Neighborhood:
-    """The neighbors of captioned images, as many as `COUNTS` asks for at most; `own` as for `baselines.find_neighbors`."""
+    """Those of captioned images, at most as many as `COUNTS` asks for; `own` as for `baselines.find_neighbors`."""
     count = min(max(COUNTS), len(datastore.records))
     queries = np.stack([pooled(caption, datastore) for caption in captions])
     return Neighborhood(*find_neighbors(queries, datastore.features, count, own, datastore.contents()))
