@@ -91,7 +91,8 @@ class RunFolder:
         values = read_json(self.concepts)
         with _as_written(self.concepts):
             # Runs of earlier versions hold no names.
-            return ConceptList(tuple(values["codes"]), values["thresholds"], values.get("names", {}))
+            thresholds = {name: float(value) for name, value in values["thresholds"].items()}
+            return ConceptList(tuple(values["codes"]), thresholds, values.get("names", {}))
 
     def write_concepts(self, concepts: ConceptList) -> None:
         """What `read_concepts` reads."""
@@ -197,7 +198,7 @@ def _as_written(path: Path) -> Iterator[None]:
     """Raise InputError where valid JSON is not what the block expects."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); it is not as train.py wrote it: bring it back, "
             "or train again"

@@ -83,7 +83,7 @@ _CUI = re.compile(r"[Cc][0-9]{7}")
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'(?!\w)|"((?:[^"\\]|\\.)*)"(?!\w)""")
 _DICT_VALUE = re.compile(r"""(['"])\s*:\s*[^,{}]*""")
 _WRAPPER = re.compile(r"^(?:np\.|numpy\.)?(?:array|list|tuple|set|frozenset|Index)\s*\(|,\s*dtype=[^,()]*\)?$")
-_NOTHING = {"", "nan", "none", "null", "n/a", "-", "<na>"}
+NOTHING = {"", "nan", "none", "null", "na", "n/a", "-", "<na>"}  # what programs write for no value
 # Codes hold no spaces where each part has a digit or an underscore; names such as `left lung` do.
 _SPACED_CODES = re.compile(r"(?=\S*[\d_])[\w.:-]+(?:\s+(?=\S*[\d_])[\w.:-]+)+")
 
@@ -98,7 +98,7 @@ def split_codes(text: str) -> list[str]:
     else:
         parts = re.split(r"[;,|\n\t]", text.strip("'\""))
     codes = (part.strip(" '\"[](){}") for joined in parts for part in re.split(r"[;|]", joined))
-    kept = (code for code in codes if code.lower() not in _NOTHING)
+    kept = (code for code in codes if code.lower() not in NOTHING)
     return [clean_cui(word) for code in kept for word in (code.split() if _SPACED_CODES.fullmatch(code) else [code])]
 
 

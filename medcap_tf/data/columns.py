@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from medcap_tf.data.cells import clean_code, is_cui, split_codes
+from medcap_tf.data.cells import NOTHING, clean_code, is_cui, split_codes
 from medcap_tf.data.folders import image_stem
 
 ID_COLUMNS = ("id", "imageid", "image", "imagename", "filename", "file", "figureid", "rocoid")
@@ -83,7 +83,8 @@ def _is_header(names: Sequence[str]) -> bool:
 
 def reads_as_names(fields: Sequence[str]) -> bool:
     """Whether the fields may be names of columns: short, without punctuation, no numbers first."""
-    return all(_NAME.fullmatch(text.strip()) for text in fields if text.strip())
+    texts = [text.strip() for text in fields if text.strip()]
+    return all(_NAME.fullmatch(text) and text.lower() not in NOTHING for text in texts)
 
 
 def _names_what_follows(rows: Sequence[Sequence[str]]) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from medcap_tf.data.cells import NOTHING
 from medcap_tf.data.images import decode_image, read_bytes
 from medcap_tf.data.lookalikes import BITS, difference_hash, lookalikes
 from medcap_tf.data.records import Dataset, Problem, Record
@@ -32,7 +33,7 @@ from medcap_tf.data.symptoms import (
 from medcap_tf.errors import InputError
 from medcap_tf.text import Normalizer
 
-_BLANK_WORDS = {"nan", "none", "null", "na", "n/a", "<na>", "-", "?", "tbd", "todo"}  # what programs write for no value
+_BLANK_WORDS = {*NOTHING, "?", "tbd", "todo"} - {""}  # which a test split may have
 _SHOWN = 3  # problems of a kind that `render` prints
 
 

@@ -194,3 +194,9 @@ def test_a_column_that_counts_rows_is_no_id_where_another_one_is(tmp_path, first
     assert read_captions(path).values == {"x": "Of x.jpg", "y": "Of y.jpg"}
     path = write(tmp_path / "u.csv", f"id,caption\n{first},One film\n{first + 1},Two films\n")
     assert list(read_captions(path).values) == [str(first), str(first + 1)]
+
+
+def test_what_programs_write_for_no_codes_is_none_and_no_header(tmp_path):
+    for blank in ("None", "nan", "NA"):
+        path = write(tmp_path / f"{blank}.csv", f"a1\t{blank}\na2\tC0000001\na3\tC0000002;{blank}\n")
+        assert read_concepts(path).values == {"a1": (), "a2": ("C0000001",), "a3": ("C0000002",)}
