@@ -108,7 +108,13 @@ def test_broken_parameters_of_retrieval_are_named(run, text):
         run.read_retrieval()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"codes": ["C1"]}', '{"codes": 1, "thresholds": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"codes": ["C1"]}', '{"codes": 1, "thresholds": {}}', '{"codes": ["C1"], "thresholds": [0.5]}',
+        '{"codes": ["C1"], "thresholds": {"image": "high"}}',
+    ],
+)  # fmt: skip
 def test_broken_concepts_are_named(run, text):
     write(run.concepts, text)
     with pytest.raises(InputError, match=r"concepts\.json: cannot be read"):
