@@ -26,11 +26,11 @@ from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows
 from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
 
-IMAGES = 500  # enough to choose among seven, and few enough for memory
+IMAGES = 500  # enough to choose among ten, and few enough for memory
 _BATCH = 32
 _TENTH = 9  # counted from 0
 # In units of the distance between the nearest and the tenth neighbor, from the nearest upwards.
-_LEVELS, _TEMPERATURES = (0.0, 0.75), (0.25, 0.5, 1.0)
+_LEVELS, _TEMPERATURES = (-0.5, 0.0, 0.75), (0.25, 0.5, 1.0)
 
 
 class Trial(NamedTuple):

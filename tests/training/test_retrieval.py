@@ -41,7 +41,7 @@ def records(tmp_path_factory):
 def test_the_same_images_with_their_captions_beat_a_decoder_that_knows_nothing(captioner, records):
     datastore = Datastore(records, captioner.pooled_features(PIXELS).astype(np.float16), ["a", "b", "c"])
     trials = choose_retrieval(captioner, datastore, records, count=3)
-    assert len(trials) == 7 and trials[0].parameters is None
+    assert len(trials) == 10 and trials[0].parameters is None
     best = max(trials, key=lambda trial: trial.score)
     assert best.parameters is not None and best.score > trials[0].score
     assert all(0 < trial.parameters.concept_threshold < 1 for trial in trials[1:])
@@ -52,9 +52,10 @@ def test_parameters_are_counted_from_the_nearest_image_in_steps_of_the_spread(ca
     trials = choose_retrieval(captioner, datastore, records, count=3)
     tried = [trial.parameters for trial in trials[1:]]
     # Every image is in the datastore, so that the nearest has similarity 1; the third is the furthest that there is.
-    unit = (tried[3].decoder_similarity - tried[0].decoder_similarity) / 0.75
-    assert [p.decoder_similarity for p in tried] == pytest.approx([1, 1, 1] + [1 + 0.75 * unit] * 3, abs=1e-3)
-    assert [p.temperature / unit for p in tried] == pytest.approx([0.25, 0.5, 1] * 2, rel=1e-3)
+    unit = (tried[6].decoder_similarity - tried[3].decoder_similarity) / 0.75
+    expected = [1 + level * unit for level in (-0.5, 0, 0.75) for _ in range(3)]
+    assert [p.decoder_similarity for p in tried] == pytest.approx(expected, abs=1e-3)
+    assert [p.temperature / unit for p in tried] == pytest.approx([0.25, 0.5, 1] * 3, rel=1e-3)
     assert unit >= 1e-3
 
 
