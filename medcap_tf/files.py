@@ -21,13 +21,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: there is a folder of that name, or a file where a folder should be.
     """
-    check_place(path.parent)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
     target = path.resolve()
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
     if target.exists() and not target.is_file():
         target.write_bytes(data)  # a pipe, or a device
         return
+    check_place(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}")
     beside.write_bytes(data)

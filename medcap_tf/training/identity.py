@@ -67,8 +67,9 @@ class Identity(NamedTuple):
         now = {record.image_id: _record_digest(record) for record in records}
         if {image_id: entry.record for image_id, entry in own.items()} != now:
             return False
-        images = zip(records, content_digests([record for record in records if record.image_path]))
-        return all(own[record.image_id].image in (digest[:32], _UNREADABLE) for record, digest in images)
+        images = [record for record in records if record.image_path]
+        pairs = zip(images, content_digests(images))
+        return all(own[record.image_id].image in (digest[:32], _UNREADABLE) for record, digest in pairs)
 
     def digest(self) -> dict[str, str]:
         """One digest of all records and one of all images."""
