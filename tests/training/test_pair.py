@@ -33,7 +33,7 @@ def start(inside, port, *commands):
 
 
 def codes(workers):
-    return [worker.wait(240) for worker in workers]
+    return [worker.wait(600) for worker in workers]
 
 
 def numbers(run, stage):
@@ -65,7 +65,7 @@ def test_stopped_and_killed_workers_end_with_the_same_numbers(inside, tmp_path):
     assert any(not np.array_equal(a, b) for a, b in zip(first.values(), second.values()))  # each its own averages
     # Then it is killed, in the second epoch: the first says so within seconds.
     workers = start(inside, 4020, (*PAIR, resumed), (*PAIR, resumed, "SIGKILL", "4"))
-    assert workers[1].wait(240) == -signal.SIGKILL
+    assert workers[1].wait(600) == -signal.SIGKILL
     began = time.monotonic()
     assert workers[0].wait(60) == 3, workers[0].log.read_text()[-2000:]
     print(f"the other process ended {time.monotonic() - began:.1f} s later")
