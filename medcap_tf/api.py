@@ -46,7 +46,9 @@ class Explanation(explanation.Explanation):
     def report(self, folder: Path | str) -> Path:
         """Write the page that shows everything, for a browser: `folder/report.html`; returns its path."""
         from medcap_tf.explain.report import write_report
+        from medcap_tf.files import check_place
 
+        check_place(Path(folder))
         Path(folder).mkdir(parents=True, exist_ok=True)
         return write_report(Path(folder) / "report.html", [self], self.caption.text or "No caption")
 
@@ -148,6 +150,8 @@ class Captioner:
         Raises:
             InputError: no such layer, or training data that cannot be read.
         """
+        if isinstance(caption, (list, tuple)):
+            raise InputError("explain takes one image or caption; explain those of a list one by one")
         if not isinstance(caption, Caption):
             caption = self.caption(caption)
         if caption.error:

@@ -67,9 +67,13 @@ class RunCaptioner(ImageCaptioner):
         """Load a run folder; `settings` change its decoding options.
 
         Raises:
-            InputError: not a finished run, or files that do not belong together.
+            InputError: not a finished run, files that do not belong together, or settings of other kinds.
         """
         folder = RunFolder(run)
+        if fixed := [name for name in settings or {} if not name.startswith("decoding.")]:
+            raise InputError(
+                f"{run}: {fixed[0]} is fixed by the run; only decoding options, decoding.*, can be changed"
+            )
         config = folder.read_config().replace(settings or {})
         if config.decoder.semantic_source == "reference":
             raise InputError(f"{run}: an oracle (decoder.semantic_source=reference) cannot caption without the answer")

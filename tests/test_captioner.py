@@ -107,6 +107,11 @@ def test_what_is_no_run_says_so(tmp_path, small_run):
         RunCaptioner.load(half)
 
 
+def test_what_the_run_fixes_cannot_be_changed(small_run):
+    with pytest.raises(InputError, match=r"visual\.image_size is fixed by the run"):
+        RunCaptioner.load(small_run, {"visual.image_size": 64})
+
+
 def with_retrieval(alone, run, parameters, count):
     """The run with neighbors of parameters that training may not have chosen."""
     return alone.with_retrieval(Datastore.load(RunFolder(run)), parameters, count)

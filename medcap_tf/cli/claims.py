@@ -103,6 +103,8 @@ def _rate(args: argparse.Namespace) -> None:
     from medcap_tf.explain.rating_form import Rated, write_form
 
     captions, (records, _) = read_captions(args.captions), options.read_split(args)
+    if args.out.resolve() == args.captions.resolve():
+        raise InputError(f"--out {args.out}: is the table of captions, which it would replace; give another file")
     options.show_problems(captions.problems)
     known = {record.image_id: record.image_path for record in records if record.image_path is not None}
     shared = [image_id for image_id in captions.rows if image_id in known]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
+from medcap_tf.files import check_place
 
 if TYPE_CHECKING:
     from medcap_tf.captioner import RunCaptioner
@@ -85,6 +86,7 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    check_place(args.out)
     explained = _explained(args)
     if "dicom" in args.maps:
         from medcap_tf.explain.dicom_maps import check_sources
@@ -116,7 +118,7 @@ def _explain(args: argparse.Namespace) -> None:
     if args.sheet:
         drawn = _with_sheets(args, drawn, explainer, sheets)
     audited, title = args.model / "audit.json", f"Captions of {args.model.resolve().name}, and why"
-    audit = json.loads(audited.read_text(encoding="utf-8")) if audited.is_file() else None
+    audit = _read_audit(audited) if audited.is_file() else None
     worst_by = SCORE if args.data or args.worst else ""
     with clock.part("report"):
         print(write_report(args.out / "report.html", drawn, title, audit, worst_by))
@@ -167,7 +169,8 @@ def _drawn(
     clock: Clock,
     errors: list[str],
 ) -> Iterator[Explanation]:
-    """The explanations, each drawn where pictures are asked for; those of unreadable images are listed in `errors`."""
+    """The explanations, each drawn where pictures are asked for; what images cannot be read, or maps not be written, is
+    listed in `errors`."""
     from tqdm import tqdm
 
     from medcap_tf.explain.map_files import write_maps
@@ -183,8 +186,12 @@ def _drawn(
             print(*written, sep="\n", end="\n" if written else "")
         if args.maps:
             with clock.part("maps"):
-                for path in write_maps(explanation, args.out, args.maps):
-                    print(path)
+                try:
+                    for path in write_maps(explanation, args.out, args.maps):
+                        print(path)
+                except InputError as error:
+                    errors.append(str(error))
+                    tqdm.write(f"error: {error}", file=sys.stderr)
         yield explanation
 
 
@@ -208,6 +215,13 @@ def _with_sheets(
             print(path)
             sheets.append((explanation.caption.key, claims))
         yield explanation
+
+
+def _read_audit(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove it, or audit the run again") from error
 
 
 def _explained(args: argparse.Namespace) -> list[Pictured]:
@@ -267,6 +281,7 @@ def _add_audit(commands: Any) -> None:
 def _audit(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise InputError(f"--images {args.images}: give at least 1")
+    check_place(args.out or args.model)
     records, dataset = options.read_split(args)
     captioner = options.load(args)
     training = dataset.splits.get(captioner.config.data.train_split, [])

@@ -6,7 +6,9 @@ images hold three equal channels. Normalization for ResNet50 is a part of the mo
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,15 +34,17 @@ def read_image(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """A file's content; raises InputError where the path is missing, is not a file, or cannot be opened."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the path of one image file")
     try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the path of one image file")
         # OpenCV's own file reading fails on non-ASCII paths on some systems.
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
+    except ValueError as error:  # a null character
+        raise InputError(f"{str(path)!r}: is no path ({error}); check it") from error
 
 
 def decode_image(data: bytes, name: str = "image") -> np.ndarray:
@@ -171,7 +175,7 @@ def to_array(source: ImageInput) -> np.ndarray:
     if isinstance(source, EncodedImage):
         return decode_image(source.read(), source.name)
     if hasattr(source, "convert"):
-        return np.asarray(source.convert("RGB"))
+        return _of_pil(source)
     values = np.asarray(source)
     shape = values.shape
     if values.dtype != np.uint8 or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or not values.size:
@@ -180,3 +184,24 @@ def to_array(source: ImageInput) -> np.ndarray:
             "scale other ranges to 0..255 first"
         )
     return values if len(shape) == 3 else np.repeat(values[..., None], 3, axis=-1)
+
+
+def _of_pil(image: Any) -> np.ndarray:
+    """A PIL image as its file would be read: more than 8 bits and alpha take the decoders' way."""
+    try:
+        if not all(image.size):
+            raise InputError(f"image: has no pixels ({image.size[0]} x {image.size[1]})")
+        check_size(image.size[::-1], "image")
+        sees_through = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+        if not sees_through and not image.mode.startswith(("I", "F")):
+            return np.asarray(image.convert("RGB"))
+        with io.BytesIO() as file:
+            if sees_through:
+                image.convert("RGBA").save(file, "PNG", compress_level=0)
+            else:
+                image.save(file, "TIFF")
+            return decode_image(file.getvalue())
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"image: PIL cannot read it ({error}); give a whole {NAMES} file") from error

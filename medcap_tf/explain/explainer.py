@@ -135,7 +135,7 @@ def layer_by(captioner: RunCaptioner, name: str) -> str:
     output is no grid."""
     layers = captioner.model.encoder.layers
     names = [layer.name for layer in layers]
-    if name.isdigit() and int(name) < len(names):
+    if name.isdecimal() and int(name) < len(names):
         name = names[int(name)]
     if name not in names:
         raise InputError(f"no layer {name!r}; give a name such as conv2_block3_out, or a number below {len(names)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from medcap_tf.errors import InputError
 from medcap_tf.explain.dicom_maps import read_source, write_captures, write_segmentation
 from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.finding_words import finding_words
@@ -35,7 +36,7 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
             findings, or of all where none does.
 
     Raises:
-        InputError: a package is missing, or a DICOM file lacks what a derived object refers to.
+        InputError: a package is missing, or a DICOM file's header does not allow derived objects.
     """
     if explanation.caption.error or not explanation.caption.words:
         return []
@@ -53,8 +54,16 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
     if source is not None:
         found = finding_words(explanation)
         words = [i for i, finding in enumerate(found) if finding] or list(range(len(found)))
-        written += write_captures(source, explanation, kind, words, folder, name)
-        written += write_segmentation(source, explanation, kind, words, folder / f"{name}.map.seg.dcm")
+        try:
+            written += write_captures(source, explanation, kind, words, folder, name)
+            written += write_segmentation(source, explanation, kind, words, folder / f"{name}.map.seg.dcm")
+        except InputError:  # a package is missing
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # pydicom's and highdicom's, of odd headers
+            raise InputError(
+                f"{explanation.caption.path}: not all of its DICOM maps can be written, its header is not as DICOM "
+                f"wants it ({error}); mend it, or ask for --maps png"
+            ) from error
     return written
 
 

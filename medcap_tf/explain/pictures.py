@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Callable
@@ -17,7 +19,9 @@ from medcap_tf.explain.figures import WORD_MAPS, layer_figure, strip_figure, wor
 from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.plate import save
 from medcap_tf.explain.regions import CONVENTION, word_regions
-from medcap_tf.files import write_text
+from medcap_tf.files import write_bytes, write_text
+
+_LONGEST_STEM = 150  # bytes of an image's name in those of its pictures: file systems take 255, suffixes included
 
 
 def write_pictures(
@@ -68,7 +72,8 @@ def _figures(explanation: Explanation) -> dict[str, Callable[[int], Figure]]:
 def file_name(path: Path) -> str:
     """The image's name without suffix, and 12 digits of its path's hash: thousands of folders may hold a `0.png`, of
     which six digits would confuse two."""
-    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    stem = os.fsencode(path.stem)[:_LONGEST_STEM].decode("utf-8", "replace")
+    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
 def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Path]:
@@ -76,14 +81,17 @@ def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Pa
         return []
     arrays, table = folder / f"{name}.maps.npz", folder / f"{name}.attention.csv"
     attention = explanation.attention
-    np.savez_compressed(arrays, words=np.array(explanation.caption.words), **explanation.word_maps())
-    with open(table, "w", newline="", encoding="utf-8") as file:
+    with io.BytesIO() as content:
+        np.savez_compressed(content, words=np.array(explanation.caption.words), **explanation.word_maps())
+        write_bytes(arrays, content.getvalue())
+    with io.StringIO(newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "column", *explanation.caption.words])
         for (row, column), weights in zip(np.ndindex(attention.shape[1:]), attention.reshape(len(attention), -1).T):
             writer.writerow([row, column, *(f"{weight:.6f}" for weight in weights)])
+        write_text(table, file.getvalue())
     regions = {kind: word_regions(grids) for kind, grids in explanation.word_maps().items()}
     places = folder / f"{name}.regions.json"
-    content = {"convention": CONVENTION, "words": explanation.caption.words, "regions": regions}
-    write_text(places, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    described = {"convention": CONVENTION, "words": explanation.caption.words, "regions": regions}
+    write_text(places, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
     return [arrays, table, places]

@@ -21,6 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
+from medcap_tf.files import write_bytes
+
 PRINT_DPI = 300
 _BAR = 0.14  # a color bar's width
 _LETTER = 0.07  # a letter's width at 8 points
@@ -128,6 +130,10 @@ def save(draw: Callable[[int], Figure], path: Path, dpi: int, pdf: bool = False)
     """Write a figure, drawn at the dots an inch that it is given, as PNG, and where asked for as a PDF of the same name
     whose pictures are fit for print."""
     # Fast compression: the smallest files would take longer to write than to draw.
-    FigureCanvasAgg(draw(dpi)).print_png(path, pil_kwargs={"compress_level": 1})
+    with io.BytesIO() as file:
+        FigureCanvasAgg(draw(dpi)).print_png(file, pil_kwargs={"compress_level": 1})
+        write_bytes(path, file.getvalue())
     if pdf:
-        draw(max(dpi, PRINT_DPI)).savefig(path.with_suffix(".pdf"))
+        with io.BytesIO() as file:
+            draw(max(dpi, PRINT_DPI)).savefig(file, format="pdf")
+            write_bytes(path.with_suffix(".pdf"), file.getvalue())

@@ -85,3 +85,12 @@ def test_ids_in_another_form_and_those_without_a_partner(tmp_path, tables, capsy
     (tmp_path / "concepts.csv").write_text("ID,CUIs\nx,C0000001\n")
     err = medcap(capsys, "lint", captions, "--concepts", concepts, code=1).err
     assert "none of the 3 captions has codes in" in err and "the first ID is '001'" in err
+
+
+def test_a_form_does_not_take_the_place_of_its_table(tables, tmp_path, capsys):
+    (tmp_path / "test" / "images").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "test" / "images" / "a.png"), np.zeros((4, 4), np.uint8))
+    (tmp_path / "test" / "captions.csv").write_text("ID,Caption\na,an effusion\n")
+    done = medcap(capsys, "rate", tables[0], "--data", str(tmp_path / "test"), "--out", tables[0], code=1)
+    assert "which it would replace" in done.err
+    assert (tmp_path / "captions.csv").read_text().startswith("ID,Caption")

@@ -7,6 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from medcap_tf.data import formats, images, pixels
 from medcap_tf.errors import InputError
@@ -248,3 +249,37 @@ def test_compositing_rounds_to_the_nearest_level(alpha):
     color = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
     expected = np.rint(np.arange(256) * (alpha / 255)).astype(int)
     assert pixels.composite(color, np.full((1, 1, 1), alpha, np.uint8))[0, :, 0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGBA", "png"), ("LA", "png"), ("I;16", "png"), ("F", "tif"), ("L", "png")]
+)
+def test_a_pil_image_has_the_pixels_of_its_file(mode, suffix, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+    made = {
+        "RGBA": lambda: Image.fromarray(values),
+        "LA": lambda: Image.fromarray(values[..., :2]),
+        "I;16": lambda: Image.fromarray(values[..., 0].astype(np.uint16) * 200),
+        "F": lambda: Image.fromarray(values[..., 0].astype(np.float32) * 7),
+        "L": lambda: Image.fromarray(values[..., 0]),
+    }[mode]()
+    assert made.mode == mode
+    path = tmp_path / f"image.{suffix}"
+    made.save(path)
+    np.testing.assert_array_equal(images.to_array(Image.open(path)), images.read_image(path))
+
+
+def test_a_pil_image_that_cannot_be_read_says_so(tmp_path):
+    path = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with Image.open(path) as image, pytest.raises(InputError, match="PIL cannot read it"):
+        images.to_array(image)
+    with pytest.raises(InputError, match="has no pixels"):
+        images.to_array(Image.new("L", (0, 5)))
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "a" * 5000])
+def test_what_is_no_path_says_so(name):
+    with pytest.raises(InputError):
+        images.to_array(name)

@@ -17,7 +17,7 @@ from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
 from medcap_tf.explain.entries import entry_of
 from medcap_tf.explain.explanation import Explanation
-from medcap_tf.explain.masks import mask_paths
+from medcap_tf.explain.masks import mask_of, mask_paths
 from medcap_tf.explain.pictures import file_name
 from medcap_tf.explain.references import Pictured, id_within, name_images, with_ids, with_references
 from medcap_tf.run_folder import RunFolder
@@ -173,6 +173,16 @@ def test_explain_gives_each_image_its_own_reference(small_run, studies, tmp_path
     run_command("-m", "medcap_tf", "explain", small_run, *given, "--no-pictures", "--out", tmp_path)
     found = references_in(tmp_path / "report.html")
     assert found == {f"{study}/0.png": text for study, text in CAPTIONS.items()}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 1), (100, 200)])
+def test_a_mask_may_hold_labels_of_zero_and_one(low, high, tmp_path):
+    record = Record("x", tmp_path / "images" / "x.png", "", ())
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((3, 4), bool)
+    drawn[1, 2:] = True
+    Image.fromarray(np.where(drawn, high, low).astype(np.uint8)).save(tmp_path / "masks" / "x.png")
+    assert mask_of(record).tolist() == drawn.tolist()
 
 
 @pytest.mark.slow
