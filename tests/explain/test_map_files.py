@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from medcap_tf.explain.dicom_maps import check_sources
 from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.map_files import write_maps
+from medcap_tf.explain.pictures import file_name
 from tests.data.test_dicom import dicom
 from tests.explain.test_report import explanation_of, peak
 
@@ -146,3 +148,18 @@ def test_a_header_without_uids_is_named(tmp_path: Path) -> None:
         write_maps(explained(path), tmp_path, ("dicom",))
     with pytest.raises(InputError, match="has no StudyInstanceUID"):
         check_sources([tmp_path / "gone.png", path])
+
+
+@pytest.mark.parametrize("odd", [{"PixelSpacing": [0.5]}, {"SliceThickness": None}, {"FrameOfReferenceUID": None}])
+def test_a_header_of_which_no_map_can_be_derived_is_named(odd: dict, section: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    header = {key: value for key, value in {**OF_A_SECTION, **odd}.items() if value is not None}
+    section.write_bytes(dicom(np.full((64, 96), 7, np.uint8), **header))
+    with pytest.raises(InputError, match=r"section\.dcm: not all of its DICOM maps.*--maps png"):
+        write_maps(explained(section), tmp_path / "out", ("dicom",))
+
+
+def test_names_that_are_too_long_or_not_utf_8_name_files(tmp_path: Path) -> None:
+    names = {file_name(tmp_path / f"{stem}.png") for stem in ("a" * 235, "a" * 236, os.fsdecode(b"x\xff"))}
+    assert len(names) == 3 and all(len(name.encode()) < 200 for name in names)
