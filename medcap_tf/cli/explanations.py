@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medcap_tf.explain.sheet import Claim
 
 _BEGAN = time.perf_counter()
+_MOST_DPI = 2400  # where a caption's page is about 1 GB of pixels
 
 
 def add_commands(commands: Any) -> None:
@@ -234,6 +235,8 @@ def _explained(args: argparse.Namespace) -> list[Pictured]:
     for option in ("limit", "dpi"):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise InputError(f"--{option} {getattr(args, option)}: give at least 1")
+    if args.dpi > _MOST_DPI:
+        raise InputError(f"--dpi {args.dpi}: give at most {_MOST_DPI}; 300 is fit for print")
     images, own = _of_split(args) if args.data else _of_files(args.images)
     if args.references:
         table = read_captions(args.references)

@@ -144,6 +144,14 @@ def natural(text: str) -> int:
     return _at_least(0, text)
 
 
+def port(text: str) -> int:
+    """A number of a port, for argparse."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text}: ports end at 65535")
+    return number
+
+
 def trust_columns(confidence: float | None, novelty: float | None, novel_from: float = NOVEL_FROM) -> list[str]:
     """What stands after a caption's score: confidence, novelty, and a word where the image is unlike the training
     images; nothing of a model that knows neither."""

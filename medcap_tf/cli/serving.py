@@ -190,7 +190,7 @@ def _add_demo(commands: Any) -> None:
         help="with --url: concepts from this score on are shown; an export's own is in signatures.json (default: 0.5)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="the address to answer at (default: this machine alone)")
-    parser.add_argument("--port", type=options.positive, metavar="N", help="default: 7860 or the next that is free")
+    parser.add_argument("--port", type=options.port, metavar="N", help="default: 7860 or the next that is free")
     parser.add_argument(
         "--max-megabytes", type=options.positive, default=20, metavar="M", help="largest file (default: 20)"
     )

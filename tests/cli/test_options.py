@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from medcap_tf.cli.options import percentile, suffix_of_files, trust_columns
+from medcap_tf.cli.main import main
+from medcap_tf.cli.options import percentile, port, suffix_of_files, trust_columns
 from medcap_tf.config import Config
 from medcap_tf.data.records import Record
 from medcap_tf.data.splits import Splits, check_images
@@ -23,6 +24,19 @@ def test_what_is_unknown_keeps_its_column():
     assert trust_columns(0.91234, 12.345) == ["0.912", "12.3"]
     assert trust_columns(None, 99.0) == ["", "99.0", "unlike the training images"]
     assert trust_columns(0.5, 99.0, novel_from=99.5) == ["0.500", "99.0"]
+
+
+def test_a_port_lies_between_1_and_65535():
+    assert [port("1"), port("65535")] == [1, 65535]
+    for text in ("0", "65536", "http"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            port(text)
+
+
+def test_more_dots_than_memory_holds_are_refused_before_anything_is_loaded(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["explain", str(tmp_path), str(tmp_path), "--dpi", "20000", "--out", str(tmp_path / "out")])
+    assert "--dpi 20000: give at most" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_percentile_lies_between_0_and_100():
