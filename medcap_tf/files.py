@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medcap_tf.errors import InputError
 
@@ -34,6 +37,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     os.replace(beside, target)
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file in memory for what writes into files; at the end of the block it is written atomically, after an error not
+    at all."""
+    with io.BytesIO() as file:
+        yield file
+        write_bytes(path, file.getvalue())
+
+
 def check_place(folder: Path) -> None:
     """Raise InputError where a folder neither is nor can be made: to ask before hours of work, not after."""
     above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
@@ -43,9 +55,9 @@ def check_place(folder: Path) -> None:
         raise InputError(f"{folder}: {above} may not be written into; change its permissions, or give another folder")
 
 
-def read_json(path: Path) -> Any:
-    """One of a run's files; raises InputError where it is missing or broken."""
+def read_json(path: Path, remedy: str = "the run folder is incomplete: train it again") -> Any:
+    """One of a run's files; raises InputError with the remedy where it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); the run folder is incomplete: train it again") from error
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from medcap_tf.errors import InputError
-from medcap_tf.files import check_place, read_json, write_bytes, write_text
+from medcap_tf.files import check_place, read_json, whole_file, write_bytes, write_text
 
 
 def test_what_is_written_is_read_in_folders_that_were_not_there(tmp_path):
@@ -35,6 +35,16 @@ def test_what_cannot_be_read_is_named(tmp_path, content):
         (tmp_path / "values.json").write_bytes(content)
     with pytest.raises(InputError, match=r"values\.json: cannot be read .* the run folder is incomplete"):
         read_json(tmp_path / "values.json")
+
+
+def test_a_block_that_fails_leaves_the_file_of_before(tmp_path):
+    path = tmp_path / "numbers"
+    with whole_file(path) as file:
+        file.write(b"first")
+    with pytest.raises(MemoryError), whole_file(path) as file:
+        file.write(b"half")
+        raise MemoryError
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_a_link_leads_to_is_written(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
-from medcap_tf.files import check_place
+from medcap_tf.files import check_place, read_json
 
 if TYPE_CHECKING:
     from medcap_tf.captioner import RunCaptioner
@@ -119,7 +118,7 @@ def _explain(args: argparse.Namespace) -> None:
     if args.sheet:
         drawn = _with_sheets(args, drawn, explainer, sheets)
     audited, title = args.model / "audit.json", f"Captions of {args.model.resolve().name}, and why"
-    audit = _read_audit(audited) if audited.is_file() else None
+    audit = read_json(audited, "remove it, or audit the run again") if audited.is_file() else None
     worst_by = SCORE if args.data or args.worst else ""
     with clock.part("report"):
         print(write_report(args.out / "report.html", drawn, title, audit, worst_by))
@@ -216,13 +215,6 @@ def _with_sheets(
             print(path)
             sheets.append((explanation.caption.key, claims))
         yield explanation
-
-
-def _read_audit(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove it, or audit the run again") from error
 
 
 def _explained(args: argparse.Namespace) -> list[Pictured]:

@@ -5,7 +5,6 @@ Axes: M training images, C channels, L tokens, E concepts of the image that has 
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from medcap_tf.data.concepts import ConceptMatrix
 from medcap_tf.data.records import Record
 from medcap_tf.errors import InputError
-from medcap_tf.files import write_bytes, write_text
+from medcap_tf.files import whole_file, write_text
 from medcap_tf.run_folder import RunFolder
 from medcap_tf.text import END, PAD, START, Vocabulary
 
@@ -34,9 +33,8 @@ class Datastore(NamedTuple):
         for value, image in zip(values, self.images):
             value["image"] = image
         write_text(run.datastore_records, json.dumps(values, ensure_ascii=False, indent=0) + "\n")
-        with io.BytesIO() as file:
+        with whole_file(run.datastore_features) as file:
             np.save(file, self.features)
-            write_bytes(run.datastore_features, file.getvalue())
 
     @classmethod
     def load(cls, run: RunFolder) -> Datastore:

@@ -7,6 +7,7 @@ images hold three equal channels. Normalization for ResNet50 is a part of the mo
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ def read_image(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """A file's content; raises InputError where the path is missing, is not a file, or cannot be opened."""
     path = Path(path)
+    if os.path.isdir(path):  # False, not an error, of what cannot be a path
+        raise InputError(f"{path}: is a folder; give the path of one image file")
     try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; give the path of one image file")
         # OpenCV's own file reading fails on non-ASCII paths on some systems.
         return path.read_bytes()
     except FileNotFoundError:
@@ -188,20 +189,17 @@ def to_array(source: ImageInput) -> np.ndarray:
 
 def _of_pil(image: Any) -> np.ndarray:
     """A PIL image as its file would be read: more than 8 bits and alpha take the decoders' way."""
+    if not all(image.size):
+        raise InputError(f"image: has no pixels ({image.size[0]} x {image.size[1]})")
+    check_size(image.size[::-1], "image")
+    file = io.BytesIO()
     try:
-        if not all(image.size):
-            raise InputError(f"image: has no pixels ({image.size[0]} x {image.size[1]})")
-        check_size(image.size[::-1], "image")
-        sees_through = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-        if not sees_through and not image.mode.startswith(("I", "F")):
+        if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+            image.convert("RGBA").save(file, "PNG", compress_level=0)
+        elif image.mode.startswith(("I", "F")):
+            image.save(file, "TIFF")
+        else:
             return np.asarray(image.convert("RGB"))
-        with io.BytesIO() as file:
-            if sees_through:
-                image.convert("RGBA").save(file, "PNG", compress_level=0)
-            else:
-                image.save(file, "TIFF")
-            return decode_image(file.getvalue())
-    except InputError:
-        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"image: PIL cannot read it ({error}); give a whole {NAMES} file") from error
+    return decode_image(file.getvalue())

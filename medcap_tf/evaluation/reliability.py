@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medcap_tf.evaluation.calibration import BINS, Judged, bins_of, expected_calibration_error, risk_coverage
-from medcap_tf.files import write_bytes
+from medcap_tf.files import whole_file
 
 # Okabe and Ito's colors, and one marker each: told apart by color-blind readers, and in print.
 _CAPTIONS, _CONCEPTS, _QUIET = "#0072B2", "#D55E00", "#767676"
@@ -18,9 +17,8 @@ _CAPTIONS, _CONCEPTS, _QUIET = "#0072B2", "#D55E00", "#767676"
 
 def write_reliability(path: Path, judged: Judged) -> None:
     """Write the figure as PNG, atomically."""
-    with io.BytesIO() as file:
+    with whole_file(path) as file:
         reliability_figure(judged).savefig(file, dpi=150, format="png")
-        write_bytes(path, file.getvalue())
 
 
 def reliability_figure(judged: Judged) -> Figure:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.metrics import FEW_IMAGES, SufficientStatistics, intervals, notes_on, official_tokens
-from medcap_tf.files import write_bytes, write_text
+from medcap_tf.files import whole_file, write_text
 
 MIN_IMAGES = FEW_IMAGES
 MOST_SUBGROUPS = 10  # of concepts of a kind, those with most images
@@ -115,9 +115,8 @@ def write_subgroups(folder: Path, rows: Sequence[Mapping[str, Any]], suffix: str
     for row in rows:
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     write_text(folder / f"groups{suffix}.csv", text.getvalue())
-    picture = io.BytesIO()
-    subgroups_figure(rows).savefig(picture, dpi=150, format="png")
-    write_bytes(folder / f"groups{suffix}.png", picture.getvalue())
+    with whole_file(folder / f"groups{suffix}.png") as file:
+        subgroups_figure(rows).savefig(file, dpi=150, format="png")
 
 
 def subgroups_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:

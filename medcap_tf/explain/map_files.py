@@ -5,7 +5,6 @@ Axes: n words, h x w regions, H x W pixels.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.finding_words import finding_words
 from medcap_tf.explain.grid import over_image
 from medcap_tf.explain.pictures import file_name
-from medcap_tf.files import write_bytes
+from medcap_tf.files import whole_file, write_bytes
 
 FORMATS = ("png", "npy", "dicom")
 
@@ -46,10 +45,9 @@ def write_maps(explanation: Explanation, folder: Path, formats: Sequence[str]) -
     if "png" in formats:
         written += _write_pngs(explanation, maps, folder, name)
     if "npy" in formats:
-        buffer = io.BytesIO()
-        np.save(buffer, maps.astype(np.float32))
         written.append(folder / f"{name}.map.npy")
-        write_bytes(written[-1], buffer.getvalue())
+        with whole_file(written[-1]) as file:
+            np.save(file, maps.astype(np.float32))
     source = read_source(explanation.caption.path) if "dicom" in formats else None
     if source is not None:
         found = finding_words(explanation)

@@ -24,8 +24,8 @@ CELLS = 64  # a side of a prior
 
 def mask_of(record: Record) -> np.ndarray | None:
     """bool [H, W], or None where the data set has no mask of the image; raises InputError where it has two, or one that
-    cannot be read. Of 0..255 the upper half is the mask; where nothing is so bright,
-    as of labels 0 and 1, all above 0."""
+    cannot be read. Of 0..255 the upper half is the mask; where nothing is so bright, as of labels 0 and 1, all above 0.
+    """
     present = [path for path in mask_paths(record) if path.is_file()]
     if len(present) > 1:
         raise InputError(f"{present[0]} and {present[1]} are both masks of {record.image_id!r}; take one away")

@@ -19,7 +19,7 @@ from medcap_tf.explain.figures import WORD_MAPS, layer_figure, strip_figure, wor
 from medcap_tf.explain.methods import methods_figure
 from medcap_tf.explain.plate import save
 from medcap_tf.explain.regions import CONVENTION, word_regions
-from medcap_tf.files import write_bytes, write_text
+from medcap_tf.files import whole_file, write_text
 
 _LONGEST_STEM = 150  # bytes of an image's name in those of its pictures: file systems take 255, suffixes included
 
@@ -81,17 +81,16 @@ def _write_numbers(explanation: Explanation, folder: Path, name: str) -> list[Pa
         return []
     arrays, table = folder / f"{name}.maps.npz", folder / f"{name}.attention.csv"
     attention = explanation.attention
-    with io.BytesIO() as content:
-        np.savez_compressed(content, words=np.array(explanation.caption.words), **explanation.word_maps())
-        write_bytes(arrays, content.getvalue())
-    with io.StringIO(newline="") as file:
-        writer = csv.writer(file)
+    with whole_file(arrays) as file:
+        np.savez_compressed(file, words=np.array(explanation.caption.words), **explanation.word_maps())
+    with io.StringIO(newline="") as text:
+        writer = csv.writer(text)
         writer.writerow(["row", "column", *explanation.caption.words])
         for (row, column), weights in zip(np.ndindex(attention.shape[1:]), attention.reshape(len(attention), -1).T):
             writer.writerow([row, column, *(f"{weight:.6f}" for weight in weights)])
-        write_text(table, file.getvalue())
+        write_text(table, text.getvalue())
     regions = {kind: word_regions(grids) for kind, grids in explanation.word_maps().items()}
     places = folder / f"{name}.regions.json"
-    described = {"convention": CONVENTION, "words": explanation.caption.words, "regions": regions}
-    write_text(places, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    content = {"convention": CONVENTION, "words": explanation.caption.words, "regions": regions}
+    write_text(places, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return [arrays, table, places]

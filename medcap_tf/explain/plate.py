@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from medcap_tf.files import write_bytes
+from medcap_tf.files import whole_file
 
 PRINT_DPI = 300
 _BAR = 0.14  # a color bar's width
@@ -130,10 +130,8 @@ def save(draw: Callable[[int], Figure], path: Path, dpi: int, pdf: bool = False)
     """Write a figure, drawn at the dots an inch that it is given, as PNG, and where asked for as a PDF of the same name
     whose pictures are fit for print."""
     # Fast compression: the smallest files would take longer to write than to draw.
-    with io.BytesIO() as file:
+    with whole_file(path) as file:
         FigureCanvasAgg(draw(dpi)).print_png(file, pil_kwargs={"compress_level": 1})
-        write_bytes(path, file.getvalue())
     if pdf:
-        with io.BytesIO() as file:
+        with whole_file(path.with_suffix(".pdf")) as file:
             draw(max(dpi, PRINT_DPI)).savefig(file, format="pdf")
-            write_bytes(path.with_suffix(".pdf"), file.getvalue())

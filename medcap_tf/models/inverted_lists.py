@@ -9,7 +9,6 @@ Axes: B queries, C channels, M rows, N neighbors, G lists, P lists that a query 
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.errors import InputError
-from medcap_tf.files import write_bytes
+from medcap_tf.files import whole_file
 
 EXACT = 100_000  # rows up to which all of them are compared: 0.2 GFLOP a query of 1,024 channels
 RECALL = 0.95  # of the true neighbors that the lists have to find
@@ -60,9 +59,8 @@ def build_lists(rows: np.ndarray, seed: int = 0) -> Lists:
 
 def save_lists(lists: Lists, path: Path) -> None:
     """Write what `load_lists` reads, atomically."""
-    with io.BytesIO() as file:
+    with whole_file(path) as file:
         np.savez(file, **lists._asdict())
-        write_bytes(path, file.getvalue())
 
 
 def load_lists(path: Path, count: int) -> Lists | None:

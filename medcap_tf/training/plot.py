@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from medcap_tf.files import whole_file
 
 # Okabe and Ito's palette: told apart by color-blind people and in print.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
@@ -37,6 +38,5 @@ def plot_history(rows: list[dict[str, Any]], path: Path) -> None:
         score.plot(epochs, values, color=_ORANGE, linestyle="--", marker="o", markersize=3)
         score.set_ylabel(f"validation {label}", color=_ORANGE)
         score.set_ylim(0, 1.05 * max(values) or None)
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, dpi=120, format="png")
-    os.replace(beside, path)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=120, format="png")

@@ -120,7 +120,7 @@ def test_unreadable_bytes(data, message, capfd):
 
 
 def test_paths_that_hold_no_file(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"^\S+: is a folder; give the path of one image file$"):
         images.read_image(tmp_path)
     with pytest.raises(InputError, match="gone.png: no such file"):
         images.read_image(tmp_path / "gone.png")
