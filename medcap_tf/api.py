@@ -13,7 +13,7 @@ from medcap_tf.config import Config
 from medcap_tf.data import images
 from medcap_tf.errors import InputError
 from medcap_tf.explain import explanation
-from medcap_tf.explain.explainer import Explainer
+from medcap_tf.explain.explainer import Explainer, layer_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ class Captioner:
         Args:
             caption: of `caption`, or an image to be captioned first.
             reference: the reference caption, where known.
-            layers: of a run, ResNet50's layers to show; None: the last one that it has.
+            layers: of a run, ResNet50's layers to show, by name or number; None: the last one that it has.
             training_data: of a run, the data set that it was trained on, to show the similar images in it; None: their
                 captions alone are shown.
 
@@ -159,7 +159,8 @@ class Captioner:
         if self.is_export:
             image = images.to_array(caption.path if caption.image is None else caption.image)
             return Explanation.of(explanation.from_caption(caption, image))
-        shown = tuple(layers if layers is not None else [self._run.config.visual.layer])
+        names = [self._run.config.visual.layer] if layers is None else layers
+        shown = tuple(layer_by(self._run, name) for name in names)
         key = (shown, None if training_data is None else Path(training_data))
         if key not in self._explainers:
             self._explainers[key] = Explainer(self._run, shown, training_data=key[1])

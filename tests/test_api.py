@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import medcap_tf
-from medcap_tf import InputError
+from medcap_tf import Explanation, InputError
 from tests.conftest import SMALL
 
 
@@ -63,6 +65,19 @@ class TestARun:
         one, other = captioner.explain(array), captioner.explain(path)
         np.testing.assert_array_equal(one.grad_cam, other.grad_cam)
         assert (one.image == other.image).all()
+
+    def test_layers_are_shown_by_name_or_number(self, captioner, path):
+        assert list(captioner.explain(path, layers=["2", "conv1_relu"]).layers) == ["conv1_conv", "conv1_relu"]
+        assert captioner.explain(path, layers=[]).layers == {}
+        with pytest.raises(InputError, match="no layer 'conv9'; give a name"):
+            captioner.explain(path, layers=["conv9"])
+
+    def test_where_it_abstained_a_figure_says_why(self, captioner, path):
+        caption = dataclasses.replace(
+            captioner.caption(path), words=(), stems=(), abstained="unlike the training images"
+        )
+        figure = Explanation(caption, image=captioner.explain(path).image).plot()
+        assert any("unlike the training images" in text.get_text() for text in figure.findobj(Text))
 
     def test_a_broken_image_has_an_error_and_no_explanation(self, captioner, tmp_path):
         (tmp_path / "broken.png").write_text("no image")

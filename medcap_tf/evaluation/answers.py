@@ -5,7 +5,7 @@ Axes: N images, M training images, Q concepts that the run learned, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +38,9 @@ def baseline_answers(
     concepts: Sequence[str],
     own: np.ndarray,
     tuned: Tuned | None = None,
-) -> dict[str, Answers]:
-    """The baselines, by their names in `scores.json`.
+) -> Iterator[tuple[str, Answers]]:
+    """The baselines under their names in `scores.json`, one after the other: the scores of thousands of concepts of
+    thousands of images take 100 MB each.
 
     Args:
         captions: of N images, for what the encoder sees in them.
@@ -52,33 +53,27 @@ def baseline_answers(
     labels, count = ConceptMatrix.of(datastore.records, concepts), len(captions)
     neighbors = neighborhood(captions, datastore, own)
     nearest = [datastore.records[row] for row in neighbors.rows[:, 0]]
-    answers = {
-        "popular_words": Answers(
-            [blind] * count, [usual] * count, np.broadcast_to(labels.frequencies(), (count, len(concepts)))
-        ),
-        "nearest_image": Answers(
-            [r.caption for r in nearest], [r.concepts for r in nearest], labels.take(neighbors.rows[:, 0]).dense()
-        ),
-    }
-    return {**answers, **_tuned_answers(captions, datastore, concepts, neighbors, labels, tuned)} if tuned else answers
+    yield (
+        "popular_words",
+        Answers([blind] * count, [usual] * count, np.broadcast_to(labels.frequencies(), (count, len(concepts)))),
+    )
+    yield (
+        "nearest_image",
+        Answers([r.caption for r in nearest], [r.concepts for r in nearest], labels.take(neighbors.rows[:, 0]).dense()),
+    )
+    if tuned:
+        yield "neighbors", _agreed(datastore, concepts, neighbors, labels, tuned)
+        if concepts:
+            strength = concept_strength(captions, len(concepts))
+            yield "thresholds_by_label", Answers(None, named(strength, tuned.label_thresholds, concepts), strength)
 
 
-def _tuned_answers(
-    captions: Sequence[Caption],
-    datastore: Datastore,
-    concepts: Sequence[str],
-    neighbors: Neighborhood,
-    labels: ConceptMatrix,
-    tuned: Tuned,
-) -> dict[str, Answers]:
-    """`neighbors`: their consensus caption and the concepts they vote for; `thresholds_by_label`: the model's concepts
-    under a threshold of each concept's own."""
+def _agreed(
+    datastore: Datastore, concepts: Sequence[str], neighbors: Neighborhood, labels: ConceptMatrix, tuned: Tuned
+) -> Answers:
+    """The neighbors' consensus caption, and the concepts that they vote for."""
     tokens = [official_tokens(record.caption) for record in datastore.records]
     rows = consensus(neighbors.rows[:, : tuned.caption_neighbors], tokens)
-    agreed = [datastore.records[row].caption for row in rows]
     shares = votes(neighbors, labels, tuned.concept_neighbors)
-    answers = {"neighbors": Answers(agreed, named(shares, tuned.vote_thresholds, concepts), shares)}
-    if concepts:
-        strength = concept_strength(captions, len(concepts))
-        answers["thresholds_by_label"] = Answers(None, named(strength, tuned.label_thresholds, concepts), strength)
-    return answers
+    captions = [datastore.records[row].caption for row in rows]
+    return Answers(captions, named(shares, tuned.vote_thresholds, concepts), shares)

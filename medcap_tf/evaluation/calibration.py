@@ -7,6 +7,7 @@ Axes: N captioned images, Q concepts that the run learned, F features.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -132,13 +133,35 @@ def _quantiles(values: Sequence[float]) -> list[float]:
     return np.quantile(values, np.linspace(0, 1, PERCENTILES + 1)).tolist()
 
 
+class Bins(NamedTuple):
+    """Probabilities in BINS of equal width, float64 [BINS] each: all that a reliability diagram needs of them."""
+
+    counts: np.ndarray
+    sure: np.ndarray  # the sums of the probabilities
+    right: np.ndarray  # how many came true
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, right: np.ndarray) -> Bins:
+        """Of probabilities and whether they came true, float and bool [N]."""
+        own = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+        return cls(*(np.bincount(own, weights, BINS).astype(float) for weights in (None, probabilities, right)))
+
+    def and_of(self, other: Bins) -> Bins:
+        """Of all of both."""
+        return Bins(*map(np.add, self, other))
+
+    @property
+    def error(self) -> float:
+        """How far probabilities lie from the share that is right, on average (Guo et al. 2017, equation 5)."""
+        return float(np.abs(self.sure - self.right).sum() / self.counts.sum())
+
+
 class Judged(NamedTuple):
     """What is known of the captions that have a confidence, in one order."""
 
     confidence: np.ndarray  # float [N]
     right: np.ndarray  # bool [N], no concept is named that is not there
-    concept_scores: np.ndarray  # float [N, Q]
-    labels: np.ndarray  # bool [N, Q]
+    concepts: Bins  # the scores of all concepts in all images
 
 
 def judge(
@@ -149,11 +172,16 @@ def judge(
     if not pairs or not ConceptNames(names):
         return None
     answered, truth = [caption for caption, _ in pairs], [record for _, record in pairs]
+    labels = ConceptMatrix.of(truth, concepts)
+    # Image by image: thousands of concepts in thousands of images would take hundreds of MB.
+    bins = (
+        Bins.of(np.asarray(caption.concept_scores), labels.take(np.array([i])).dense()[0])
+        for i, caption in enumerate(answered)
+    )
     return Judged(
         np.array([caption.confidence for caption in answered]),
         names_no_wrong_concept(answered, truth, names),
-        np.stack([np.asarray(caption.concept_scores) for caption in answered]),
-        ConceptMatrix.of(truth, concepts).dense() > 0,
+        functools.reduce(Bins.and_of, bins),
     )
 
 
@@ -183,8 +211,8 @@ def calibration_scores(
         **scores,
         "no_wrong_concept": float(right.mean()),
         "mean_confidence": float(sure.mean()),
-        "confidence_ece": expected_calibration_error(sure, right),
-        "concept_ece": expected_calibration_error(judged.concept_scores, judged.labels),
+        "confidence_ece": Bins.of(sure, right).error,
+        "concept_ece": judged.concepts.error,
         **correlations,
         "risk_of_surest_half": float(coverage[math.ceil(len(coverage) / 2) - 1]),
         "risk": float(coverage[-1]),
@@ -199,20 +227,6 @@ def _quality(parts: Mapping[str, SufficientStatistics]) -> dict[str, np.ndarray]
         # Of a caption and a reference that name nothing, nothing is wrong or missing.
         quality["finding_f1"] = np.where(named + wanted > 0, 2 * shared / np.maximum(named + wanted, 1), 1.0)
     return quality
-
-
-def expected_calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """How far probabilities lie from the share that is right, on average, in BINS of equal width (Guo et al. 2017,
-    equation 5): float and bool, of any one shape."""
-    sure, true = np.ravel(probabilities), np.ravel(right)
-    own = bins_of(sure)
-    gaps = [abs(float(sure[own == k].sum() - true[own == k].sum())) for k in range(BINS)]
-    return sum(gaps) / len(sure)
-
-
-def bins_of(probabilities: np.ndarray) -> np.ndarray:
-    """The bin of each probability, 0..BINS - 1."""
-    return np.minimum((probabilities * BINS).astype(int), BINS - 1)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:

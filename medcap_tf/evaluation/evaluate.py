@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,14 +72,13 @@ def evaluate(
         write_predictions(folder, records, captions, suffix)
         return None
     answered = [captions[i] for i in scored]
-    answers = {
-        "oracle" if oracle else "model": model_answers(answered, captioner.concepts),
-        **baseline_answers(answered, datastore, captioner.concepts, own[scored], options.tuned),
-    }
     truth, training = [records[i] for i in scored], [record.caption for record in datastore.records]
     names = {**(concept_names or {}), **captioner.concept_names}
     yardstick = Yardstick.of(datastore.records, captioner.concepts, names, options.edition)
-    results = {name: score_answers(truth, answer, yardstick) for name, answer in answers.items()}
+    method = "oracle" if oracle else "model"
+    results = {method: score_answers(truth, model_answers(answered, captioner.concepts), yardstick)}
+    for name, answers in baseline_answers(answered, datastore, captioner.concepts, own[scored], options.tuned):
+        results[name] = score_answers(truth, answers, yardstick)
     parts = {name: result.parts for name, result in results.items()}
     judged = judge(answered, truth, captioner.concepts, names)
     calibration = calibration_scores(answered, judged, next(iter(parts.values())))
@@ -111,7 +111,8 @@ def _caption(
     references = [record.caption for record in records] if oracle else None
     generated = captioner.caption([record.image_file for record in records], references, own)
     bar = tqdm(generated, desc=f"caption {split}", total=len(records), unit="image", mininterval=1.0, leave=False)
-    return list(bar)
+    # No score is of these, and of thousands of images they are hundreds of MB.
+    return [dataclasses.replace(caption, evidence=None, word_scores=None) for caption in bar]
 
 
 def own_entries(records: Sequence[Record], split: str, train_split: str, datastore: Datastore) -> np.ndarray:

@@ -156,7 +156,8 @@ def _own_thresholds(scores: np.ndarray, labels: np.ndarray, usual: float) -> np.
 
 def named(scores: np.ndarray, thresholds: Sequence[float], concepts: Sequence[str]) -> list[list[str]]:
     """The concepts of each image whose score reaches their own threshold, the surest first."""
-    margins = scores - np.array(thresholds)
+    least = np.array(thresholds)
+    margins = (row - least for row in scores)
     return [[concepts[i] for i in np.argsort(-row, kind="stable") if row[i] >= 0] for row in margins]
 
 

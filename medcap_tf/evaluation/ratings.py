@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medcap_tf.data.tables import alike
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.metrics.resampling import intervals
 from medcap_tf.evaluation.metrics.sufficient_statistics import mean_of
@@ -67,7 +68,7 @@ def _rating(text: str, place: str) -> int:
 
 
 def summarize(raters: Sequence[Ratings]) -> dict[str, dict[str, Any]]:
-    """What R raters say, by criterion.
+    """What R raters say, by criterion. IDs that a spreadsheet has changed (7 for 007, X for x) are the first rater's.
 
     Returns:
         `images`, how many were rated by anyone; `mean` over images of the raters' mean, with a 95% bootstrap interval
@@ -75,8 +76,13 @@ def summarize(raters: Sequence[Ratings]) -> dict[str, dict[str, Any]]:
         kappa with quadratic weights, on the images that both have rated, and `pairs`, how many pairs that is: kappa is
         left out where two raters share no image, or both give all of them one and the same rating.
     """
+    tables: list[dict[str, dict[str, int]]] = []
+    for rater in raters:
+        known = {image_id for table in tables for image_id in table}
+        same = alike(rater.values.keys(), known)
+        tables.append({same.get(image_id, image_id): own for image_id, own in rater.values.items()})
     return {
-        name: _summary([{i: own[name] for i, own in r.values.items() if name in own} for r in raters])
+        name: _summary([{i: own[name] for i, own in table.items() if name in own} for table in tables])
         for name in CRITERIA
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from medcap_tf.evaluation.calibration import BINS, Judged, bins_of, expected_calibration_error, risk_coverage
+from medcap_tf.evaluation.calibration import Bins, Judged, risk_coverage
 from medcap_tf.files import whole_file
 
 # Okabe and Ito's colors, and one marker each: told apart by color-blind readers, and in print.
@@ -27,8 +27,8 @@ def reliability_figure(judged: Judged) -> Figure:
     figure = Figure(figsize=(8.6, 3.9), layout="constrained")
     reliability, coverage = figure.subplots(1, 2)
     reliability.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--")
-    _reliability(reliability, judged.confidence, judged.right, "captions", _CAPTIONS, "o")
-    _reliability(reliability, judged.concept_scores.ravel(), judged.labels.ravel(), "concepts", _CONCEPTS, "s")
+    _reliability(reliability, Bins.of(judged.confidence, judged.right), "captions", _CAPTIONS, "o")
+    _reliability(reliability, judged.concepts, "concepts", _CONCEPTS, "s")
     reliability.set(xlabel="confidence", ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     reliability.legend(frameon=False, fontsize=8, loc="lower right")
     _coverage(coverage, judged)
@@ -39,15 +39,13 @@ def reliability_figure(judged: Judged) -> Figure:
     return figure
 
 
-def _reliability(panel: Any, sure: np.ndarray, right: np.ndarray, name: str, color: str, marker: str) -> None:
+def _reliability(panel: Any, bins: Bins, name: str, color: str, marker: str) -> None:
     """A point a bin, at its mean confidence, the larger the more it holds."""
-    own = bins_of(sure)
-    held = [own == k for k in range(BINS) if (own == k).any()]
-    x, y = ([float(values[rows].mean()) for rows in held] for values in (sure, right))
-    sizes = [12 + 90 * float(rows.mean()) for rows in held]
-    error = expected_calibration_error(sure, right)
-    panel.plot(x, y, color=color, linewidth=1)
-    panel.scatter(x, y, s=sizes, color=color, marker=marker, label=f"{len(sure):,} {name}: error {error:.3f}")
+    counts, sure, right = np.array(bins)[:, bins.counts > 0]
+    total = int(counts.sum())
+    label = f"{total:,} {name}: error {bins.error:.3f}"
+    panel.plot(sure / counts, right / counts, color=color, linewidth=1)
+    panel.scatter(sure / counts, right / counts, 12 + 90 * counts / total, color, marker=marker, label=label)
 
 
 def _coverage(panel: Any, judged: Judged) -> None:

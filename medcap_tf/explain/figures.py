@@ -52,7 +52,8 @@ def words_figure(explanation: Explanation, maps: np.ndarray, title: str, unit: s
     """
     words, stems = explanation.caption.words, explanation.caption.stems
     columns = min(6, len(words) + 1)
-    lines = [f"{title}: {explanation.caption.text or '(the model generated no words)'}"]
+    said = explanation.caption.text or explanation.caption.abstained or "(the model generated no words)"
+    lines = [f"{title}: {said}"]
     if explanation.reference:
         lines.append(f"reference: {explanation.reference}")
     heading = "\n".join(textwrap.fill(line, 17 * columns) for line in lines)

@@ -98,9 +98,12 @@ def claims_of(explanation: Explanation, erased: Sequence[Erased | None] | None =
     names = {code: explanation.caption.concept_label(code) for code, _ in explanation.caption.concepts}
     doubts = doubtful_claims(words, maps, list(names.values()))
     claims = []
-    for number, (start, end) in enumerate(phrases(words, finding_words(explanation))):
+    spans = phrases(words, finding_words(explanation))
+    for number, (start, end) in enumerate(spans):
         grid, text = maps[start:end].mean(0), " ".join(words[start:end])
-        own = tuple(str(doubt) for doubt in doubts if start <= doubt.word < end)
+        # A doubtful word of no phrase is told with the phrase after it, at the end with the last one.
+        first, last = spans[number - 1][1] if number else 0, end if number + 1 < len(spans) else len(words)
+        own = tuple(str(doubt) for doubt in doubts if first <= doubt.word < last)
         sources = _sources(explanation, start, end, ConceptNames(names))
         claims.append(
             Claim(start, end, text, grid, find_regions(grid), sources, erased[number] if erased else None, own)

@@ -9,9 +9,9 @@ from medcap_tf.caption import Caption
 from medcap_tf.data.records import Record
 from medcap_tf.evaluation.calibration import (
     LEAST_IMAGES,
+    Bins,
     calibrate,
     calibration_scores,
-    expected_calibration_error,
     fit_logistic,
     judge,
     names_no_wrong_concept,
@@ -61,10 +61,13 @@ def test_a_feature_of_one_value_weighs_nothing():
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins():
     sure = np.array([0.95, 0.95, 0.15, 0.15])
-    assert expected_calibration_error(sure, np.array([True, True, False, False])) == pytest.approx(0.1)
-    assert expected_calibration_error(np.array([0.5, 0.55]), np.array([True, False])) == pytest.approx(0.025)
-    assert expected_calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0
-    assert expected_calibration_error(np.array([[1.0], [0.0]]), np.array([[False], [True]])) == 1
+    bins = Bins.of(sure, np.array([True, True, False, False]))
+    assert bins.error == pytest.approx(0.1)
+    assert Bins.of(np.array([0.5, 0.55]), np.array([True, False])).error == pytest.approx(0.025)
+    assert Bins.of(np.array([1.0, 0.0]), np.array([True, False])).error == 0
+    wrong = Bins.of(np.array([1.0, 0.0]), np.array([False, True]))
+    assert wrong.error == 1
+    assert bins.and_of(wrong).error == pytest.approx((2.9 - 2 + 0.3 + 1) / 6)
 
 
 def test_ranks_alone_are_correlated():

@@ -95,11 +95,11 @@ def test_tuned_baselines_answer_by_their_neighbors(datastore):
     captions = captioned([[1, 0], [0, 1]], [[0.9, 0.1], [0.2, 0.8]])
     tuned = tune(captions, valid, datastore, ["A", "B"])
     assert tuned.caption_neighbors == tuned.concept_neighbors == 1  # more are not better, and of equals the fewest
-    answers = baseline_answers(captions, datastore, ["A", "B"], np.full(2, -1), tuned)
+    answers = dict(baseline_answers(captions, datastore, ["A", "B"], np.full(2, -1), tuned))
     assert answers["neighbors"].concepts == answers["thresholds_by_label"].concepts == [["A"], ["B"]]
     assert answers["neighbors"].captions == answers["nearest_image"].captions
     assert answers["thresholds_by_label"].captions is None
-    assert set(baseline_answers(captions, datastore, [], np.full(2, -1))) == {"popular_words", "nearest_image"}
+    assert set(dict(baseline_answers(captions, datastore, [], np.full(2, -1)))) == {"popular_words", "nearest_image"}
 
 
 def test_without_concepts_captions_alone_are_tuned(datastore):

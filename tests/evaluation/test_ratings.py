@@ -45,6 +45,13 @@ def test_kappa_of_partial_agreement(tmp_path):
     assert summarize([one, other])["correctness"]["agreement"] == pytest.approx(1 - (1 / 2) / (6 / 4))
 
 
+def test_ids_that_a_spreadsheet_has_changed_are_the_same_images(tmp_path):
+    one = read_ratings(table(tmp_path / "a.csv", "007,1,,,,,", "x,2,,,,,"))
+    other = read_ratings(table(tmp_path / "b.csv", "7,1,,,,,", "X,3,,,,,"))
+    found = summarize([one, other, one])["correctness"]
+    assert found["images"] == 2 and found["pairs"] == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from medcap_tf.evaluation.calibration import Judged
+from medcap_tf.evaluation.calibration import Bins, Judged
 from medcap_tf.evaluation.reliability import reliability_figure, write_reliability
 
 JUDGED = Judged(
     np.array([0.95, 0.95, 0.25, 0.25]),
     np.array([True, True, False, True]),
-    np.array([[0.9, 0.1]] * 4),
-    np.array([[True, False]] * 4),
+    Bins.of(np.array([0.9, 0.1] * 4), np.array([True, False] * 4)),
 )
 
 

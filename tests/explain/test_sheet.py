@@ -63,6 +63,15 @@ def test_where_each_claim_comes_from(explanation):
     assert not chest.regions and chest.effect == "its map is flat: no place to paint over"
 
 
+def test_a_doubtful_word_of_no_phrase_is_told_with_the_next_one_or_the_last():
+    words = ("cyst", "of", "of", "kidney", "is", "is")
+    caption = Caption(words=words, stems=words, attention=np.full((6, 2, 2), 0.25, np.float32))
+    cyst, kidney = claims_of(Explanation(caption, attention=caption.attention))
+    assert (cyst.text, cyst.doubts) == ("cyst", ())
+    assert kidney.text == "kidney" and len(kidney.doubts) == 2
+    assert all(doubt.startswith("repeated") for doubt in kidney.doubts)
+
+
 def test_what_erasure_says():
     claims = claims_of(
         Explanation(Caption(words=("cyst",), stems=("cyst",)), attention=np.ones((1, 2, 2))), [Erased(1.5, -0.1)]
