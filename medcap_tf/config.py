@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -52,6 +52,7 @@ class DataConfig:
     horizontal_flip: bool = True  # wrong where captions name left and right
     vertical_flip: bool = False
     crop: float = _number(0.8, 0.3, 1.0)  # smallest share of each side that a random crop keeps; 1: none
+    erase: float = _number(0.0, 0, 1)  # share of the images that lose a part at random while concepts are learned
     feature_cache: str = ""  # a folder; empty: `.features` beside the run folder
 
 
@@ -81,6 +82,7 @@ class VisualConfig:
     concept_trainable: str = _choice("all", "last_stage", "none")  # while concepts are learned
     concept_learning_rate: float = _number(1e-3, 0)
     concept_dropout: float = _number(0.2, 0, 0.9)
+    ema_decay: float = _number(0.0, 0, 0.99999)  # of the weights' moving average while concepts are learned; 0: none
     concept_loss: str = _choice("cross_entropy", "focal")
 
     @property
@@ -287,19 +289,6 @@ def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(values["config"], dict):
         raise InputError(f"'config' should hold sections, found {shown(values['config'])}")
     return values["config"]
-
-
-def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """`["section.field=value", ...]` -> `{"section.field": "value"}`; raises InputError on another form, and on two
-    values for one field."""
-    result: dict[str, str] = {}
-    for setting in settings:
-        name, equals, value = (part.strip() for part in setting.partition("="))
-        if not equals:
-            raise InputError(f"--set {setting}: should be section.field=value, as in --set decoding.beam_width=5")
-        if result.setdefault(name, value) != value:
-            raise InputError(f"--set {name}: given twice, {result[name]} and {value}; give it once")
-    return result
 
 
 def describe() -> str:

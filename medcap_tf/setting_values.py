@@ -1,13 +1,26 @@
-"""One setting's value, as it was typed or stood in JSON: read as its type, or refused in words."""
+"""Settings as they were typed or stood in JSON: read as their types, or refused in words."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from medcap_tf.errors import InputError
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, str]:
+    """`["section.field=value", ...]` -> `{"section.field": "value"}`; raises InputError on another form, and on two
+    values for one field."""
+    result: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise InputError(f"--set {setting}: should be section.field=value, as in --set decoding.beam_width=5")
+        if result.setdefault(name, value) != value:
+            raise InputError(f"--set {name}: given twice, {result[name]} and {value}; give it once")
+    return result
 
 
 def read_value(name: str, kind: type, value: Any) -> Any:

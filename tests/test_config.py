@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medcap_tf.config import Config, DecoderConfig, TrainingConfig, describe, from_json, load, parse_settings
+from medcap_tf.config import Config, DecoderConfig, TrainingConfig, describe, from_json, load
 from medcap_tf.errors import InputError
+from medcap_tf.setting_values import parse_settings
 
 
 def test_the_defaults_that_other_tools_read():

@@ -11,6 +11,7 @@ from typing import Any
 from medcap_tf import config as configuration
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
+from medcap_tf.setting_values import parse_settings
 
 LOST = 3  # exit code of a process whose training others have left
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> configuration.Config:
     """The settings given."""
     config = configuration.load(args.config) if args.config else configuration.Config()
-    return config.replace(configuration.parse_settings(args.settings))
+    return config.replace(parse_settings(args.settings))
 
 
 def show_scores(run: Path, scores: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ from medcap_tf.errors import InputError
 
 VIEWS = ("identity", "horizontal_flip", "vertical_flip", "center_crop")
 
+_LEAST_ERASED, _MOST_ERASED = 0.15, 0.4  # of each side
+
 
 def read_image(path: Path) -> np.ndarray:
     """Read one image file: `uint8 [H, W, 3]`, RGB, 0..255; see `decode_image` for how each kind is converted.
@@ -132,15 +134,22 @@ def view(image: np.ndarray, name: str, crop: float = 0.85) -> np.ndarray:
 
 
 def random_view(
-    image: np.ndarray, rng: np.random.Generator, *, horizontal_flip: bool, vertical_flip: bool, crop: float
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    horizontal_flip: bool,
+    vertical_flip: bool,
+    crop: float,
+    erase: float = 0.0,
 ) -> np.ndarray:
     """A random view for training the encoder, to be resized afterwards: `uint8 [H, W, 3]` to `uint8 [h, w, 3]`.
 
     Each enabled flip happens with probability 0.5. Each side keeps a fraction drawn from `crop`..1 (0 < crop <= 1; 1
-    keeps all), at a random place; the two sides are drawn apart, so the aspect ratio varies too.
+    keeps all), at a random place; the two sides are drawn apart, so the aspect ratio varies too. With probability
+    `erase` 15 to 40% of both sides are painted over in one gray (random erasing, Zhong et al. 2020).
     """
-    # All six numbers are drawn whatever is enabled: switching one augmentation leaves the others' draws as they were.
-    draws = rng.random(6)
+    # All numbers are drawn whatever is enabled: switching one augmentation leaves the others' draws as they were.
+    draws, hole = rng.random(6), rng.random(5)
     rows, columns = (
         slice(*_span(side, crop + (1 - crop) * keep, place))
         for side, keep, place in zip(image.shape[:2], draws[:2], draws[2:4])
@@ -150,6 +159,11 @@ def random_view(
         image = image[:, ::-1]
     if vertical_flip and draws[5] < 0.5:
         image = image[::-1]
+    if hole[0] < erase:
+        share = _LEAST_ERASED + (_MOST_ERASED - _LEAST_ERASED) * hole[1]
+        rows, columns = (slice(*_span(side, share, place)) for side, place in zip(image.shape[:2], hole[2:4]))
+        image = image.copy()
+        image[rows, columns] = int(256 * hole[4])
     return np.ascontiguousarray(image)
 
 

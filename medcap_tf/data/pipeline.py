@@ -82,14 +82,14 @@ class ExampleTensors(NamedTuple):
 
 
 def image_loader(records: Sequence[Record], size: int, config: DataConfig, augment: bool) -> Loader:
-    """Rows to pixels uint8 [n, S, S, 3], decoded in parallel; with random flips and crops where `augment`."""
+    """Rows to pixels uint8 [n, S, S, 3], decoded in parallel; at random changed where `augment`."""
     pool = ThreadPoolExecutor()
 
     def read(row: int, rng: np.random.Generator) -> np.ndarray:
         image = images.read_image(records[row].image_file)
         if augment:
-            flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
-            image = images.random_view(image, rng, crop=config.crop, **flips)
+            enabled = {name: getattr(config, name) for name in ("horizontal_flip", "vertical_flip", "crop", "erase")}
+            image = images.random_view(image, rng, **enabled)
         return images.prepare(image, size, config.equalize)
 
     def load(rows: np.ndarray, rng: np.random.Generator, own: slice = EVERY) -> np.ndarray:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
@@ -21,6 +21,7 @@ from medcap_tf.config import TrainingConfig
 from medcap_tf.files import read_json, write_text
 from medcap_tf.graphs import graph_function
 from medcap_tf.run_folder import RunFolder
+from medcap_tf.training.averages import WeightAverage
 from medcap_tf.training.checkpoints import Saver, settle
 from medcap_tf.training.device import Device
 from medcap_tf.training.history import History
@@ -50,6 +51,7 @@ class Stage:
     row_ids: Callable[[Any], list[str]]  # rows of a batch -> image IDs
     xla: bool = False  # whether XLA compiles the step as a whole, for batches of one shape
     begins_trained: bool = False  # whether the weights it begins with compete with those of its epochs
+    ema_decay: float = 0.0  # of the average of the weights that is validated and kept in their place; 0: none
     epoch_start: Callable[[int], None] = lambda epoch: None
     epoch_end: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
 
@@ -97,8 +99,10 @@ def run_stage(
     with device.strategy.scope():
         optimizer = _optimizer(stage, config, device)
         optimizer.build(stage.variables)
+        average = _average(stage)
     progress = _Progress()
-    checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **stage.modules)
+    averaged = {"average": average} if average else {}
+    checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **averaged, **stage.modules)
     saver = Saver(checkpoint, folder, common, list(stage.modules.values()), workers)
     if saver.restore():
         _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
@@ -107,13 +111,14 @@ def run_stage(
     history.forget(stage.name, int(progress.epoch) + 1)
     # Traced once for the shapes that all batches share; by their own shapes each caption length would be traced anew.
     spec = workers.distribute(stage.batches, 0, 0).element_spec
-    train_step = _compile(stage, optimizer, device, spec, progress)
+    train_step = _compile(stage, optimizer, device, spec, progress, average)
     profile = Profile(run.logs / stage.name, config.profiled_steps)
     with _signals() as stopped:
         while int(progress.epoch) < stage.epochs and not _out_of_patience(progress, config):
             seconds = _train_epoch(stage, progress, train_step, device, saver, stopped, profile)
             settle(saver.variables)
-            _finish_epoch(stage, progress, optimizer, history, folder, seconds, workers)
+            with average.in_place() if average else nullcontext():
+                _finish_epoch(stage, progress, optimizer, history, folder, seconds, workers)
             saver.save()
             _remove_others(folder, int(progress.best_epoch))
             if workers.any(stopped):
@@ -164,11 +169,15 @@ def compiled_step(stage: Stage, config: TrainingConfig, device: Device, spec: An
     """A step with an optimizer of its own, batch -> loss float32 [], as `run_stage` trains it."""
     optimizer = _optimizer(stage, config, device)
     optimizer.build(stage.variables)
-    return _compile(stage, optimizer, device, spec, _Progress())
+    return _compile(stage, optimizer, device, spec, _Progress(), _average(stage))
+
+
+def _average(stage: Stage) -> WeightAverage | None:
+    return WeightAverage(stage.modules.values(), stage.ema_decay) if stage.ema_decay else None
 
 
 def _compile(
-    stage: Stage, optimizer: Any, device: Device, spec: Any, progress: _Progress
+    stage: Stage, optimizer: Any, device: Device, spec: Any, progress: _Progress, average: WeightAverage | None
 ) -> Callable[[Any], tf.Tensor]:
     replicas = device.strategy.num_replicas_in_sync
     scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
@@ -201,6 +210,8 @@ def _compile(
         # In the graph, where nobody waits for them.
         progress.step.assign_add(1)
         progress.loss_sum.assign_add(tf.cast(loss, tf.float64))
+        if average:
+            average.update()
         return loss
 
     return train_step

@@ -88,6 +88,7 @@ def visual_stage(context: TrainingContext, source: VisualInput, number: int = 1)
         validate=lambda: _concept_scores(context, _predict(context, predict, _validation(context, source), "visual")),
         monitor="concept_f1",
         keep_best=lambda folder: save_weights(context.model, folder, ["encoder", "concept_head"]),
+        ema_decay=config.visual.ema_decay,
         **data_of(context.train.with_concepts(), context, number, source, words=False, xla=config.training.xla),
     )
 

@@ -227,6 +227,22 @@ def test_random_flips_happen_half_of_the_time():
     assert only == {RGB.tobytes(), RGB[:, ::-1].tobytes()}
 
 
+def test_a_part_is_erased_in_a_share_of_the_images():
+    image, rng = position_image(100, 200), np.random.default_rng(0)
+    erased = [
+        images.random_view(image, rng, horizontal_flip=False, vertical_flip=False, crop=1, erase=0.5)
+        for _ in range(400)
+    ]
+    changed = [(seen != image).any(-1) for seen in erased if (seen != image).any()]
+    assert 160 < len(changed) < 240
+    for where in changed:
+        rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        assert np.ptp(rows) < 40 and np.ptp(columns) < 80 and np.ptp(rows) >= 12 and np.ptp(columns) >= 27
+    assert (image == position_image(100, 200)).all()
+    grays = {seen[where][0].tolist()[0] for seen, where in zip((e for e in erased if (e != image).any()), changed)}
+    assert len(grays) > 50
+
+
 def test_random_view_is_repeatable():
     settings = {"horizontal_flip": True, "vertical_flip": False, "crop": 0.5}
     first, second = (images.random_view(position_image(50, 50), np.random.default_rng(7), **settings) for _ in range(2))

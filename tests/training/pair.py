@@ -61,7 +61,7 @@ def stage_of(device, run):
         name="tiny", epochs=EPOCHS, learning_rate=0.01, steps=STEPS, modules={"model": model},
         variables=model.trainable_variables, batches=batches, loss=loss,
         validate=lambda: {"f1": float(np.mean(predict(x).numpy().argmax(-1) == y))}, monitor="f1", keep_best=keep_best,
-        row_ids=lambda rows: [str(row) for row in rows],
+        row_ids=lambda rows: [str(row) for row in rows], ema_decay=0.9,
     )  # fmt: skip
 
 

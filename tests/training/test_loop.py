@@ -127,7 +127,7 @@ def test_rows_of_a_word_that_a_batch_repeats_are_one_gradient_to_clip(tmp_path):
     optimizer = _optimizer(stage, TrainingConfig(clip_norm=1.0, warmup_epochs=0), DEVICE)
     optimizer.build([words])
     batches = stage.batches(0, 0)
-    _compile(stage, optimizer, DEVICE, batches.element_spec, _Progress())(next(iter(batches)))
+    _compile(stage, optimizer, DEVICE, batches.element_spec, _Progress(), None)(next(iter(batches)))
     assert float(tf.norm(optimizer._momentums[0])) == pytest.approx(0.1 * 1.0)
 
 
@@ -178,15 +178,37 @@ def test_training_stops_when_patience_ends_and_the_best_weights_stay(tmp_path, s
     assert done == {"epochs": trained, "best_epoch": best, "f1": max(scores[:trained])}
 
 
+def test_the_average_of_the_weights_is_validated_and_kept_and_training_goes_on_from_its_own(tmp_path):
+    """Of a weight that falls from 1 by less and less: by a cosine."""
+    stage, weight = made([0.1, 0.2], epochs=2, rate=0.1, ema_decay=0.25)
+    seen, own, validate = [], [], stage.validate
+    stage.validate = lambda: (seen.append(float(weight.w)), validate())[1]
+    batch_loss = stage.loss
+    stage.loss = lambda batch, step: (
+        tf.py_function(lambda w: (own.append(float(w)), w)[1], [weight.w], tf.float32) * (0.0) + batch_loss(batch, step)
+    )
+    best = run(stage, tmp_path)
+    after = [*own[1:], float(weight.w)]  # each step
+    average, expected = 1.0, []
+    for step, value in enumerate(after, 1):
+        kept_share = min(0.25, (1 + step) / (10 + step))
+        average = kept_share * average + (1 - kept_share) * value
+        expected.append(average)
+    assert len(after) == 6 and after == sorted(after, reverse=True)
+    assert seen == pytest.approx([expected[2], expected[5]], abs=1e-5)
+    assert kept(best) == seen[1] != float(weight.w)
+
+
 SCORES = (0.1, 0.3, 0.2)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A stage of three epochs that was let alone: its best weights, `w` and history."""
-    folder = tmp_path_factory.mktemp("whole")
-    stage, weight = made(SCORES, epochs=3, rate=0.1)
-    return run(stage, folder), float(weight.w), rows(folder)
+@pytest.fixture(scope="module", params=[0.0, 0.9], ids=["plain", "average"])
+def whole(tmp_path_factory, request):
+    """A stage of three epochs that was let alone, with an average of its weights or without: its best weights, `w` and
+    history, and what else to make it of."""
+    folder, more = tmp_path_factory.mktemp("whole"), {"rate": 0.1, "ema_decay": request.param}
+    stage, weight = made(SCORES, epochs=3, **more)
+    return run(stage, folder), float(weight.w), rows(folder), more
 
 
 class TestResumption:
@@ -200,13 +222,13 @@ class TestResumption:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_in_the_middle_of_an_epoch(self, whole, tmp_path, capsys, number):
-        stage, _ = made(SCORES[:1], epochs=3, rate=0.1)
+        stage, _ = made(SCORES[:1], epochs=3, **whole[3])
         stage.epoch_start = lambda epoch: send(number) if epoch == 1 else None
         before = signal.getsignal(number)
         with pytest.raises(Interrupted, match=f"{number.name}: saved at tiny epoch 2, batch 1"):
             run(stage, tmp_path)
         assert signal.getsignal(number) is before
-        stage, weight = made(SCORES[1:], epochs=3, rate=0.1)
+        stage, weight = made(SCORES[1:], epochs=3, **whole[3])
         asked, batches = [], stage.batches
         stage.batches = lambda epoch, skip: asked.append((epoch, skip)) or batches(epoch, skip)
         best = run(stage, tmp_path)
@@ -215,22 +237,22 @@ class TestResumption:
         self.check(whole, tmp_path, weight, best)
 
     def test_at_the_end_of_an_epoch(self, whole, tmp_path):
-        stage, _ = made(SCORES[:1], epochs=3, rate=0.1)
+        stage, _ = made(SCORES[:1], epochs=3, **whole[3])
         validate = stage.validate
         stage.validate = lambda: (send(signal.SIGTERM), validate())[1]
         with pytest.raises(Interrupted, match="saved at the end of tiny epoch 1"):
             run(stage, tmp_path)
-        stage, weight = made(SCORES[1:], epochs=3, rate=0.1)
+        stage, weight = made(SCORES[1:], epochs=3, **whole[3])
         self.check(whole, tmp_path, weight, run(stage, tmp_path))
 
     def test_what_was_not_saved_is_trained_again(self, whole, tmp_path):
         """The second epoch ends in a crash after its best weights and its row are written."""
-        stage, _ = made(SCORES[:2], epochs=3, rate=0.1)
+        stage, _ = made(SCORES[:2], epochs=3, **whole[3])
         stage.epoch_end = [lambda epoch, values: 1 / (2 - epoch)]
         with pytest.raises(ZeroDivisionError):
             run(stage, tmp_path)
         assert len(rows(tmp_path)) == 2
-        stage, weight = made(SCORES[1:], epochs=3, rate=0.1)
+        stage, weight = made(SCORES[1:], epochs=3, **whole[3])
         keep_best = stage.keep_best
 
         def keep_again(folder):

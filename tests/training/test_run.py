@@ -207,7 +207,7 @@ from medcap_tf import config
 from medcap_tf.training import device, run
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 run.prepare_device = lambda c: device.Device(mirrored, "float32", "float32", "two")
-settings = {"training.deterministic": False, "decoding.neighbors": 0}
+settings = {"training.deterministic": False, "decoding.neighbors": 0, "visual.ema_decay": 0.9, "data.erase": 0.5}
 scores = run.train(config.load(Path(sys.argv[1])).replace(settings), Path(sys.argv[2]), Path(sys.argv[3]))
 print(scores["model"]["bleu_1"])
 """
