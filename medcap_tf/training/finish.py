@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +19,7 @@ from medcap_tf.evaluation.score_files import file_suffix, write_scores
 from medcap_tf.models.inverted_lists import Lists
 from medcap_tf.models.visual import region_shape
 from medcap_tf.run_folder import RunFolder
+from medcap_tf.training.messages import say
 from medcap_tf.training.retrieval import choose_retrieval, group_large
 from medcap_tf.training.stages import TrainingContext, pixels_of
 
@@ -43,7 +43,7 @@ def score_run(context: TrainingContext, splits: Splits, concept_names: dict[str,
     if test:
         scores = evaluate(captioner, test, data.test_split, datastore, run.path, concept_names, options=options)
     if scores is None:
-        _say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
+        say(f"split {data.test_split!r} has no captions to score against: scores are those of the validation split")
         suffix = file_suffix(data.valid_split, data.test_split) if test else ""
         valid = splits.valid, data.valid_split
         scores = evaluate(captioner, *valid, datastore, run.path, concept_names, suffix, options)
@@ -57,7 +57,7 @@ def _save_graph(captioner: RunCaptioner, run: RunFolder) -> None:
     try:
         captioner.save_graph(run)
     except (OSError, tf.errors.OpError) as error:
-        _say(f"{run.graph}: cannot be written ({error}); a first caption will take a few seconds longer")
+        say(f"{run.graph}: cannot be written ({error}); a first caption will take a few seconds longer")
 
 
 def _by_validation(
@@ -88,9 +88,9 @@ def _choose_retrieval(
     best = max(trials, key=lambda trial: trial.score)
     context.run.write_retrieval(best.parameters and best.parameters._asdict())
     if best.parameters is None:
-        _say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder is left alone")
+        say(f"similar images do not help on validation (BLEU-4 {best.bleu_4:.4f} without): the decoder is left alone")
         return
-    _say(
+    say(
         f"similar images raise validation BLEU-4 from {trials[0].bleu_4:.4f} to {best.bleu_4:.4f}, CIDEr-D from "
         f"{trials[0].cider:.3f} to {best.cider:.3f} (decoder's similarity {best.parameters.decoder_similarity:.4f}, "
         f"temperature {best.parameters.temperature:.4f})"
@@ -108,7 +108,3 @@ def _datastore(context: TrainingContext, records: list[Record], captioner: RunCa
         records, "identity", captioner.pooled_features, lambda record, view: pixels_of(record, view, config)
     )
     return Datastore(list(records), cache.features("identity")[rows], content_digests(records))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +24,7 @@ from medcap_tf.training.averages import WeightAverage
 from medcap_tf.training.checkpoints import Saver, settle
 from medcap_tf.training.device import Device
 from medcap_tf.training.history import History
+from medcap_tf.training.messages import say
 from medcap_tf.training.watch import Clock, Profile, UnreadLosses
 from medcap_tf.training.workers import Workers
 
@@ -105,7 +105,7 @@ def run_stage(
     checkpoint = tf.train.Checkpoint(optimizer=optimizer, progress=progress, **averaged, **stage.modules)
     saver = Saver(checkpoint, folder, common, list(stage.modules.values()), workers)
     if saver.restore():
-        _say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
+        say(f"{stage.name}: resuming at epoch {int(progress.epoch) + 1}, batch {int(progress.step) + 1}")
     elif stage.begins_trained:
         _rate_beginning(stage, progress, folder, workers)
     history.forget(stage.name, int(progress.epoch) + 1)
@@ -125,7 +125,7 @@ def run_stage(
                 raise Interrupted(f"{_signal(stopped)}: saved at the end of {stage.name} epoch {int(progress.epoch)}")
     epoch, best_epoch, best = int(progress.epoch), int(progress.best_epoch), float(progress.best)
     write_text(folder / done, json.dumps({"epochs": epoch, "best_epoch": best_epoch, stage.monitor: best}))
-    _say(f"{stage.name}: best {stage.monitor} {best:.4f} in epoch {best_epoch}")
+    say(f"{stage.name}: best {stage.monitor} {best:.4f} in epoch {best_epoch}")
     workers.wait()  # for the chief's files
     return _best_weights(common, best_epoch)
 
@@ -283,7 +283,7 @@ def _finish_epoch(
         stage.keep_best(folder / f"best-{epoch}")
     history.add(stage.name, epoch, values)
     shown = "  ".join(f"{name} {values[name]:.4f}" for name in values if not name.endswith("_seconds"))
-    _say(f"{stage.name} epoch {epoch}/{stage.epochs}  {shown}")
+    say(f"{stage.name} epoch {epoch}/{stage.epochs}  {shown}")
     for callback in stage.epoch_end:
         callback(epoch, values)
     progress.epoch.assign_add(1)
@@ -296,7 +296,7 @@ def _rate_beginning(stage: Stage, progress: _Progress, folder: Path, workers: Wo
     progress.best.assign(score)
     progress.best_epoch.assign(0)
     stage.keep_best(folder / "best-0")
-    _say(f"{stage.name}: begins at {stage.monitor} {score:.4f}")
+    say(f"{stage.name}: begins at {stage.monitor} {score:.4f}")
 
 
 def _out_of_patience(progress: _Progress, config: TrainingConfig) -> bool:
@@ -319,7 +319,3 @@ def _signals() -> Iterator[list[str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)

@@ -5,7 +5,6 @@ Axes: B images, h x w regions of C channels, N neighbors, Q concepts.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
@@ -25,6 +24,7 @@ from medcap_tf.models.inverted_lists import EXACT, Lists, build_lists, save_list
 from medcap_tf.models.retrieval import RetrievalParameters, Retriever, unit_rows
 from medcap_tf.models.visual import pack
 from medcap_tf.run_folder import RunFolder
+from medcap_tf.training.messages import say
 
 IMAGES = 500  # enough to choose among ten, and few enough for memory
 _BATCH = 32
@@ -86,10 +86,9 @@ def group_large(run: RunFolder, datastore: Datastore) -> Lists | None:
         return None
     lists = build_lists(unit_rows(datastore.features, np.float16))
     save_lists(lists, run.datastore_lists)
-    tqdm.write(
+    say(
         f"{count:,} images to compare with: {lists.probes} of {len(lists.centroids):,} lists are searched, which hold "
-        f"{lists.recall:.1%} of the nearest",
-        file=sys.stderr,
+        f"{lists.recall:.1%} of the nearest"
     )
     return lists
 

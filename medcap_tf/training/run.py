@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ from medcap_tf.training.history import History
 from medcap_tf.training.identity import Identity
 from medcap_tf.training.inspect import tf_explain_callback
 from medcap_tf.training.loop import Stage, run_stage
+from medcap_tf.training.messages import say
 from medcap_tf.training.plot import plot_history
 from medcap_tf.training.self_critical import caption_stages
 from medcap_tf.training.stages import (
@@ -103,10 +103,10 @@ def train(config: Config, data: Path, run: Path, resume: bool = False) -> dict[s
 def _describe(context: TrainingContext, splits: Splits, data: Path, problems: int) -> None:
     device = context.device
     for line in (device.description, *device.gpus.lines):
-        _say(line)
+        say(line)
     if device.gpus.remedy:
-        _say(f"warning: TensorFlow does not use the NVIDIA card of this machine: {device.gpus.remedy}")
-    _say(
+        say(f"warning: TensorFlow does not use the NVIDIA card of this machine: {device.gpus.remedy}")
+    say(
         f"{data}: {len(splits.train)} / {len(splits.valid)} / {len(splits.test)} records to train, validate, test; "
         f"{len(context.vocabulary)} tokens, {len(context.concepts)} concepts, {problems} problems"
     )
@@ -162,7 +162,7 @@ def _prepare(
             if not config.visual.concept_epochs:
                 raise
             if begins and device.workers.is_chief:
-                _say(f"the concept head begins anew: {error}")
+                say(f"the concept head begins anew: {error}")
     return context
 
 
@@ -176,7 +176,7 @@ def _with_batch_size(context: TrainingContext, written: dict[str, Any] | None, h
         replicas = context.device.strategy.num_replicas_in_sync
         sizes = len(context.vocabulary), len(context.concepts)
         size = find_batch_size(config, *sizes, has_images, len(context.train.records), replicas)
-        _say(f"training.batch_size=auto: {size} images fit")
+        say(f"training.batch_size=auto: {size} images fit")
     return context._replace(config=config.replace({"training.batch_size": size}))
 
 
@@ -258,7 +258,7 @@ def _region_cache(context: TrainingContext, splits: Splits) -> FeatureCache:
     cache = FeatureCache(cache_folder(config.data, context.run.path) / name, (packed_size(model.encoder, model.head),))
     wanted = dict.fromkeys(views(config.data), splits.train)
     if size := cache.reserve({**wanted, "identity": [*splits.train, *splits.valid]}):
-        _say(size)
+        say(size)
     return cache
 
 
@@ -280,7 +280,7 @@ def _caption_input(context: TrainingContext, splits: Splits) -> VisualInput:
 
 
 def _finish_text_only(context: TrainingContext, splits: Splits, concepts: ConceptList) -> dict[str, Any]:
-    _say("no images in this data: the semantic stage alone is trained")
+    say("no images in this data: the semantic stage alone is trained")
     save_weights(context.model, context.run.best, ["semantic"])
     records = splits.test or splits.valid
     split = context.config.data.test_split if splits.test else "valid"
@@ -289,7 +289,3 @@ def _finish_text_only(context: TrainingContext, splits: Splits, concepts: Concep
     result = score_concepts(split, records, scores, concepts.thresholds["words"], context.concepts, splits.train)
     write_scores(context.run.path, result)
     return result
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
