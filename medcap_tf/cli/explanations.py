@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
-from medcap_tf.files import check_place, read_json
+from medcap_tf.files import read_json
 
 if TYPE_CHECKING:
     from medcap_tf.captioner import RunCaptioner
@@ -86,7 +86,7 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
-    check_place(args.out)
+    options.check_out(args)
     explained = _explained(args)
     if "dicom" in args.maps:
         from medcap_tf.explain.dicom_maps import check_sources
@@ -276,7 +276,7 @@ def _add_audit(commands: Any) -> None:
 def _audit(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise InputError(f"--images {args.images}: give at least 1")
-    check_place(args.out or args.model)
+    options.check_out(args)
     records, dataset = options.read_split(args)
     captioner = options.load(args)
     training = dataset.splits.get(captioner.config.data.train_split, [])

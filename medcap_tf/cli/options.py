@@ -112,8 +112,8 @@ def check_out(args: argparse.Namespace) -> None:
     from medcap_tf.files import check_place
 
     check_place(args.out or args.model)
-    if args.out and args.out.resolve().is_relative_to(args.data.resolve()):
-        raise InputError(f"--out {args.out}: lies in the data set, whose tables stand there; give another folder")
+    if args.out and args.data and args.out.resolve().is_relative_to(args.data.resolve()):
+        raise InputError(f"--out {args.out}: lies in the data set, which would be read with it; give another folder")
 
 
 def read_names(path: Path) -> dict[str, str]:

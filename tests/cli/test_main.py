@@ -56,6 +56,12 @@ def test_wrong_usage_exits_with_two(arguments):
     assert medcap(*arguments, check=False).returncode == 2
 
 
+@pytest.mark.parametrize("command", ["evaluate", "audit", "explain"])
+def test_nothing_is_written_into_a_data_set(phantoms, command):
+    done = medcap(command, "no_run", "--data", phantoms, "--out", phantoms / "test" / "images", check=False)
+    assert done.returncode == 1 and "lies in the data set, which would be read with it" in done.stderr
+
+
 def test_score_prints_every_metric(tmp_path):
     references = write(tmp_path / "r.csv", "a,CT of the chest with effusion", "b,Renal cyst")
     predictions = write(tmp_path / "p.csv", "b,renal cysts", "a,")
