@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,19 +23,26 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, the one that a link leads to; folders on the way are made.
 
     Raises:
-        InputError: there is a folder of that name, or a file where a folder should be.
+        InputError: there is a folder of that name, a file where a folder should be, or no file may have that name.
     """
-    target = path.resolve()
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)  # a pipe, or a device
-        return
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)  # a pipe, or a device
+            return
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # a name too long, links that lead to each other
+        raise InputError(f"{path}: no file may have this name ({error}); give another one") from error
     check_place(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}")
-    beside.write_bytes(data)
-    os.replace(beside, target)
+    # Of a name that nobody's file has.
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,27 @@ def test_a_write_that_fails_leaves_the_file_of_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         write_bytes(path, b"after")
     assert path.read_bytes() == b"before"
+    assert [left.name for left in tmp_path.iterdir()] == ["values"]
+
+
+def test_a_file_beside_it_is_nobodys(tmp_path):
+    (tmp_path / ".values").write_text("mine")
+    write_bytes(tmp_path / "values", b"new")
+    assert (tmp_path / ".values").read_text() == "mine"
+
+
+def test_the_longest_name_may_be_written_and_a_longer_one_not(tmp_path):
+    write_bytes(tmp_path / ("x" * 255), b"whole")
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"whole"
+    with pytest.raises(InputError, match="no file may have this name"):
+        write_bytes(tmp_path / ("x" * 256), b"whole")
+
+
+def test_links_that_lead_to_each_other_are_no_place(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="no file may have this name"):
+        write_bytes(tmp_path / "a", b"")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])

@@ -37,15 +37,25 @@ def _add_lint(commands: Any) -> None:
 
 
 def _lint(args: argparse.Namespace) -> None:
+    from medcap_tf.data.cells import is_cui
     from medcap_tf.data.tables import read_captions
     from medcap_tf.explain.claims import doubtful_claims
 
     captions = read_captions(args.captions)
     options.show_problems(captions.problems)
     codes = _codes_of(captions.values, args.concepts) if args.concepts else {}
-    names = options.read_names(args.names) if args.names else {}
+    names = {code.upper(): name for code, name in options.read_names(args.names).items()} if args.names else {}
+    unnamed = sorted({code for own in codes.values() for code in own if code.upper() not in names})
+    if unnamed and (args.names or any(map(is_cui, unnamed))):
+        print(
+            f"{len(unnamed)} codes have no name, so that no modality is read from them: {', '.join(unnamed[:3])}"
+            f"{', ...' if len(unnamed) > 3 else ''}; give --names",
+            file=sys.stderr,
+        )
     doubts = {
-        image_id: doubtful_claims(text.split(), None, [names.get(code, code) for code in codes.get(image_id, ())])
+        image_id: doubtful_claims(
+            text.split(), None, [names.get(code.upper(), code) for code in codes.get(image_id, ())]
+        )
         for image_id, text in captions.values.items()
     }
     counts = Counter(doubt.rule for own in doubts.values() for doubt in own)
@@ -103,6 +113,8 @@ def _rate(args: argparse.Namespace) -> None:
     from medcap_tf.explain.rating_form import Rated, write_form
 
     captions, (records, _) = read_captions(args.captions), options.read_split(args)
+    if args.out.suffix.lower() not in (".html", ".htm"):  # it may be one of its tables
+        options.check_outside("--out", args.out, args.data)
     if args.out.resolve() == args.captions.resolve():
         raise InputError(f"--out {args.out}: is the table of captions, which it would replace; give another file")
     options.show_problems(captions.problems)
@@ -132,6 +144,9 @@ def _add_ratings(commands: Any) -> None:
 def _ratings(args: argparse.Namespace) -> None:
     from medcap_tf.evaluation.ratings import read_ratings, summarize
 
+    for path in args.tables:
+        if sum(path.exists() and path.samefile(other) for other in args.tables if other.exists()) > 1:
+            raise InputError(f"{path}: is given twice, which would be a rater who agrees with himself; give it once")
     found = summarize([read_ratings(path) for path in args.tables])
     if args.json:
         print(json.dumps({"raters": len(args.tables), "criteria": found}, indent=2))

@@ -112,8 +112,13 @@ def check_out(args: argparse.Namespace) -> None:
     from medcap_tf.files import check_place
 
     check_place(args.out or args.model)
-    if args.out and args.data and args.out.resolve().is_relative_to(args.data.resolve()):
-        raise InputError(f"--out {args.out}: lies in the data set, which would be read with it; give another folder")
+    check_outside("--out", args.out, args.data)
+
+
+def check_outside(option: str, path: Path | None, data: Path | None) -> None:
+    """Raise InputError where what an option asks to write would be read as part of the data, or replace some of it."""
+    if path and data and path.resolve().is_relative_to(data.resolve()):
+        raise InputError(f"{option} {path}: lies in the data set, which would be read with it; give another place")
 
 
 def read_names(path: Path) -> dict[str, str]:

@@ -6,12 +6,14 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from medcap_tf.cli import options
 from medcap_tf.errors import InputError
+
+_NOTHING = "no image has what it goes by"
 
 
 def add_commands(commands: Any) -> None:
@@ -173,7 +175,7 @@ def _score(args: argparse.Namespace) -> None:
     scores: dict[str, Any] = {name: part.score() for name, part in scored.parts.items()}
     scores.update(dict.fromkeys(scored.absent))
     for name in [name for name, score in scores.items() if score is not None and math.isnan(score)]:
-        scores[name], notes[name] = None, "not computed: no image has what it goes by"
+        scores[name], notes[name] = None, f"not computed: {_NOTHING}"
     print(json.dumps({**scores, **({"notes": notes} if notes else {})}, indent=2, ensure_ascii=False))
 
 
@@ -211,6 +213,11 @@ def _compare(args: argparse.Namespace) -> None:
         reason = "".join(f"; {name} was {absent[name]}" for name in unknown if name in absent)
         raise InputError(f"--metric {' '.join(unknown)}: there are {', '.join(both)}{reason}")
     first, second = ({name: own.parts[name] for name in args.metric or both} for own in scored)
+    computable = [name for name in first if not any(math.isnan(own[name].score()) for own in (first, second))]
+    absent.update({name: f"not computed: {_NOTHING}" for name in first if name not in computable})
+    if not computable:
+        raise InputError(f"no score can be computed of both tables: {_NOTHING} ({', '.join(first)})")
+    first, second = ({name: own[name] for name in computable} for own in (first, second))
     differences = compare(first, second, permutations=args.permutations, seed=args.seed)
     notes = _notes_on_comparison(first, second, args.permutations)
     notes.update({name: [note] for name, note in ({} if args.metric else absent).items()})
@@ -251,9 +258,15 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
     from medcap_tf.data.tables import read_captions, read_concepts
 
     what = "concepts" if concepts else "captions"
-    truth, *tables = ((read_concepts if concepts else read_captions)(path) for path in (references, *predictions))
-    for table in (truth, *tables):
+    paths = [references, *predictions]
+    # What is no code is left out of the references; among the answers it is a wrong one, as to the organizers.
+    truth, *tables = (
+        read_concepts(path, keep_all=path is not references) if concepts else read_captions(path) for path in paths
+    )
+    for path, table in zip(paths, (truth, *tables)):
         options.show_problems(table.problems)
+        if not concepts:
+            _refuse_codes(path, table.values)
     ids = sorted(truth.values)
     for path, table in zip(predictions, tables):
         missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)
@@ -261,7 +274,28 @@ def _read_aligned(references: Path, predictions: list[Path], concepts: bool = Fa
             if wrong:
                 shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
                 raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
+        if concepts:
+            _warn_of_other_codes(path, table.values, truth.values)
     return [
         _Answers([table.values.get(i, () if concepts else "") for i in ids], [table.written.get(i, "") for i in ids])
         for table in (truth, *tables)
     ]
+
+
+def _refuse_codes(path: Path, captions: Mapping[str, Any]) -> None:
+    """Raise InputError where a table of captions holds codes alone."""
+    from medcap_tf.data.cells import is_cui, split_codes
+
+    if captions and all(codes and all(map(is_cui, codes)) for codes in map(split_codes, captions.values())):
+        raise InputError(f"{path}: holds codes, not captions; give --concepts to score them")
+
+
+def _warn_of_other_codes(path: Path, answers: Mapping[str, Any], references: Mapping[str, Any]) -> None:
+    """Say on stderr what makes all answers wrong at once: codes of another form than the references'."""
+    known, named = ({c.upper() for own in values.values() for c in own} for values in (references, answers))
+    if known and named and not known & named:
+        print(
+            f"{path}: none of its codes is one of the references', such as {min(named)!r} and {min(known)!r}; all count"
+            " as wrong",
+            file=sys.stderr,
+        )

@@ -90,6 +90,7 @@ def _check(args: argparse.Namespace) -> None:
     from medcap_tf.evaluation.repair import repair
     from medcap_tf.files import write_bytes
 
+    options.check_outside("--repair", args.repair, args.data)
     if args.repair.exists() and args.repair.samefile(args.file):
         raise InputError(f"--repair {args.repair}: is the file itself; give another name, to compare both")
     repaired = repair(data, str(args.file), ids, args.edition)

@@ -29,8 +29,8 @@ _LIKE_ID = re.compile(
     r"|(?:study|series|subject|patient|case|scan|slide|sample|figure|accession)(?:no|nr|num|number)?"
 )
 _LIKE_VALUE = {
-    "captions": re.compile(r".*(?:caption|report|description|text|finding|impression|sentence|comment|legend).*"),
-    "concepts": re.compile(r".*(?:cui|concept|code|umls).*"),
+    "captions": re.compile(r".*(caption|report|description|text|finding|impression|sentence|comment|legend).*"),
+    "concepts": re.compile(r".*(cui|concept|code|umls).*"),
 }
 # What 2025 and 2026 put before the names of columns.
 _TASK = re.compile(r"imageclef(?:med(?:ical)?)?(?:caption)?(?:20\d\d)?(?=id|captions?$|cuis?$|concepts?$)")
@@ -137,16 +137,22 @@ def split_named(cell: str) -> str | None:
     return next((split for split, names in SPLITS.items() if name in names), None)
 
 
-def headerless_width(rows: Sequence[Sequence[str]]) -> int:
+def headerless_width(rows: Sequence[Sequence[str]]) -> tuple[int, bool]:
     """How many columns a table without header has; two, of which the second may hold separators, unless all rows say
-    otherwise: as many fields in each, none but one of them prose, none after a space as in a sentence."""
+    otherwise: as many fields in each, none but one of them prose, none after a space as in a sentence.
+
+    Returns:
+        The number, and whether it is doubtful: several columns of prose are read as one.
+    """
     widths = {len(fields) for fields in rows}
     if len(widths) > 1 or len(rows) < 2:
-        return 2
+        return 2, False
     columns = list(zip(*rows[:_PROFILED]))
     prose = [cells for cells in columns if any(" " in cell.strip() for cell in cells)]
     sentences = any(cell.startswith(" ") for cells in columns[2:] for cell in cells)
-    return 2 if len(prose) > 1 or sentences else max(2, len(columns))
+    if sentences:
+        return 2, False
+    return (2, True) if len(prose) > 1 else (max(2, len(columns)), False)
 
 
 def names_captions(header: Sequence[str]) -> bool:
@@ -155,12 +161,20 @@ def names_captions(header: Sequence[str]) -> bool:
     return bool(ids) and not set(header).isdisjoint(VALUE_COLUMNS["captions"])
 
 
+def names_columns(fields: Sequence[str]) -> bool:
+    """Whether a row names columns, one of IDs and one of captions or codes, in whatever order."""
+    names = set(normalize_names(fields))
+    return not names.isdisjoint(ID_COLUMNS) and not names.isdisjoint(_ALL_VALUES)
+
+
 class Roles(NamedTuple):
     """The columns that are read; `values` has several where captions or codes are in numbered columns."""
 
     id: int
     values: list[int]
     by_content: bool
+    rivals: tuple[int, ...] = ()  # whose names fit as well as that of `values`
+    twins: tuple[int, ...] = ()  # of these the ones that the same word names: a reference caption and a generated one
 
 
 def find_roles(
@@ -178,13 +192,16 @@ def find_roles(
     if not header:
         return _headerless_roles(_profile(rows, width), kind, images)
     columns = _profile(rows, len(header))
-    value, sure_value = _value_column(header, columns, kind, ())
+    value, sure_value, rivals = _value_column(header, columns, kind, ())
     id_column, sure_id = _id_column(header, columns, value, images)
     if id_column is not None and value is None and kind == "captions" and len(columns) == 2:
         value = 1 - id_column if _share_of_images(columns[id_column], images) >= 0.5 else None
     if id_column is None or value is None:
         return None
-    return Roles(id_column, _numbered(header, value), not (sure_value and sure_id))
+    values = _numbered(header, value)
+    rivals = [i for i in rivals if i not in values and i != id_column]
+    twins = [i for i in rivals if _word_of(header[i], kind) == _word_of(header[value], kind)]
+    return Roles(id_column, values, not (sure_value and sure_id) or bool(rivals), tuple(rivals), tuple(twins))
 
 
 def _headerless_roles(columns: list[pd.Series], kind: str, images: Container[str]) -> Roles | None:
@@ -192,7 +209,7 @@ def _headerless_roles(columns: list[pd.Series], kind: str, images: Container[str
     if len(columns) < 2:
         return None
     id_column, _ = _id_column([], columns, None, images)
-    value, _ = _value_column([], columns, kind, (id_column,))
+    value, _, _ = _value_column([], columns, kind, (id_column,))
     return Roles(id_column or 0, [next(i for i in (0, 1) if i != id_column) if value is None else value], False)
 
 
@@ -222,27 +239,43 @@ def _words(cells: pd.Series) -> float:
 
 def _value_column(
     header: list[str], columns: list[pd.Series], kind: str, taken: Container[int | None]
-) -> tuple[int | None, bool]:
+) -> tuple[int | None, bool, list[int]]:
+    """The column of captions or codes, whether its name says so, and the others whose names do."""
     named = [header.index(name) for name in VALUE_COLUMNS[kind] if name in header]
     numbered = [i for i, name in enumerate(header) if re.sub(r"\d+$", "", name) in VALUE_COLUMNS[kind]]
     if named or numbered:
-        return (named or numbered)[0], True
+        first = (named or numbered)[0]
+        return first, True, [] if header[first] in _SURE_VALUES else named[1:]
     measure, least = (_words, 2.0) if kind == "captions" else (_share_of_cuis, 0.5)
     measured = {i: measure(cells) for i, cells in enumerate(columns) if i not in taken}
     fits = {i: value for i, value in measured.items() if value >= least}
     like = [i for i in fits if i < len(header) and _LIKE_VALUE[kind].fullmatch(header[i])]
     if not fits:
-        return None, False
+        return None, False, []
     best = max(like or fits, key=lambda i: (fits[i], -i))
-    return best, bool(like)
+    named_alike = [i for i in measured if i < len(header) and _LIKE_VALUE[kind].fullmatch(header[i])]
+    return best, bool(like), [i for i in named_alike if i != best and _tells_rows_apart(columns[i])]
+
+
+def _tells_rows_apart(cells: pd.Series) -> bool:
+    """Whether it may hold captions or codes: no numbers, as of words, and more than a few values, as of languages."""
+    return _share(cells, _is_number) < 0.5 and 2 * cells.nunique() > len(cells)
+
+
+def _word_of(name: str, kind: str) -> str:
+    """What in a column's name says that it holds captions or codes."""
+    match = _LIKE_VALUE[kind].fullmatch(name)
+    return match[1] if match else ""
 
 
 def _id_column(
     header: list[str], columns: list[pd.Series], value: int | None, images: Container[str]
 ) -> tuple[int | None, bool]:
     named = [header.index(name) for name in ID_COLUMNS if name in header]
-    named = [i for i in named if not _counts_rows(columns[i])] or named
     others = [i for i in range(len(columns)) if i != value]
+    # Where rows are counted in one column, the images are named in another, if any names them.
+    naming = [i for i in others if _share(columns[i], _is_image_name) >= 0.5 and columns[i].is_unique]
+    named = [i for i in named if not _counts_rows(columns[i])] or naming[:1] or named
     matched = {i: _share_of_images(columns[i], images) for i in others} if images else {}
     best = max(matched, key=lambda i: (matched[i], i in named, -i), default=None)
     if named and (best is None or matched[best] < 0.5 or matched.get(named[0], 0) > 0):
@@ -259,6 +292,8 @@ def _id_column(
     values = {i for i, name in enumerate(header) if name in _ALL_VALUES}
     rest = [i for i in others if i not in values and len(columns[i])]
     rest = [i for i in rest if not (header and _INDEX_NAMES.fullmatch(_name(header, i)))] or rest
+    if not header and len(rest) > 1 and _counts_rows(columns[rest[0]]):
+        rest = [i for i in rest if columns[i].is_unique and _words(columns[i]) == 1][1:] or rest
     if header and 0 in values:
         return None, False
     return (rest[0], True) if rest else (None, False)

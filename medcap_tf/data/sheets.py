@@ -100,7 +100,10 @@ def _sheet(path: Path, name: str, rows: list[Row], separator: str, faults: list[
     for row, fields in rows[: header.row] if header else ():
         faults.append((row, f"title row: {_shown(fields)} above the names of the columns is passed over"))
     rows = rows[header.row :] if header else rows
-    width = headerless_width([fields for _, fields in rows]) if separator else len(rows[0][1])
+    width, doubtful = headerless_width([fields for _, fields in rows]) if separator else (len(rows[0][1]), False)
+    if doubtful and not header:
+        columns = f"{len(rows[0][1])} fields in each row, of which all but the first are read as one"
+        faults.append((0, f"no header: {columns}; give a first row of names, such as ID{separator}Caption"))
     sheet = Sheet(path, [], rows, [Problem(name, *fault) for fault in faults], name, width, separator)
     if not header:
         return sheet

@@ -18,6 +18,8 @@ from medcap_tf.errors import InputError
 
 Value = TypeVar("Value")
 ONE_IS_KEPT = "the first is kept (data.captions=all trains on each)"
+_NAMING = ("name", "term", "label", "title")  # how columns end that hold names of concepts
+_OTHER_CODE = re.compile(r"[A-Z]{0,4}\d+|")
 _COMPARED = 50  # captions of one image that a further one is compared with
 
 
@@ -44,16 +46,16 @@ def read_captions(path: Path) -> Table[str]:
     return captions_of(read_sheet(Path(path), str(path), "captions"))
 
 
-def read_concepts(path: Path) -> Table[tuple[str, ...]]:
+def read_concepts(path: Path, keep_all: bool = False) -> Table[tuple[str, ...]]:
     """Read a table of concepts: ID without extension -> distinct codes in their order; CUIs in upper case.
 
     Where at least half of the codes are UMLS CUIs, the others are problems and left out; a table of another code system
-    is taken as it is. An image may have no codes.
+    is taken as it is. An image may have no codes. With `keep_all` they are kept, as somebody's wrong answers are.
 
     Raises:
         InputError: the file cannot be read, is no table, has no columns for ID and codes, or gives codes their names.
     """
-    return concepts_of(read_sheet(Path(path), str(path), "concepts"))
+    return concepts_of(read_sheet(Path(path), str(path), "concepts"), keep_all=keep_all)
 
 
 def read_concept_names(path: Path) -> Table[str]:
@@ -84,7 +86,7 @@ def captions_of(sheet: Sheet, images: Container[str] = frozenset()) -> Table[str
     return replace(table, problems=_in_order(table.problems))
 
 
-def concepts_of(sheet: Sheet, images: Container[str] = frozenset()) -> Table[tuple[str, ...]]:
+def concepts_of(sheet: Sheet, images: Container[str] = frozenset(), keep_all: bool = False) -> Table[tuple[str, ...]]:
     """What `read_concepts` returns, of a sheet already read; `images` as for `captions_of`."""
     table = _by_id(sheet, "concepts", images)
     rows, problems = table.rows, table.problems
@@ -100,12 +102,15 @@ def concepts_of(sheet: Sheet, images: Container[str] = frozenset()) -> Table[tup
     for image_id, own in codes.items():
         kept: dict[str, None] = {}
         for code in own:
+            text = ""
             if umls and not is_cui(code):
-                text = f"not a CUI: {code!r}, in a table of CUIs (C and 7 digits); the code is left out"
+                done = "it counts as a wrong one" if keep_all else "the code is left out"
+                text = f"not a CUI: {code!r}, in a table of CUIs (C and 7 digits); {done}"
             elif code in kept:
                 text = f"repeated code: {code!r} of {image_id!r}; it is kept once"
-            else:
+            if not text or (keep_all and code not in kept):
                 kept[code] = None
+            if not text:
                 continue
             problems.append(Problem(sheet.name, rows[image_id], text))
         values[image_id] = tuple(kept)
@@ -137,9 +142,14 @@ def _name_columns(sheet: Sheet) -> tuple[int, int]:
     header = sheet.header
     if max([len(header), *(len(fields) for _, fields in sheet.rows)]) < 2:
         raise InputError(f"{sheet.path}: has one column; it should have two, concept and name")
-    code = next((header.index(name) for name in VALUE_COLUMNS["concepts"] if name in header), 0)
-    names = [i for i, name in enumerate(header) if name.endswith("name") and i != code]
-    return code, next(iter(names), 1 if code == 0 else 0)
+    columns = range(max([len(header), *(len(fields) for _, fields in sheet.rows)]))
+    cuis = {i: sum(is_cui(clean_code(f[i])) for _, f in sheet.rows if i < len(f)) for i in columns}
+    named = [header.index(name) for name in VALUE_COLUMNS["concepts"] if name in header]
+    code = next(iter(named), max(columns, key=lambda i: (cuis[i], -i)))
+    names = [i for i, name in enumerate(header) if name.endswith(_NAMING) and i != code]
+    # Of columns without such a name the first that does not hold codes of another kind, as semantic types are.
+    coded = {i for i in columns if all(map(_OTHER_CODE.fullmatch, (f[i].strip() for _, f in sheet.rows if i < len(f))))}
+    return code, next(iter([*names, *(i for i in columns if i != code and i not in coded)]), 1 if code == 0 else 0)
 
 
 def names_codes(sheet: Sheet) -> bool:
@@ -160,6 +170,9 @@ def _roles(sheet: Sheet, kind: str, images: Container[str]) -> Roles:
     if roles is None:
         names = ", ".join(filter(None, sheet.header))
         raise InputError(f"{sheet.path}: no columns of {kind} found (its columns: {names}); name them ID and {wanted}")
+    if roles.twins:
+        fitting = " and ".join(repr(sheet.header[i]) for i in sorted((roles.values[0], *roles.twins)))
+        raise InputError(f"{sheet.path}: {fitting} may both hold {kind}; name the one that is meant {wanted}")
     return roles
 
 
@@ -169,11 +182,11 @@ def _by_id(sheet: Sheet, kind: str, images: Container[str]) -> Table[str]:
     roles = _roles(sheet, kind, images)
     table: Table[str] = Table({}, {}, list(sheet.problems))
     if roles.by_content:
-        named = (repr(sheet.header[column]) for column in (roles.id, roles.values[0]))
-        text = "columns by content: IDs are read from {}, {} from {}; name them ID and {}"
+        id_name, value_name = (repr(sheet.header[column]) for column in (roles.id, roles.values[0]))
         title = "CUIs" if kind == "concepts" else "Caption"
-        id_name, value_name = named
-        table.problems.append(Problem(sheet.name, 0, text.format(id_name, kind, value_name, title)))
+        others = f" (not from {', '.join(repr(sheet.header[i]) for i in roles.rivals)})" if roles.rivals else ""
+        text = f"columns by content: IDs are read from {id_name}, {kind} from {value_name}{others}; name them ID and "
+        table.problems.append(Problem(sheet.name, 0, text + title))
     for row, fields, more in sheet.joined(roles.values[0]):
         try:
             if len(fields) <= max(roles.id, roles.values[0]):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medcap_tf.data.folders import image_stem
 from medcap_tf.data.tables import alike
 from medcap_tf.errors import InputError
 from medcap_tf.evaluation.metrics.resampling import intervals
@@ -41,23 +42,36 @@ def read_ratings(path: Path) -> Ratings:
     """Read a table as the form saves it: ID, the five criteria, comment; cells may be empty.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or holds something else than 1 to 5.
+        InputError: it cannot be read, lacks a column or an ID, or holds something else than 1 to 5, or nothing.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give a table that the form has saved") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in ("ID", *CRITERIA) if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}; it should have ID, {', '.join(CRITERIA)}")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header, *rows = [(reader.line_num, fields) for fields in reader if fields] or [(0, [])]
+    except csv.Error as error:  # a quotation mark that nothing closes would gather the rows after it
+        raise InputError(f"{path}:{reader.line_num}: no table of commas ({error}); mend the quotation marks") from error
+    names = header[1]
+    wrong = [name for name in ("ID", *CRITERIA) if names.count(name) != 1]
+    if wrong:
+        raise InputError(
+            f"{path}: no column {', '.join(wrong)}, or several of that name; it should have ID, {', '.join(CRITERIA)}"
+        )
     values: dict[str, dict[str, int]] = {}
-    for row in reader:
-        if row["ID"] in values:
-            raise InputError(f"{path}:{reader.line_num}: {row['ID']!r} is rated twice; keep one row an image")
-        values[row["ID"]] = {
-            name: _rating(row[name], f"{path}:{reader.line_num}: {name}") for name in CRITERIA if row[name]
-        }
+    for number, fields in rows:
+        if len(fields) != len(names):
+            raise InputError(f"{path}:{number}: {len(fields)} fields, but the first row has {len(names)}; mend it")
+        row = dict(zip(names, fields))
+        image_id = image_stem(row["ID"].strip())
+        if not image_id:
+            raise InputError(f"{path}:{number}: has no ID; give the image's")
+        if image_id in values:
+            raise InputError(f"{path}:{number}: {image_id!r} is rated twice; keep one row an image")
+        values[image_id] = {name: _rating(row[name], f"{path}:{number}: {name}") for name in CRITERIA if row[name]}
+    if not any(values.values()):
+        raise InputError(f"{path}: holds no ratings; give a table that the form has saved after rating")
     return Ratings(path.name, values)
 
 

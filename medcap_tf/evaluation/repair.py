@@ -10,11 +10,12 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from medcap_tf.data.columns import ID_COLUMNS, names_columns, normalize_names
 from medcap_tf.data.folders import image_stem
 from medcap_tf.data.sheets import Problem
 from medcap_tf.data.text_tables import Fault, Row, decode, rows_of
 from medcap_tf.errors import InputError
-from medcap_tf.evaluation.submission import CONCEPTS, FORMATS, header_of, kind_of, lines_of, render
+from medcap_tf.evaluation.submission import CODE, CONCEPTS, FORMATS, header_of, joined_codes, kind_of, lines_of, render
 
 
 class Repaired(NamedTuple):
@@ -45,8 +46,10 @@ def repair(data: bytes, name: str, ids: Sequence[str] | None, edition: str) -> R
         faults.append((1, f"separator: {wanted!r} instead of {separator!r}"))
     fields = list(_fields(text, separator, faults))
     changes = [Problem(name, row, fault) for row, fault in faults]
-    header = fields[0][1] if fields and [field.strip().lower() for field in fields[0][1][:1]] == ["id"] else []
+    header = _header(fields, name)
     fields = fields[bool(header) :]
+    if not any(len(own) > 1 for _, own in fields):
+        raise InputError(f"{name}: no row has {separator!r} after its ID: this is no run file")
     kind = kind_of(header, [(number, own) for number, own in fields if own])
     changes += _changes_of_header(header, kind, edition, name)
     rows: dict[tuple[str, str], int] = {}  # ID and value -> number of the row
@@ -62,6 +65,20 @@ def repair(data: bytes, name: str, ids: Sequence[str] | None, edition: str) -> R
     if ordered != list(rows):
         changes.append(Problem(name, 0, "order: the rows now stand in the order of the split"))
     return Repaired(render(kind, ordered, edition), changes)
+
+
+def _header(fields: Sequence[Row], name: str) -> list[str]:
+    """The first row where it names columns; raises InputError where these are not an ID and one more."""
+    first = fields[0][1] if fields else []
+    if [field.strip().lower() for field in first[:1]] != ["id"] and not names_columns(first):
+        return []
+    names = normalize_names(first)
+    if len(names) > 2 or names[0] not in ID_COLUMNS:
+        raise InputError(
+            f"{name}: has the columns {', '.join(first)}; a run file has two, the ID and then a caption or codes: give"
+            " it these alone"
+        )
+    return first
 
 
 def _changes_of_header(header: Sequence[str], kind: str, edition: str, name: str) -> list[Problem]:
@@ -97,17 +114,22 @@ def _mend(fields: Sequence[str], kind: str, known: Collection[str]) -> tuple[tup
     image_id, value = fields[0].strip(), (";" if kind == CONCEPTS else ",").join(fields[1:])
     if len(fields) > 2:
         changes.append(f"{len(fields)} fields: joined to one")
+    if len(fields) < 2:
+        changes.append(f"one field: {image_id!r} is taken for an ID, of an image with nothing to say")
     if image_id not in known and image_stem(image_id) in known:
         changes.append(f"ID: {image_id!r} is {image_stem(image_id)!r}, without the image's suffix")
         image_id = image_stem(image_id)
     tidied = _tidy_codes(value) if kind == CONCEPTS else " ".join(value.split())
     if tidied != value or fields[0] != fields[0].strip():
-        changes.append("codes: upper case, each once, none empty" if kind == CONCEPTS else "white space: single spaces")
+        codes = "codes: upper case, each once, none empty, ';' between them"
+        changes.append(codes if kind == CONCEPTS else "white space: single spaces")
     return (image_id, tidied), changes
 
 
 def _tidy_codes(value: str) -> str:
     codes = (
-        code.strip().upper() if re.fullmatch(r"\s*[cC]\d+\s*", code) else code.strip() for code in value.split(";")
+        own.upper() if CODE.fullmatch(own.upper()) else own
+        for piece in map(str.strip, value.split(";"))
+        for own in joined_codes(piece) or [piece]
     )
     return ";".join(dict.fromkeys(filter(None, codes)))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medcap_tf.caption import Caption
+from medcap_tf.data.columns import names_columns
 from medcap_tf.data.sheets import Problem
 from medcap_tf.errors import InputError
 from medcap_tf.files import write_bytes
@@ -208,7 +209,8 @@ def lines_of(text: str) -> list[str]:
 def _split_header(rows: list[tuple[int, list[str]]], edition: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The scripts of 2021 and 2022 take a header for an image, so that there is none to take off."""
     first = rows[0][1][0].strip() if rows and rows[0][1] else ""
-    if (first == "ID" and edition not in ("2021", "2022")) or (first.lower() == "id" and FORMATS[edition].header):
+    named = first.lower() == "id" or (bool(first) and names_columns(rows[0][1]))
+    if (first == "ID" and edition not in ("2021", "2022")) or (named and FORMATS[edition].header):
         return rows[0][1], rows[1:]
     return [], rows
 
@@ -223,7 +225,13 @@ def kind_of(header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str
     if len(header) > 1:
         return CONCEPTS if header[1].lower() in ("cuis", "cui", "concepts") else CAPTIONS
     pieces = (piece.strip() for _, fields in rows if len(fields) > 1 for piece in fields[1].split(";"))
-    return CAPTIONS if any(" " in piece for piece in pieces) else CONCEPTS
+    return CAPTIONS if any(" " in piece and not joined_codes(piece) for piece in pieces) else CONCEPTS
+
+
+def joined_codes(text: str) -> list[str]:
+    """The CUIs of a text that holds several and nothing else but commas and blanks between them; else none."""
+    codes = [code for code in re.split(r"[\s,]+", text.strip().upper()) if code]
+    return codes if len(codes) > 1 and all(map(CODE.fullmatch, codes)) else []
 
 
 def _faults(
@@ -233,6 +241,12 @@ def _faults(
     layout = FORMATS[edition]
     if not fields:
         yield "empty line: take it out"
+        return
+    if names_columns(fields):
+        yield f"header: {layout.separator.join(fields)!r} names columns, and would be taken for an image; take it out"
+        return
+    if not fields[0].strip():
+        yield "no ID: the row should begin with an image's"
         return
     if known is not None and fields[0] not in known:
         yield f"unknown ID: {fields[0]!r} is no image of the split"
@@ -252,6 +266,9 @@ def _faults(
 
 
 def _faults_of_codes(codes: Sequence[str], strict: bool) -> Iterator[str]:
+    joined = [code for code in codes if joined_codes(code)]
+    if joined:
+        yield f"joined codes: {', '.join(map(repr, joined[:5]))} would be taken for one code; put ';' between them"
     # Two empty codes are one twice to the lax scripts; the strict one has a fault of its own for each.
     repeated = sorted({code for code in codes if codes.count(code) > 1 and (code or not strict)})
     if repeated:
@@ -262,6 +279,6 @@ def _faults_of_codes(codes: Sequence[str], strict: bool) -> Iterator[str]:
         yield "no code: a row without any has the file refused; name the likeliest"
     elif strict and "" in codes:
         yield "empty code: a ';' too many"
-    wrong = [code for code in codes if strict and code and not CODE.fullmatch(code)]
+    wrong = [code for code in codes if strict and code and not CODE.fullmatch(code) and code not in joined]
     if wrong:
         yield f"not a code: {', '.join(map(repr, wrong[:5]))}; a CUI is a C and digits"

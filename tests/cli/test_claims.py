@@ -94,3 +94,19 @@ def test_a_form_does_not_take_the_place_of_its_table(tables, tmp_path, capsys):
     done = medcap(capsys, "rate", tables[0], "--data", str(tmp_path / "test"), "--out", tables[0], code=1)
     assert "which it would replace" in done.err
     assert (tmp_path / "captions.csv").read_text().startswith("ID,Caption")
+
+
+def test_codes_without_names_are_said_and_names_found_in_any_case(capsys, tables):
+    captions, concepts, names = tables
+    assert "1 codes have no name" in medcap(capsys, "lint", captions, "--concepts", concepts).err
+    with open(concepts, "w") as file:
+        file.write("ID,CUIs\na,mod_mr\nb,mod_xr\n")
+    with open(names, "w") as file:
+        file.write("concept,name\nMOD_MR,Magnetic Resonance Imaging\nMOD_XR,Plain x-ray\n")
+    assert "1 modality" in lint(capsys, captions, "--concepts", concepts, "--names", names)
+
+
+def test_one_table_of_ratings_is_one_rater(capsys, tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("ID,correctness,faithfulness,clinical_relevance,clarity,completeness,comment\nx,1,2,3,4,5,\n")
+    assert "is given twice" in medcap(capsys, "ratings", str(table), str(table), code=1).err

@@ -132,3 +132,50 @@ def test_a_file_is_not_repaired_in_its_own_place(tmp_path, capsys):
     run = table(tmp_path / "submission.csv", "a,c1\n")
     err = medcap(capsys, "check", run, "--edition", "2026", "--repair", run, code=1).err
     assert "is the file itself" in err and (tmp_path / "submission.csv").read_text() == "a,c1\n"
+
+
+def test_a_score_that_cannot_be_computed_is_not_compared(capsys, tmp_path):
+    (tmp_path / "r.csv").write_text("ID,CUIs\na1,C0000001\na2,C0000003\na3,C0000004\n")
+    (tmp_path / "a.csv").write_text("ID,CUIs\na1,C0000001\na2,C0000009\na3,C0000004\n")
+    r, a = str(tmp_path / "r.csv"), str(tmp_path / "a.csv")
+    options = ["--concepts", "--edition", "2023", "--manual", r, "--references", r, "--json"]
+    with pytest.raises(SystemExit):
+        main(["compare", *options, a, r])
+    compared = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert "imageclef_2023_concept_f1_manual" not in compared["metrics"]
+    assert compared["notes"]["imageclef_2023_concept_f1_manual"].startswith("not computed")
+
+
+@pytest.mark.parametrize(
+    ("references", "predictions", "flags", "said"),
+    [
+        ("a,C0000001\nb,C0000002\n", "a,C0000001:0.9\nb,C0000002:0.8\n", ["--concepts"], "none of its codes is one of"),
+        ("a,C0000001\nb,C0000002\n", "a,C0000001\nb,C0000002\n", [], "holds codes, not captions; give --concepts"),
+    ],
+)
+def test_codes_that_cannot_be_right_are_said(capsys, tmp_path, references, predictions, flags, said):
+    for name, text in (("r", references), ("p", predictions)):
+        (tmp_path / f"{name}.csv").write_text(text)
+    with pytest.raises(SystemExit):
+        main(["score", "--references", str(tmp_path / "r.csv"), "--predictions", str(tmp_path / "p.csv"), *flags])
+    assert said in capsys.readouterr().err
+
+
+def test_a_mended_file_does_not_replace_a_table_of_the_data(capsys, phantoms, tmp_path):
+    (tmp_path / "run.csv").write_text("ID,Caption\na,x y\n")
+    tables = [path for path in (phantoms / "test").iterdir() if path.is_file()]
+    before = tables[0].read_bytes()
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "check",
+                str(tmp_path / "run.csv"),
+                "--edition",
+                "2026",
+                "--data",
+                str(phantoms),
+                "--repair",
+                str(tables[0]),
+            ]
+        )
+    assert "lies in the data set" in capsys.readouterr().err and tables[0].read_bytes() == before

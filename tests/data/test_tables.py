@@ -200,3 +200,60 @@ def test_what_programs_write_for_no_codes_is_none_and_no_header(tmp_path):
     for blank in ("None", "nan", "NA"):
         path = write(tmp_path / f"{blank}.csv", f"a1\t{blank}\na2\tC0000001\na3\tC0000002;{blank}\n")
         assert read_concepts(path).values == {"a1": (), "a2": ("C0000001",), "a3": ("C0000002",)}
+
+
+# Columns that may be mistaken for each other
+
+
+@pytest.mark.parametrize("read", [read_captions, read_concepts])
+def test_two_columns_of_one_kind_are_a_question_to_the_user(tmp_path, read):
+    captions = "ID,reference_caption,generated_caption\na,chest film of a man,brain\nb,ct of the head,knee film\n"
+    codes = "ID,true_cuis,predicted_cuis\na,C0000001,C0000002\nb,C0000003,C0000004\n"
+    path = write(tmp_path / "t.csv", captions if read is read_captions else codes)
+    with pytest.raises(InputError, match="t.csv: '.*' and '.*' may both hold .*; name the one that is meant C"):
+        read(path)
+
+
+def test_of_columns_of_several_kinds_the_one_that_is_read_is_said(tmp_path):
+    rows = "a,a chest film without any fluid,normal chest\nb,a brain scan with a mass,mass in brain\n"
+    table = read_captions(write(tmp_path / "t.csv", f"ID,findings,impression\n{rows}"))
+    assert table.values["b"] == "a brain scan with a mass"
+    assert "captions from 'findings' (not from 'impression')" in table.problems[0].problem
+    assert read_captions(write(tmp_path / "s.csv", f"ID,Caption,impression\n{rows}")).problems == []
+
+
+@pytest.mark.parametrize("header", ["id,image_path,caption\n", ""])
+def test_an_id_that_counts_rows_gives_way_to_what_names_images(tmp_path, header):
+    rows = "0,img/aa.png,chest film from the front\n1,img/bb.png,ct of the head\n2,img/cc.png,mr of a knee\n"
+    assert set(read_captions(write(tmp_path / "t.csv", header + rows)).values) == {"img/aa", "img/bb", "img/cc"}
+    two = "ID,Caption\n0,chest film from the front\n1,ct of the head\n"
+    assert set(read_captions(write(tmp_path / "u.csv", two)).values) == {"0", "1"}
+
+
+def test_columns_of_prose_without_names_are_read_as_one_and_said(tmp_path):
+    table = read_captions(write(tmp_path / "t.csv", "a,foo bar,chest film\nb,foo,ct of the head\n"))
+    assert table.values["a"] == "foo bar,chest film"
+    assert kinds(table.problems) == [(str(tmp_path / "t.csv"), 0, "no header")]
+
+
+def test_among_answers_what_is_no_code_is_a_wrong_one(tmp_path):
+    path = write(tmp_path / "t.csv", "ID,CUIs\na,C0000001;JUNK;JUNK\nb,C0000002\n")
+    assert read_concepts(path).values["a"] == ("C0000001",)
+    table = read_concepts(path, keep_all=True)
+    assert table.values["a"] == ("C0000001", "JUNK")
+    assert "it counts as a wrong one" in table.problems[0].problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pleural effusion,C0000001\nCyst,C0000002\n",
+        "CUI,TUI,Term\nC0000001,T033,Pleural effusion\nC0000002,T191,Cyst\n",
+        "C0000001,T033,Pleural effusion\nC0000002,T191,Cyst\n",
+    ],
+)
+def test_names_of_codes_wherever_they_stand(tmp_path, text):
+    assert read_concept_names(write(tmp_path / "t.csv", text)).values == {
+        "C0000001": "Pleural effusion",
+        "C0000002": "Cyst",
+    }

@@ -59,6 +59,13 @@ def test_ids_that_a_spreadsheet_has_changed_are_the_same_images(tmp_path):
         (f"{HEADER}\nx,6,,,,,\n", r"a.csv:2: correctness: '6' is no rating"),
         (f"{HEADER}\nx,good,,,,,\n", "'good' is no rating"),
         (f"{HEADER}\nx,1,,,,,\nx,2,,,,,\n", r"a.csv:3: 'x' is rated twice"),
+        (f"{HEADER}\nx,1,,,,,\nx.png,2,,,,,\n", r"a.csv:3: 'x' is rated twice"),
+        (f'{HEADER}\nx,1,,,,,"good\ny,2,,,,,\n', r"a.csv:\d: no table of commas .* mend the quotation marks"),
+        (f"{HEADER}\nx,1,,,,,{'y' * 140_000}\n", r"a.csv:\d: no table of commas"),
+        (f"{HEADER}\nx,1\n", r"a.csv:2: 2 fields, but the first row has 7"),
+        (f"{HEADER}\n,1,,,,,\n", r"a.csv:2: has no ID"),
+        (f"{HEADER},correctness\nx,1,,,,,,2\n", r"no column correctness, or several"),
+        (f"{HEADER}\nx,,,,,,\n", r"a.csv: holds no ratings"),
     ],
 )
 def test_what_is_no_table_of_ratings(tmp_path, text, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from medcap_tf.errors import InputError
@@ -35,6 +37,10 @@ def test_what_is_right_stays():
          [(2, "white space"), (3, "ID"), (4, "empty line"), (0, "order")]),
         ("2026", "ID,CUIs\na1,c1;C2; C2;\nb2,C1\nb2,C1\nc3,C3\n", "ID,CUIs\na1,C1;C2\nb2,C1\nc3,C3\n",
          [(2, "codes"), (4, "duplicate")]),
+        ("2026", "ImageID,Caption\na1,one x\nb2,\nc3,\n", "ID,Caption\na1,one x\nb2,\nc3,\n", [(1, "header")]),
+        ("2025", 'ID,CUIs\na1,"C1, c2"\nb2,C1 C3\nc3,C3\n', "ID,CUIs\na1,C1;C2\nb2,C1;C3\nc3,C3\n",
+         [(2, "codes"), (3, "codes")]),
+        ("2022", "a1|one x\nb2\nc3|y\n", "a1|one x\nb2|\nc3|y\n", [(2, "one field")]),
         ("2026", "ID,CUIs\na1,C1,C2\nb2,C1\nc3,C3\n", "ID,CUIs\na1,C1;C2\nb2,C1\nc3,C3\n", [(2, "3 fields")]),
         ("2026", "a1|one x\nb2|\nc3|\n", "ID,Caption\na1,one x\nb2,\nc3,\n", [(1, "separator"), (1, "header")]),
         ("2026", 'ID,Caption\na1,"one x\nb2,two\nc3,\n', 'ID,Caption\na1,"""one x"\nb2,two\nc3,\n',
@@ -78,3 +84,16 @@ def test_each_line_has_its_own_encoding():
 def test_what_is_no_text_is_refused():
     with pytest.raises(InputError, match="run: is no text"):
         repair(b"\x89PNG\r\n\0\0\0IHDR" * 9, "run", IDS, "2022")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ID,Caption,Confidence\na1,one x,0.9\n", "run: has the columns ID, Caption, Confidence; a run file has two"),
+        ("Caption,ID\none x,a1\n", "run: has the columns Caption, ID; a run file has two, the ID and then"),
+        ("a1 one x\nb2 two y\n", "run: no row has '|' after its ID"),
+    ],
+)
+def test_what_needs_a_decision_is_refused(text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        mended(text, "2022")
