@@ -53,6 +53,8 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     records, dataset = options.read_split(args)
     options.check_out(args)
+    if args.weights and not args.edition:
+        raise InputError("--weights: is for --edition")
     evaluate_split(args, options.load(args), records, dataset)
 
 
@@ -158,6 +160,8 @@ def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[_An
     """The references and each table of predictions in one order, and the codes of --manual in the same."""
     if args.manual and not (args.concepts and args.edition):
         raise InputError("--manual: is for --concepts with --edition")
+    if args.weights and (args.concepts or not args.edition):
+        raise InputError("--weights: is for captions with --edition")
     if args.names and args.concepts:
         raise InputError("--names: is for captions; leave --concepts out")
     if args.manual:

@@ -179,3 +179,11 @@ def test_a_mended_file_does_not_replace_a_table_of_the_data(capsys, phantoms, tm
             ]
         )
     assert "lies in the data set" in capsys.readouterr().err and tables[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--concepts", "--edition", "2023"]])
+def test_weights_that_no_score_needs_are_refused(capsys, captions, flags):
+    references, predictions = captions
+    with pytest.raises(SystemExit):
+        main(["score", "--references", references, "--predictions", predictions, "--weights", "nowhere", *flags])
+    assert "--weights: is for captions with --edition" in capsys.readouterr().err
