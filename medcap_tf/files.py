@@ -36,10 +36,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise InputError(f"{path}: no file may have this name ({error}); give another one") from error
     check_place(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Of a name that nobody's file has.
+    with replacing(target) as beside:
+        beside.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Where to write meanwhile: beside `target`, under a name that nobody's file has. What is there at the end of the
+    block takes the target's place; after an error nothing does."""
     beside = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        beside.write_bytes(data)
+        yield beside
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)

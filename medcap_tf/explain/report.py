@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from medcap_tf.explain.explanation import Explanation
 from medcap_tf.explain.figures import LEAST_PEAK, MAP_COLORS
 from medcap_tf.explain.measures import MEASURES
 from medcap_tf.explain.plate import color_table
+from medcap_tf.files import replacing
 
 
 class Table(NamedTuple):
@@ -51,13 +51,8 @@ def write_report(
         The path.
     """
     entries = (entry_of(one) for one in explanations)
-    beside = path.with_name(f".{path.name}")
-    try:
-        with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(title, entries, audit or {}, worst_by))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_page(title, entries, audit or {}, worst_by))
     return path
 
 

@@ -6,7 +6,6 @@ batch normalization are; in the middle of an epoch these differ, and each replic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from medcap_tf.errors import InputError
+from medcap_tf.files import replacing
 from medcap_tf.training.workers import Workers
 
 
@@ -96,10 +96,8 @@ def _save_replicas(workers: Workers, variables: list[tf.Variable], checkpoint: s
     for place, own in enumerate(zip(*values)):
         path = _replica_file(checkpoint, first + place, total)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}")
-        with open(beside, "wb") as file:
+        with replacing(path) as beside, open(beside, "wb") as file:
             np.savez(file, *(value.numpy() for value in own))
-        os.replace(beside, path)
 
 
 def _restore_replicas(workers: Workers, variables: list[tf.Variable], checkpoint: str) -> None:
