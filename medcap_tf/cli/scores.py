@@ -165,9 +165,9 @@ def _read_tables(tables: list[Path], args: argparse.Namespace) -> tuple[list[_An
     if args.names and args.concepts:
         raise InputError("--names: is for captions; leave --concepts out")
     if args.manual:
-        truth, manual, *systems = _read_aligned(args.references, [args.manual, *tables], True)
+        truth, manual, *systems = _read_aligned([args.references, args.manual], tables, True)
         return [truth, *systems], manual
-    return _read_aligned(args.references, tables, args.concepts), None
+    return _read_aligned([args.references], tables, args.concepts), None
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -254,30 +254,31 @@ def _notes_on_comparison(first: Any, second: Any, permutations: int) -> dict[str
     return {name: own for name, own in notes.items() if own}
 
 
-def _read_aligned(references: Path, predictions: list[Path], concepts: bool = False) -> list[_Answers]:
-    """The values of the references, then of each table of predictions, in one order of IDs.
+def _read_aligned(references: list[Path], predictions: list[Path], concepts: bool = False) -> list[_Answers]:
+    """The values of each table of references, then of predictions, in one order of IDs: that of the first.
 
     An empty prediction is an answer, a bad one; an ID that is not there is a mistake.
     """
     from medcap_tf.data.tables import read_captions, read_concepts
 
     what = "concepts" if concepts else "captions"
-    paths = [references, *predictions]
+    paths = [*references, *predictions]
     # What is no code is left out of the references; among the answers it is a wrong one, as to the organizers.
     truth, *tables = (
-        read_concepts(path, keep_all=path is not references) if concepts else read_captions(path) for path in paths
+        read_concepts(path, keep_all=number >= len(references)) if concepts else read_captions(path)
+        for number, path in enumerate(paths)
     )
     for path, table in zip(paths, (truth, *tables)):
         options.show_problems(table.problems)
         if not concepts:
             _refuse_codes(path, table.values)
     ids = sorted(truth.values)
-    for path, table in zip(predictions, tables):
+    for path, table in zip(paths[1:], tables):
         missing, unknown = set(ids) - set(table.rows), set(table.rows) - set(truth.rows)
         for wrong, message in ((missing, f"has no {what} for"), (unknown, f"has {what} for unknown")):
             if wrong:
                 shown = ", ".join(sorted(wrong)[:5]) + (", ..." if len(wrong) > 5 else "")
-                raise InputError(f"{path}: {message} {len(wrong)} IDs of {references} ({shown})")
+                raise InputError(f"{path}: {message} {len(wrong)} IDs of {references[0]} ({shown})")
         if concepts:
             _warn_of_other_codes(path, table.values, truth.values)
     return [

@@ -187,3 +187,14 @@ def test_weights_that_no_score_needs_are_refused(capsys, captions, flags):
     with pytest.raises(SystemExit):
         main(["score", "--references", references, "--predictions", predictions, "--weights", "nowhere", *flags])
     assert "--weights: is for captions with --edition" in capsys.readouterr().err
+
+
+def test_what_is_no_code_is_wrong_in_an_answer_and_nothing_in_the_truth(capsys, tmp_path):
+    truth = table(tmp_path / "r.csv", "ID,CUIs\na,C0000001;JUNK\nb,C0000002\n")
+    answer = table(tmp_path / "p.csv", "ID,CUIs\na,C0000001;JUNK\nb,C0000002\n")
+    options = ["--concepts", "--edition", "2025", "--references", truth]
+    done = medcap(capsys, "score", *options, "--predictions", answer)
+    scores = json.loads(done.out)
+    assert scores["concept_f1"] == scores["imageclef_2025_concept_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert "'JUNK', in a table of CUIs (C and 7 digits); the code is left out" in done.err
+    assert "'JUNK', in a table of CUIs (C and 7 digits); it counts as a wrong one" in done.err
