@@ -30,7 +30,7 @@ def reliability_figure(judged: Judged) -> Figure:
     _reliability(reliability, Bins.of(judged.confidence, judged.right), "captions", _CAPTIONS, "o")
     _reliability(reliability, judged.concepts, "concepts", _CONCEPTS, "s")
     reliability.set(xlabel="confidence", ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    reliability.legend(frameon=False, fontsize=8, loc="lower right")
+    reliability.legend(frameon=False, fontsize=8, loc="best")
     _coverage(coverage, judged)
     for panel, title in ((reliability, "Reliability"), (coverage, "Risk and coverage")):
         panel.set_title(title, fontsize=10, loc="left", fontweight="bold")
