@@ -78,6 +78,8 @@ def read_sheet(path: Path, name: str, kind: str = "") -> Sheet:
         data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give the table in it") from None
     except OSError as error:
         raise InputError(
             f"{path}: cannot be opened ({error.strerror}); close it in other programs and check its permissions"
