@@ -48,8 +48,8 @@ def _lint(args: argparse.Namespace) -> None:
     unnamed = sorted({code for own in codes.values() for code in own if code.upper() not in names})
     if unnamed and (args.names or any(map(is_cui, unnamed))):
         print(
-            f"{len(unnamed)} codes have no name, so that no modality is read from them: {', '.join(unnamed[:3])}"
-            f"{', ...' if len(unnamed) > 3 else ''}; give --names",
+            f"{len(unnamed)} codes have no name, so that no modality is read from them: {_some_of(unnamed)}; give"
+            " --names",
             file=sys.stderr,
         )
     doubts = {
@@ -86,8 +86,11 @@ def _say_missing(missing: Sequence[str], captions: Collection[str], what: str) -
     if len(missing) == len(captions):
         raise InputError(f"none of the {len(captions)} captions has {what}: the first ID is {missing[0]!r}")
     if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        print(f"{len(missing)} of {len(captions)} captions are without {what}: {shown}", file=sys.stderr)
+        print(f"{len(missing)} of {len(captions)} captions are without {what}: {_some_of(missing)}", file=sys.stderr)
+
+
+def _some_of(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _add_rate(commands: Any) -> None:

@@ -289,9 +289,9 @@ def _read_aligned(references: list[Path], predictions: list[Path], concepts: boo
 
 def _refuse_codes(path: Path, captions: Mapping[str, Any]) -> None:
     """Raise InputError where a table of captions holds codes alone."""
-    from medcap_tf.data.cells import is_cui, split_codes
+    from medcap_tf.data.cells import holds_cuis
 
-    if captions and all(codes and all(map(is_cui, codes)) for codes in map(split_codes, captions.values())):
+    if captions and all(map(holds_cuis, captions.values())):
         raise InputError(f"{path}: holds codes, not captions; give --concepts to score them")
 
 

@@ -110,3 +110,9 @@ def clean_cui(code: str) -> str:
 def is_cui(code: str) -> bool:
     """Whether it is a UMLS concept unique identifier: C and 7 digits."""
     return _CUI.fullmatch(code) is not None
+
+
+def holds_cuis(cell: str) -> bool:
+    """Whether a cell holds codes, all of them UMLS CUIs."""
+    codes = split_codes(cell)
+    return bool(codes) and all(map(is_cui, codes))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from medcap_tf.data.cells import NOTHING, clean_code, is_cui, split_codes
+from medcap_tf.data.cells import NOTHING, clean_code, holds_cuis
 from medcap_tf.data.folders import image_stem
 
 ID_COLUMNS = ("id", "imageid", "image", "imagename", "filename", "file", "figureid", "rocoid")
@@ -101,7 +101,7 @@ def _names_what_follows(rows: Sequence[Sequence[str]]) -> bool:
         below = [fields[column].strip() for fields in rows[1:] if column < len(fields) and fields[column].strip()]
         if not text.strip() or not below:
             continue
-        for kind, least in ((_is_image_name, 1), (_holds_cuis, 1), (_is_split, 1), (_is_number, 3)):
+        for kind, least in ((_is_image_name, 1), (holds_cuis, 1), (_is_split, 1), (_is_number, 3)):
             if len(below) >= least and not kind(text) and sum(map(kind, below)) >= 0.9 * len(below):
                 return True
         words = sum(len(cell.split()) for cell in below) / len(below)
@@ -116,11 +116,6 @@ def _is_like_value(names: Sequence[str]) -> bool:
 
 def _is_image_name(cell: str) -> bool:
     return image_stem(cell) != cell
-
-
-def _holds_cuis(cell: str) -> bool:
-    codes = split_codes(cell)
-    return bool(codes) and all(map(is_cui, codes))
 
 
 def _is_split(cell: str) -> bool:
@@ -230,7 +225,7 @@ def _share_of_images(cells: pd.Series, images: Container[str]) -> float:
 
 
 def _share_of_cuis(cells: pd.Series) -> float:
-    return _share(cells, _holds_cuis)
+    return _share(cells, holds_cuis)
 
 
 def _words(cells: pd.Series) -> float:
@@ -249,12 +244,12 @@ def _value_column(
     measure, least = (_words, 2.0) if kind == "captions" else (_share_of_cuis, 0.5)
     measured = {i: measure(cells) for i, cells in enumerate(columns) if i not in taken}
     fits = {i: value for i, value in measured.items() if value >= least}
-    like = [i for i in fits if i < len(header) and _LIKE_VALUE[kind].fullmatch(header[i])]
     if not fits:
         return None, False, []
+    alike = [i for i in measured if i < len(header) and _LIKE_VALUE[kind].fullmatch(header[i])]
+    like = [i for i in alike if i in fits]
     best = max(like or fits, key=lambda i: (fits[i], -i))
-    named_alike = [i for i in measured if i < len(header) and _LIKE_VALUE[kind].fullmatch(header[i])]
-    return best, bool(like), [i for i in named_alike if i != best and _tells_rows_apart(columns[i])]
+    return best, bool(like), [i for i in alike if i != best and _tells_rows_apart(columns[i])]
 
 
 def _tells_rows_apart(cells: pd.Series) -> bool:
@@ -273,8 +268,9 @@ def _id_column(
 ) -> tuple[int | None, bool]:
     named = [header.index(name) for name in ID_COLUMNS if name in header]
     others = [i for i in range(len(columns)) if i != value]
+    files = [i for i in others if _share(columns[i], _is_image_name) >= 0.5]
     # Where rows are counted in one column, the images are named in another, if any names them.
-    naming = [i for i in others if _share(columns[i], _is_image_name) >= 0.5 and columns[i].is_unique]
+    naming = [i for i in files if columns[i].is_unique]
     named = [i for i in named if not _counts_rows(columns[i])] or naming[:1] or named
     matched = {i: _share_of_images(columns[i], images) for i in others} if images else {}
     best = max(matched, key=lambda i: (matched[i], i in named, -i), default=None)
@@ -282,7 +278,6 @@ def _id_column(
         return named[0], True
     if best is not None and matched[best] >= 0.5:
         return best, best < len(header) and _LIKE_ID.fullmatch(header[best]) is not None
-    files = [i for i in others if _share(columns[i], _is_image_name) >= 0.5]
     like = [i for i in others if i < len(header) and _LIKE_ID.fullmatch(header[i])]
     if files or like:
         # A patient has several images: of like names, the one that tells the rows apart.

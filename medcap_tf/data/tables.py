@@ -102,17 +102,16 @@ def concepts_of(sheet: Sheet, images: Container[str] = frozenset(), keep_all: bo
     for image_id, own in codes.items():
         kept: dict[str, None] = {}
         for code in own:
-            text = ""
-            if umls and not is_cui(code):
+            text, foreign = "", umls and not is_cui(code)
+            if foreign:
                 done = "it counts as a wrong one" if keep_all else "the code is left out"
                 text = f"not a CUI: {code!r}, in a table of CUIs (C and 7 digits); {done}"
             elif code in kept:
                 text = f"repeated code: {code!r} of {image_id!r}; it is kept once"
-            if not text or (keep_all and code not in kept):
-                kept[code] = None
-            if not text:
-                continue
-            problems.append(Problem(sheet.name, rows[image_id], text))
+            if keep_all or not foreign:
+                kept.setdefault(code)
+            if text:
+                problems.append(Problem(sheet.name, rows[image_id], text))
         values[image_id] = tuple(kept)
     return Table(values, rows, _in_order(problems))
 
@@ -140,9 +139,9 @@ def concept_names_of(sheet: Sheet) -> Table[str]:
 def _name_columns(sheet: Sheet) -> tuple[int, int]:
     """The columns of code and name."""
     header = sheet.header
-    if max([len(header), *(len(fields) for _, fields in sheet.rows)]) < 2:
-        raise InputError(f"{sheet.path}: has one column; it should have two, concept and name")
     columns = range(max([len(header), *(len(fields) for _, fields in sheet.rows)]))
+    if len(columns) < 2:
+        raise InputError(f"{sheet.path}: has one column; it should have two, concept and name")
     cuis = {i: sum(is_cui(clean_code(f[i])) for _, f in sheet.rows if i < len(f)) for i in columns}
     named = [header.index(name) for name in VALUE_COLUMNS["concepts"] if name in header]
     code = next(iter(named), max(columns, key=lambda i: (cuis[i], -i)))
